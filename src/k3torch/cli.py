@@ -1,0 +1,56 @@
+"""Turn a settings dataclass and a function into a command with one-line errors."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from k3torch.errors import InputError
+
+Settings = TypeVar("Settings")
+
+
+def run(main: Callable[[Settings], None], settings: type[Settings], description: str | None = None) -> None:
+    """Parse the command line into ``settings``, call ``main`` with it, and end the process.
+
+    Exit codes: 0 done, 2 bad input (one line on standard error), 130 interrupted. Anything else is a defect and
+    keeps its traceback.
+    """
+    chosen = parse(settings, sys.argv[1:], description)
+    try:
+        main(chosen)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output (head, say) has seen enough
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+def parse(settings: type[Settings], arguments: list[str], description: str | None = None) -> Settings:
+    """Parse ``arguments``; a bad one prints a single line and exits with code 2."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(settings, args=arguments, description=description)
+    except SystemExit as stop:
+        if stop.code == 2:
+            print(f"error: {_one_line(said.getvalue())}", file=sys.stderr)
+        raise
+
+
+def _one_line(box: str) -> str:
+    """Flatten tyro's framed message: its words without the frame, its title and its footer."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"─+", line)), len(lines))
+    message = re.sub(r"\s+", " ", " ".join(lines[:rule])).strip().rstrip(".")
+    meant = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
+    hint = f"did you mean {meant.group(1)}?" if meant else "see --help"
+    return f"{message}: {hint}"

@@ -1,0 +1,1 @@
+"""Real rows in, batches out: torch and NumPy, never Keras models."""

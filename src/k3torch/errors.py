@@ -1,0 +1,18 @@
+"""The one exception that means "the input is wrong", as opposed to "the code is wrong"."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What a caller or a file gave cannot be used.
+
+    The message is a single line that says what was expected, what was found and what to do about it. Scripts
+    print it without a traceback and exit with code 2; library callers may catch it as a ``ValueError``.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``", did you mean 'x'?"`` for the closest known name, or ``""`` where none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

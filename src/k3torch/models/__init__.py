@@ -1,0 +1,1 @@
+"""What is trained: layers and functions that return a Keras model."""

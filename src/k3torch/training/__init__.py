@@ -1,0 +1,1 @@
+"""How it is trained: one rung of the ladder a file."""
