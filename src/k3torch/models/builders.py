@@ -45,8 +45,8 @@ def imdb_classifier(num_words: int = 10_000, **choices: Unpack[Choices]) -> kera
     It takes multi-hot rows, (batch, ``num_words``) float32, and gives probabilities, (batch, 1). The other
     arguments are those of ``vanilla_model``.
     """
-    defaults: Choices = {"units": (16, 16), "optimizer": "rmsprop"}
-    return vanilla_model(num_words, **{**defaults, **choices})
+    chosen: Choices = {"units": (16, 16), "optimizer": "rmsprop", **choices}
+    return vanilla_model(num_words, **chosen)
 
 
 def boston_regressor(features: int = 13, **choices: Unpack[Choices]) -> keras.Model:
@@ -55,8 +55,8 @@ def boston_regressor(features: int = 13, **choices: Unpack[Choices]) -> keras.Mo
     It takes standardised rows, (batch, ``features``) float32, and gives (batch, 1). The other arguments are those
     of ``vanilla_model``.
     """
-    defaults: Choices = {"units": (64, 64), "optimizer": "rmsprop", "loss": "mse", "metrics": ("mae",)}
-    return vanilla_model(features, output_activation="linear", **{**defaults, **choices})
+    chosen: Choices = {"units": (64, 64), "optimizer": "rmsprop", "loss": "mse", "metrics": ("mae",), **choices}
+    return vanilla_model(features, output_activation="linear", **chosen)
 
 
 def digit_classifier(pixels: int = 784, classes: int = 10, **choices: Unpack[Choices]) -> keras.Model:
@@ -66,8 +66,8 @@ def digit_classifier(pixels: int = 784, classes: int = 10, **choices: Unpack[Cho
     For one-hot labels pass ``loss="categorical_crossentropy"``. The other arguments are those of
     ``vanilla_model``.
     """
-    defaults: Choices = {"units": (32,), "optimizer": "rmsprop", "loss": "sparse_categorical_crossentropy"}
-    return vanilla_model(pixels, outputs=classes, output_activation="softmax", **{**defaults, **choices})
+    chosen: Choices = {"units": (32,), "optimizer": "rmsprop", "loss": "sparse_categorical_crossentropy", **choices}
+    return vanilla_model(pixels, outputs=classes, output_activation="softmax", **chosen)
 
 
 def vanilla_model(
