@@ -1,0 +1,119 @@
+"""The callbacks from settings: what each does to a run, by exact numbers."""
+
+import csv
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from k3torch.errors import InputError
+from k3torch.models.builders import vanilla_model
+from k3torch.training.callbacks import CallbackSettings, make_callbacks
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3)).astype("float32")
+Y = (X @ [[1.0], [-2.0], [0.5]]).astype("float32")
+
+
+def _fit(tmp_path, settings, epochs=6, initial_epoch=0, model=None, learning_rate=0.1, y_val=Y):
+    keras.utils.set_random_seed(3)
+    model = model or vanilla_model(
+        3, (4,), output_activation="linear", loss="mse", metrics=(), optimizer="sgd", learning_rate=learning_rate
+    )
+    history = model.fit(
+        X,
+        Y,
+        epochs=epochs,
+        initial_epoch=initial_epoch,
+        validation_data=(X, y_val),
+        callbacks=make_callbacks(settings, tmp_path, epochs),
+        shuffle=False,
+        verbose=0,
+    )
+    return model, history.history
+
+
+def test_default_settings_add_nothing(tmp_path):
+    assert make_callbacks(CallbackSettings(), tmp_path, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [
+        ("step", lambda e: 0.1 * 0.5 ** (e // 5)),
+        ("exponential", lambda e: 0.1 * 0.9**e),
+        ("cosine", lambda e: 0.05 * (1 + math.cos(math.pi * e / 6))),
+    ],
+)
+def test_schedules_follow_their_formula(tmp_path, schedule, rate):
+    _, history = _fit(tmp_path, CallbackSettings(schedule=schedule))
+    np.testing.assert_allclose(history["learning_rate"], [rate(epoch) for epoch in range(6)], rtol=1e-5)
+
+
+def test_a_resumed_run_goes_on_with_the_schedule(tmp_path):
+    settings = CallbackSettings(schedule="exponential")
+    model, whole = _fit(tmp_path, settings, epochs=6)
+    model, first = _fit(tmp_path, settings, epochs=2)
+    _, rest = _fit(tmp_path, settings, epochs=6, initial_epoch=2, model=model)
+    assert len(rest["loss"]) == 4
+    np.testing.assert_allclose(first["loss"] + rest["loss"], whole["loss"], rtol=1e-6)
+    np.testing.assert_allclose(rest["learning_rate"], whole["learning_rate"][2:], rtol=1e-6)
+
+
+def test_early_stopping_stops_and_takes_the_best_weights_back(tmp_path):
+    # Held-out targets of the opposite sign: whatever is learned makes the validation loss worse.
+    model, history = _fit(tmp_path, CallbackSettings(early_stopping=2), epochs=30, y_val=-Y)
+    losses = history["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 2 < 30
+    assert model.evaluate(X, -Y, verbose=0) == pytest.approx(losses[best], rel=1e-6)
+
+
+def test_best_checkpoint_holds_the_best_epoch(tmp_path):
+    model, history = _fit(tmp_path, CallbackSettings(best_checkpoint=True), epochs=8, y_val=-Y)
+    assert model.evaluate(X, -Y, verbose=0) > min(history["val_loss"])
+    model.load_weights(tmp_path / "best.weights.h5")
+    assert model.evaluate(X, -Y, verbose=0) == pytest.approx(min(history["val_loss"]), rel=1e-6)
+
+
+def test_plateau_divides_the_rate_by_five(tmp_path):
+    _, history = _fit(tmp_path, CallbackSettings(reduce_on_plateau=3), epochs=9, y_val=-Y)
+    best = int(np.argmin(history["val_loss"]))
+    rates = history["learning_rate"]
+    np.testing.assert_allclose(rates[: best + 4], 0.1, rtol=1e-6)
+    assert rates[best + 4] == pytest.approx(0.02, rel=1e-6)
+
+
+def test_csv_log_equals_the_history(tmp_path):
+    _, history = _fit(tmp_path, CallbackSettings(csv_log=True))
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(6))
+    np.testing.assert_allclose([float(row["val_loss"]) for row in rows], history["val_loss"])
+
+
+def test_tensorboard_holds_both_curves_without_tensorflow(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, history = _fit(tmp_path, CallbackSettings(tensorboard=True))
+    for run, name in (("train", "loss"), ("validation", "val_loss")):
+        events = EventAccumulator(str(tmp_path / "tensorboard" / run))
+        events.Reload()
+        written = events.Scalars("loss")
+        assert [event.step for event in written] == list(range(6))
+        np.testing.assert_allclose([event.value for event in written], history[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (CallbackSettings(early_stopping=-1), "early_stopping"),
+        (CallbackSettings(reduce_on_plateau=-2), "reduce_on_plateau"),
+        (CallbackSettings(schedule="cosine", reduce_on_plateau=2), "one rule"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path, settings, word):
+    with pytest.raises(InputError, match=word):
+        make_callbacks(settings, tmp_path, 5)
