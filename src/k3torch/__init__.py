@@ -27,7 +27,7 @@ _HOME = {
     "configure": "k3torch.runtime",
     "cross_validate": "k3torch.validation.cross_validate",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605  (the names that __getattr__ serves)
+__all__ = sorted(_HOME)
 
 
 def _select_torch_backend() -> None:

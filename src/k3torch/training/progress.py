@@ -1,0 +1,67 @@
+"""A rich progress bar for ``fit``: epochs, loss, metrics and the time left."""
+
+import sys
+from typing import Any, Self
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class EpochBar:
+    """A bar over epochs with figures beside it; silent where standard error is not a terminal."""
+
+    def __init__(self, title: str, epochs: int):
+        shown = sys.stderr.isatty()
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+        )
+        self._task = self._bar.add_task(title, total=epochs, figures="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, figures: dict[str, float]) -> None:
+        """Count one epoch and show ``figures``, name to value."""
+        text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self._bar.update(self._task, advance=1, figures=text)
+
+
+class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Shows an EpochBar during ``fit``; give ``fit`` verbose=0 beside it."""
+
+    def __init__(self, title: str):
+        super().__init__()
+        self.title = title
+        self._bar: EpochBar | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Open the bar."""
+        self._bar = EpochBar(self.title, self.params["epochs"]).__enter__()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the bar by one epoch."""
+        if self._bar is not None:
+            self._bar.advance({name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"})
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar; call it when ``fit`` was interrupted, since Keras then does not."""
+        if self._bar is not None:
+            self._bar.__exit__()
+            self._bar = None
