@@ -1,0 +1,53 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k3torch.data.words import Vocabulary, tokenize
+from k3torch.errors import InputError
+
+
+def test_tokenize_drops_markup_and_keeps_inner_apostrophes():
+    text = "It's <br /><br />GREAT, isn\u2019t it? 'Quoted' 10/10 caf\u00e9 foo_bar"
+    assert tokenize(text) == ["it's", "great", "isn't", "it", "quoted", "10", "10", "caf\u00e9", "foo", "bar"]
+
+
+@given(st.text())
+def test_tokens_are_words_and_stay_themselves(text):
+    words = tokenize(text)
+    assert all(word.replace("'", "").isalnum() and word[0] != "'" != word[-1] for word in words)
+    assert tokenize(" ".join(words)) == words
+
+
+def test_ids_follow_the_convention_of_keras():
+    vocabulary = Vocabulary.count([["a", "b", "a"], ["c", "a", "b"]])
+    assert vocabulary.words == ("a", "b", "c")
+    np.testing.assert_array_equal(vocabulary.encode(["c", "zebra", "a"]), [1, 6, 2, 4])
+    assert vocabulary.decode([1, 6, 2, 4, 0, 3, 99]) == "? c ? a ? ? ?"
+    assert vocabulary.limit(6).words == ("a", "b")
+    np.testing.assert_array_equal(vocabulary.limit(6).encode(["c", "b"]), [1, 2, 5])
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1))
+def test_decode_undoes_encode(words):
+    vocabulary = Vocabulary.count([words])
+    assert vocabulary.decode(vocabulary.encode(words)[1:]) == " ".join(words)
+
+
+def test_save_and_load(tmp_path):
+    vocabulary = Vocabulary(("caf\u00e9", "b"))
+    vocabulary.save(tmp_path / "vocabulary.json", 6)
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == (vocabulary, 6)
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", json.dumps({"words": ["a"]}), json.dumps({"words": 3, "num_words": 5})]
+)
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content):
+    path = tmp_path / "vocabulary.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match="expected a vocabulary"):
+        Vocabulary.load(path)
