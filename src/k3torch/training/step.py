@@ -1,8 +1,175 @@
-"""FastModel: a Keras model whose train_step is overridden."""
+"""A Keras model with its train_step overridden: all of Keras, without most of what a step costs."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import keras
+import torch
+from keras.src.utils.python_utils import is_default
+
+from k3torch.training import exact
+
+Logs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a step is made of: each part the short one where that is exact, else Keras's own."""
+
+    forward: exact.Forward
+    loss: exact.Loss
+    update_metrics: exact.UpdateMetrics
+    update_weights: exact.UpdateWeights
+    device: torch.device
+    log_names: tuple[str, ...]
+
+
+class FastStep:
+    """The two overridden steps; name it before a Keras model class among the bases of your own.
+
+    The numbers are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
+    step leaves out what Keras settles anew every time (``k3torch.training.exact``); metrics become Python numbers
+    once an epoch, unless a progress bar or a callback reads them after every batch; and a batch moves to the device
+    without being waited for. Where only Keras's own part is exact, that part is Keras's, and one warning says so.
+    """
+
+    def train_step(self: Any, data: Any) -> Logs:
+        """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
+        parts = self._parts
+        if parts is None:
+            return super().train_step(data)  # type: ignore[misc,no-any-return]
+        x, y, sample_weight = _unpack(data, parts.device)
+        y_pred = parts.forward(x, True)
+        loss = parts.loss(y, y_pred, sample_weight)
+        self.zero_grad()
+        self.optimizer.scale_loss(loss).backward()
+        variables = self.trainable_variables
+        with torch.no_grad():
+            parts.update_weights([variable.value.grad for variable in variables], variables)
+            return self._track(parts, loss, x, y, y_pred, sample_weight)
+
+    def test_step(self: Any, data: Any) -> Logs:
+        """Evaluate one batch and return the metrics so far."""
+        parts = self._parts
+        if parts is None:
+            return super().test_step(data)  # type: ignore[misc,no-any-return]
+        x, y, sample_weight = _unpack(data, parts.device)
+        y_pred = parts.forward(x, False)
+        loss = parts.loss(y, y_pred, sample_weight)
+        return self._track(parts, loss, x, y, y_pred, sample_weight)
+
+    def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
+        exact.add_to_mean(self._loss_tracker, loss, weight=len(keras.tree.flatten(x)[0]))
+        parts.update_metrics(y, y_pred, sample_weight)
+        if self._logs_are_read:
+            return self.get_metrics_result()  # type: ignore[no-any-return]
+        return dict.fromkeys(parts.log_names)  # Keras looks at the names, and reads the metrics after the last batch
+
+    def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As ``keras.Model.fit``."""
+        with self._reading_logs("train", super().fit, args, kwargs):  # type: ignore[misc]
+            return super().fit(*args, **kwargs)  # type: ignore[misc]
+
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ``keras.Model.evaluate``."""
+        with self._reading_logs("test", super().evaluate, args, kwargs):  # type: ignore[misc]
+            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+
+    @contextmanager
+    def _reading_logs(self: Any, phase: str, method: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[None]:
+        before = self._logs_are_read
+        given = inspect.signature(method).bind(*args, **kwargs).arguments
+        self._logs_are_read = _reads_every_batch(phase, given.get("callbacks"), given.get("verbose", "auto"))
+        try:
+            yield
+        finally:
+            self._logs_are_read = before
+
+    def make_train_function(self: Any, force: bool = False) -> Any:
+        """As in Keras, which calls it before the first batch; chooses the parts of the step."""
+        self._parts = self._choose_parts()
+        return super().make_train_function(force)  # type: ignore[misc]
+
+    def make_test_function(self: Any, force: bool = False) -> Any:
+        """As in Keras, which calls it before the first batch; chooses the parts of the step."""
+        if self.test_function is None or self._parts is None:
+            self._parts = self._choose_parts()
+        return super().make_test_function(force)  # type: ignore[misc]
+
+    _parts: Parts | None = None
+    _logs_are_read = True
+
+    def _choose_parts(self: Any) -> Parts | None:
+        reasons: list[str] = []
+
+        def choose(part: Callable[[keras.Model], Any], keras_part: Any) -> Any:
+            try:
+                return part(self)
+            except exact.NotExact as reason:
+                reasons.append(str(reason))
+                return keras_part
+
+        overridden = [name for name in ("compute_loss", "compute_metrics") if _is_overridden(self, name)]
+        if overridden or self.optimizer is None or not self.trainable_variables:
+            self._say(overridden)
+            return None
+        parts = Parts(
+            forward=choose(exact.forward, exact.keras_forward(self)),
+            loss=choose(exact.loss, lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)),
+            update_metrics=choose(exact.metrics, self._compile_metrics and self._compile_metrics.update_state),
+            update_weights=choose(exact.weights, self.optimizer.apply),
+            device=self.trainable_variables[0].value.device,
+            log_names=tuple(self.get_metrics_result()),
+        )
+        self._say(reasons)
+        return parts
+
+    def _say(self: Any, reasons: list[str]) -> None:
+        """Warn about each reason once in a model's life."""
+        said = self.__dict__.setdefault("_said", [])
+        if new := [reason for reason in reasons if reason not in said]:
+            said.extend(new)
+            warnings.warn(f"{type(self).__name__} takes Keras's own way for {', '.join(new)}", stacklevel=5)
 
 
 @keras.saving.register_keras_serializable(package="k3torch")
-class FastModel(keras.Model):  # type: ignore[misc]
-    """A Keras model with a shorter train step; everything else is Keras."""
+class FastModel(FastStep, keras.Model):  # type: ignore[misc]
+    """``keras.Model`` with the steps of ``FastStep``: ``FastModel(inputs, outputs)``, or subclass it."""
+
+
+@keras.saving.register_keras_serializable(package="k3torch")
+class FastSequential(FastStep, keras.Sequential):  # type: ignore[misc]
+    """``keras.Sequential`` with the steps of ``FastStep``."""
+
+
+def _is_overridden(model: keras.Model, method: str) -> bool:
+    return getattr(type(model), method) is not getattr(keras.Model, method)
+
+
+def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
+    """Return x, y and sample_weight with all tensors on the device."""
+
+    def move(value: Any) -> Any:
+        if value is None:
+            return None
+        tensor = value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
+        return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
+
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
+        return move(x), move(y), move(sample_weight)
+    return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]
+
+
+def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
+    """Tell whether somebody looks at the logs of single batches; ``phase`` is "train" or "test"."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
+        callbacks, verbose = callbacks.callbacks, 0
+    hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
+    return verbose != 0 or any(
+        not is_default(getattr(callback, hook)) for callback in keras.tree.flatten(callbacks or []) for hook in hooks
+    )

@@ -1,0 +1,193 @@
+"""The parts of Keras's train step without what Keras settles anew at every step.
+
+Each function below looks once at a compiled model and returns a part of the step as a plain function over torch
+tensors, or raises ``NotExact`` with the reason where only Keras's own part gives Keras's numbers. What is left out
+is argument binding, dtype and mask bookkeeping and name scopes; what computes is the same Keras code on the same
+variables, so the numbers are the same.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import keras
+import torch
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.backend.torch.core import to_torch_dtype
+from keras.src.losses.loss import reduce_weighted_values
+from keras.src.metrics.reduction_metrics import MeanMetricWrapper
+from keras.src.models.functional import Functional
+
+from k3torch.models.layers import MultiHotDense
+
+Tensor = torch.Tensor
+Forward = Callable[[Any, bool], Tensor]
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+UpdateMetrics = Callable[[Tensor, Tensor, Tensor | None], None]
+UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
+
+# Layers whose call() takes one tensor and does all of the work; the rest of __call__ is bookkeeping for them.
+PLAIN_LAYERS = (keras.layers.Dense, MultiHotDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
+
+
+class NotExact(Exception):  # noqa: N818  (a reason, not an error)
+    """Keras's own part is needed; the message says for what."""
+
+
+def forward(model: keras.Model) -> Forward:
+    """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``."""
+    layers = _chain(model)
+    for layer in layers:
+        if reason := _needs_its_wrapper(layer):
+            raise NotExact(f"the forward pass of layer {layer.name!r} ({reason})")
+    if len({layer.compute_dtype for layer in layers}) > 1:
+        raise NotExact("the forward pass of layers of several dtypes")
+    name = layers[0].compute_dtype
+    dtype, mixed = to_torch_dtype(name), name != layers[0].variable_dtype
+    shape = tuple(model.inputs[0].shape[1:])
+    calls = [_call(layer) for layer in layers]
+
+    def run(x: Any, training: bool) -> Tensor:
+        if not isinstance(x, Tensor) or x.shape[1:] != shape:
+            return keras_forward(model)(x, training)  # which mends the shape or says what is wrong
+        x = x.to(dtype)
+        for call in calls:
+            x = call(x, training)
+        return x
+
+    def run_mixed(x: Any, training: bool) -> Tensor:
+        with AutocastScope(name):
+            return run(x, training)
+
+    return run_mixed if mixed else run
+
+
+def keras_forward(model: keras.Model) -> Forward:
+    """Return ``f(x, training)`` for any model."""
+    if model._call_has_training_arg:
+        return lambda x, training: model(x, training=training)
+    return lambda x, _: model(x)
+
+
+def _needs_its_wrapper(layer: keras.Layer) -> str | None:
+    """Return what ``layer.__call__`` does beyond ``layer.call``, if anything."""
+    if type(layer) not in PLAIN_LAYERS:
+        return type(layer).__name__
+    if layer.activity_regularizer is not None:
+        return "activity regularizer"
+    if getattr(layer, "lora_enabled", False) or layer.quantization_mode:
+        return "LoRA or quantization"
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return "torch hooks"
+    return None
+
+
+def _chain(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers, where each takes the output of the one before it and nothing else."""
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    try:
+        ends = [(model.inputs, layers[0].input), (model.outputs, layers[-1].output)]
+        linked = all(a.output is b.input for a, b in pairwise(layers))
+        linked = linked and all(len(tensors) == 1 and tensors[0] is tensor for tensors, tensor in ends)
+    except (AttributeError, ValueError, TypeError, IndexError):  # no graph, or a layer used in several places
+        linked = False
+    if not linked or type(model).call not in (keras.Sequential.call, Functional.call):
+        raise NotExact("the forward pass of a model that is not a chain of layers")
+    return layers
+
+
+def _call(layer: keras.Layer) -> Forward:
+    if isinstance(layer, keras.layers.Dense | keras.layers.Dropout):
+        return lambda x, training: layer.call(x, training=training)
+    return lambda x, _: layer.call(x)
+
+
+def loss(model: keras.Model) -> Loss:
+    """Return ``f(y, y_pred, sample_weight)``: the mean of one Keras loss over one output, plus all penalties."""
+    compiled = getattr(model._compile_loss, "_flat_losses", None) or []
+    if len(compiled) != 1 or compiled[0].path or compiled[0].loss_weights is not None:
+        raise NotExact("a loss that is not one unweighted loss over one output")
+    chosen = compiled[0].loss
+    if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
+        raise NotExact(f"the loss {chosen.name!r}")
+    dtype = to_torch_dtype(chosen.dtype)
+    penalised = bool(model.losses)
+
+    def mean_loss(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
+        values = chosen.call(y.to(dtype), y_pred.to(dtype))
+        if sample_weight is None:
+            total = values.sum() / values.numel()
+        else:
+            total = reduce_weighted_values(values, sample_weight, reduction=chosen.reduction, dtype=chosen.dtype)
+        return total + sum(term.sum() for term in model.losses) if penalised else total
+
+    return mean_loss
+
+
+def metrics(model: keras.Model) -> UpdateMetrics:
+    """Return ``f(y, y_pred, sample_weight)``, which updates the compiled metrics' own variables."""
+    compiled = model._compile_metrics
+    if compiled is None:
+        return lambda *_: None
+    if len(model.outputs) != 1:
+        raise NotExact("metrics of several outputs")
+    updates = [_metric(metric) for metric in _listed(compiled._flat_metrics)]
+    weighted = _listed(compiled._flat_weighted_metrics)
+
+    def update(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> None:
+        for update_one in updates:
+            update_one(y, y_pred)
+        for metric in weighted:
+            metric.update_state(y, y_pred, sample_weight)
+
+    return update
+
+
+def _listed(compiled: Sequence[Any]) -> list[keras.Metric]:
+    return [metric for entry in compiled if entry for metric in entry.metrics]
+
+
+def _metric(metric: keras.Metric) -> Callable[[Tensor, Tensor], None]:
+    """Return the update of one metric; means of a function go straight to their two variables."""
+    if type(metric).update_state is not MeanMetricWrapper.update_state:
+        return metric.update_state  # type: ignore[no-any-return]
+
+    def update(y: Tensor, y_pred: Tensor) -> None:
+        values = metric._fn(y, y_pred, **metric._fn_kwargs)
+        add_to_mean(metric, values.reshape(len(values), -1).mean(1) if values.ndim > 1 else values)
+
+    return update
+
+
+def add_to_mean(mean: keras.metrics.Mean, values: Tensor, weight: float = 1.0) -> None:
+    """Add ``values``, each counted ``weight`` times, to a Mean, on the device and without waiting for it."""
+    values = values.detach().to(mean.total.value.dtype)
+    mean.total.value.add_(values.sum(), alpha=weight)
+    mean.count.value.add_(values.numel() * weight)
+
+
+def weights(model: keras.Model) -> UpdateWeights:
+    """Return ``f(gradients, variables)``, one step of the compiled optimizer on its own state."""
+    optimizer = model.optimizer
+    asked = {
+        "loss scaling": isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
+        "clipped gradients": any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)),
+        "gradient accumulation": optimizer.gradient_accumulation_steps,
+        "averaged weights (use_ema)": optimizer.use_ema,
+        "loss_scale_factor": optimizer.loss_scale_factor is not None,
+        "constraints": any(v.constraint is not None for v in model.trainable_variables),
+        "overwrite_with_gradient": any(getattr(v, "overwrite_with_gradient", 0) for v in model.trainable_variables),
+        "an overridden optimizer.apply": type(optimizer).apply is not keras.optimizers.Optimizer.apply,
+    }
+    if reasons := [name for name, needed in asked.items() if needed]:
+        raise NotExact(" and ".join(reasons))
+
+    def update(gradients: Sequence[Tensor | None], variables: Sequence[Any]) -> None:
+        if any(gradient is None for gradient in gradients):
+            optimizer.apply(gradients, variables)  # leaves those out, and warns
+            return
+        optimizer._apply_weight_decay(variables)
+        optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
+        optimizer._iterations.value.add_(1)
+
+    return update
