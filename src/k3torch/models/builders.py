@@ -13,6 +13,7 @@ import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
 
+from k3torch.models.layers import MultiHotDense
 from k3torch.models.names import problem_with, refuse
 from k3torch.models.optimizers import make_optimizer
 
@@ -42,11 +43,11 @@ class Choices(TypedDict, total=False):
 def imdb_classifier(num_words: int = 10_000, **choices: Unpack[Choices]) -> keras.Model:
     """Build the review classifier: 16 relu, 16 relu, 1 sigmoid; RMSprop, binary cross-entropy, accuracy.
 
-    It takes multi-hot rows, (batch, ``num_words``) float32, and gives probabilities, (batch, 1). The other
-    arguments are those of ``vanilla_model``.
+    It takes multi-hot rows, (batch, ``num_words``) float32, dense or as a CSR tensor, and gives probabilities,
+    (batch, 1). The other arguments are those of ``vanilla_model``.
     """
     chosen: Choices = {"units": (16, 16), "optimizer": "rmsprop", **choices}
-    return vanilla_model(num_words, **chosen)
+    return vanilla_model(num_words, first_layer=MultiHotDense, **chosen)
 
 
 def boston_regressor(features: int = 13, **choices: Unpack[Choices]) -> keras.Model:
@@ -92,6 +93,7 @@ def vanilla_model(
     clipnorm: float | None = None,
     clipvalue: float | None = None,
     model_class: type[keras.Model] = keras.Model,
+    first_layer: type[keras.layers.Dense] = keras.layers.Dense,
 ) -> keras.Model:
     """Build and compile a stack of Dense layers with every choice that the lecture varies.
 
@@ -118,6 +120,7 @@ def vanilla_model(
         clipvalue: largest element of a gradient.
         model_class: ``keras.Model`` or a subclass of it goes through the functional API, ``keras.Sequential``
             through a list of layers; the weights and outputs are the same.
+        first_layer: class of the first hidden layer; ``MultiHotDense`` also takes CSR rows.
 
     Raises:
         InputError: names every bad argument, with a suggestion for a misspelt name.
@@ -148,7 +151,7 @@ def vanilla_model(
     }
     layers: list[keras.Layer] = []
     for width in units:
-        layers.append(keras.layers.Dense(width, **hidden))
+        layers.append((keras.layers.Dense if layers else first_layer)(width, **hidden))
         if dropout:
             layers.append(keras.layers.Dropout(dropout))
     layers.append(keras.layers.Dense(outputs, activation=output_activation, kernel_initializer=kernel_initializer))
