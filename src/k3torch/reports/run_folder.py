@@ -1,12 +1,12 @@
 """The folder that a run leaves behind: settings, figures, history, pictures, model."""
 
+from collections.abc import Mapping, Sequence
 import csv
+from dataclasses import asdict, dataclass
 import json
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,7 +44,7 @@ class RunFolder:
         self.name = name
         self.settings = settings
         self.metrics: dict[str, Any] = {}
-        self.history: list[Mapping[str, float]] = []
+        self.history: list[dict[str, float]] = []
         self.path = settings.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
         self._made = False
 

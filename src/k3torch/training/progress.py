@@ -1,6 +1,8 @@
 """A rich progress bar for ``fit``: epochs, loss, metrics and the time left."""
 
+from collections.abc import Sequence
 import sys
+import time
 from typing import Any, Self
 
 import keras
@@ -65,3 +67,45 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
         if self._bar is not None:
             self._bar.__exit__()
             self._bar = None
+
+
+class History(keras.callbacks.Callback):  # type: ignore[misc]
+    """Appends a row an epoch to ``rows`` (epoch from 1, seconds, figures), so that an interrupted run keeps them."""
+
+    def __init__(self, rows: list[dict[str, float]]):
+        super().__init__()
+        self.rows = rows
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Read the clock."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the epoch."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, "seconds": time.perf_counter() - self._started, **figures})
+
+
+def fit(
+    model: keras.Model,
+    loader: Any,
+    *,
+    epochs: int,
+    title: str,
+    rows: list[dict[str, float]],
+    validation: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's figures land in ``rows``."""
+    bar = RichProgress(title)
+    try:
+        model.fit(
+            loader,
+            validation_data=validation,
+            epochs=epochs,
+            callbacks=[*callbacks, History(rows), bar],
+            shuffle=False,  # the loader does, and Keras warns otherwise
+            verbose=0,
+        )
+    finally:
+        bar.close()
