@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, Literal
 
-import keras
-
 from k3torch.errors import InputError, did_you_mean
+import keras
 
 Kind = Literal["activation", "initializer", "loss", "metric", "optimizer", "regularizer"]
 
@@ -18,31 +17,43 @@ _HOME: dict[Kind, ModuleType] = {
     "optimizer": keras.optimizers,
     "regularizer": keras.regularizers,
 }
-# Keras reads these without listing them: short names, and those that compile() fits to the shape of the output.
+# Names that dir() does not show: short ones, and those that compile() fits to the shape of the output.
 _UNLISTED: dict[Kind, tuple[str, ...]] = {
     "initializer": ("uniform", "normal", "one", "zero"),
     "loss": ("mse", "mae", "mape", "msle", "bce", "kld"),
-    "metric": ("accuracy", "acc", "crossentropy", "ce", "mse", "mae", "mape", "msle", "bce"),
+    "metric": ("mse", "mae", "mape", "msle", "bce"),
+    "regularizer": ("l1l2",),
 }
-_HELPERS = {"get", "serialize", "deserialize", "legacy", "schedules"}
+_NOT_FOR_USE = {"get", "serialize", "deserialize", "optimizer"}.union(kind.capitalize() for kind in _HOME)
+_FITTED_BY_COMPILE = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def known_names(kind: Kind) -> list[str]:
-    """Return the names under which Keras knows its activations, losses, ..."""
-    listed = {name for name in dir(_HOME[kind]) if not name.startswith("_")} - _HELPERS
-    if kind == "optimizer":  # Keras reads these in any case; all others it reads as they are written
+    """Return the names by which Keras makes its activations, losses, ... with their defaults."""
+    listed = {name for name in dir(_HOME[kind]) if not name.startswith("_")}.union(_UNLISTED.get(kind, ()))
+    if kind == "optimizer":  # Keras reads these in any case
         listed = {name.lower() for name in listed}
-    return sorted(listed.union(_UNLISTED.get(kind, ())))
+    if kind == "metric":
+        listed |= set(_FITTED_BY_COMPILE)
+    return sorted(name for name in listed if _is_known(kind, name))
 
 
 def problem_with(kind: Kind, choice: Any) -> str | None:
     """Return a sentence about ``choice`` if it is a name unknown to Keras; objects and known names give None."""
-    if not isinstance(choice, str):
+    if not isinstance(choice, str) or _is_known(kind, choice):
         return None
-    names = known_names(kind)
-    if (choice.lower() if kind == "optimizer" else choice) in names:
-        return None
-    return f"unknown {kind} {choice!r}{did_you_mean(choice, names)}"
+    return f"unknown {kind} {choice!r}{did_you_mean(choice, known_names(kind))}"
+
+
+def _is_known(kind: Kind, name: str) -> bool:
+    if kind == "metric" and name in _FITTED_BY_COMPILE:
+        return True
+    if name in _NOT_FOR_USE:
+        return False
+    try:
+        return _HOME[kind].get(name) is not None
+    except (ValueError, TypeError, KeyError):  # no such name, or a class that cannot be made without arguments
+        return False
 
 
 def refuse(problems: Iterable[str | None]) -> None:

@@ -1,0 +1,182 @@
+"""The builders: shapes, every argument's place in the model, and what is said about a misspelt name."""
+
+from k3torch.errors import InputError
+from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier, vanilla_model
+from k3torch.models.names import known_names, problem_with
+from k3torch.models.optimizers import make_optimizer
+import keras
+import numpy as np
+import pytest
+import torch
+
+
+def _dense(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+
+
+def _numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.parametrize(
+    ("build", "shapes", "activations", "loss"),
+    [
+        (imdb_classifier, [(10000, 16), (16, 16), (16, 1)], ["relu", "relu", "sigmoid"], "binary_crossentropy"),
+        (boston_regressor, [(13, 64), (64, 64), (64, 1)], ["relu", "relu", "linear"], "mse"),
+        (digit_classifier, [(784, 32), (32, 10)], ["relu", "softmax"], "sparse_categorical_crossentropy"),
+    ],
+)
+def test_the_lectures_networks(build, shapes, activations, loss):
+    model = build()
+    layers = _dense(model)
+    assert [tuple(layer.kernel.shape) for layer in layers] == shapes
+    assert [layer.activation.__name__ for layer in layers] == activations
+    assert model.loss == loss
+    assert isinstance(model.optimizer, keras.optimizers.RMSprop)
+
+
+@pytest.mark.parametrize("build", [imdb_classifier, boston_regressor, digit_classifier, vanilla_model])
+def test_sequential_and_functional_give_the_same_output_for_the_same_weights(build):
+    arguments = {"features": 5} if build is vanilla_model else {}
+    functional = build(**arguments, dropout=0.5)
+    sequential = build(**arguments, dropout=0.5, model_class=keras.Sequential)
+    assert isinstance(sequential, keras.Sequential)
+    assert not isinstance(functional, keras.Sequential)
+    sequential.set_weights(functional.get_weights())
+    x = np.random.default_rng(0).normal(size=(7, functional.input_shape[1])).astype("float32")
+    np.testing.assert_array_equal(_numpy(sequential(x)), _numpy(functional(x)))
+
+
+def test_a_subclass_of_model_is_built_through_the_functional_api():
+    class Mine(keras.Model):
+        pass
+
+    model = boston_regressor(model_class=Mine)
+    assert isinstance(model, Mine)
+    assert _numpy(model(np.zeros((2, 13), "float32"))).shape == (2, 1)
+
+
+def test_a_layers_input_shape_follows_the_layer_before_it():
+    model = keras.Sequential([keras.layers.Dense(32), keras.layers.Dense(16)])
+    assert model.weights == []
+    model.build((None, 784))
+    assert [tuple(w.shape) for w in model.weights] == [(784, 32), (32,), (32, 16), (16,)]
+
+
+def test_every_choice_reaches_its_layer():
+    model = vanilla_model(
+        4,
+        (6, 5),
+        activation="tanh",
+        dropout=0.25,
+        kernel_initializer="ones",
+        kernel_regularizer=keras.regularizers.L1(0.1),
+        bias_regularizer="l2",
+        activity_regularizer=keras.regularizers.L2(0.3),
+        max_norm=2.0,
+    )
+    names = [type(layer).__name__ for layer in model.layers]
+    assert names == ["InputLayer", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
+    *hidden, last = _dense(model)
+    assert [layer.units for layer in hidden] == [6, 5]
+    for layer in hidden:
+        assert layer.activation.__name__ == "tanh"
+        assert (_numpy(layer.kernel) == 1).all()
+        assert float(layer.kernel_regularizer.l1) == pytest.approx(0.1)
+        assert isinstance(layer.bias_regularizer, keras.regularizers.L2)
+        assert float(layer.activity_regularizer.l2) == pytest.approx(0.3)
+        assert layer.kernel_constraint.max_value == 2.0
+    assert (last.kernel_regularizer, last.kernel_constraint) == (None, None)
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.25, 0.25]
+
+
+def test_optimizer_arguments_reach_the_optimizer():
+    sgd = vanilla_model(2, optimizer="SGD", learning_rate=0.5, momentum=0.9, nesterov=True, clipnorm=1.5).optimizer
+    assert isinstance(sgd, keras.optimizers.SGD)
+    assert (float(sgd.learning_rate), sgd.momentum, sgd.nesterov, sgd.clipnorm) == (0.5, 0.9, True, 1.5)
+    assert make_optimizer("adam", clipvalue=0.25).clipvalue == 0.25
+    assert make_optimizer("rmsprop", momentum=0.5).momentum == 0.5
+    mine = keras.optimizers.Adam(0.125)
+    assert vanilla_model(2, optimizer=mine).optimizer is mine
+
+
+def test_a_schedule_takes_the_place_of_keras_2_decay():
+    """Inverse time decay is what ``decay=1e-2`` did: rate / (1 + decay * step)."""
+    schedule = keras.optimizers.schedules.InverseTimeDecay(0.1, decay_steps=1, decay_rate=1e-2)
+    model = vanilla_model(2, optimizer="sgd", learning_rate=schedule)
+    model.fit(np.zeros((6, 2)), np.zeros(6), batch_size=2, epochs=2, verbose=0)
+    assert float(model.optimizer.iterations) == 6
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1 / 1.06)
+
+
+@pytest.mark.parametrize(
+    ("bad", "right"),
+    [
+        ({"optimizer": "rmsporp"}, "rmsprop"),
+        ({"activation": "rleu"}, "relu"),
+        ({"kernel_initializer": "glorot_unifrom"}, "glorot_uniform"),
+        ({"kernel_regularizer": "l1_l2"}, "l1l2"),
+        ({"loss": "binary_crosentropy"}, "binary_crossentropy"),
+        ({"metrics": ["acuracy"]}, "accuracy"),
+    ],
+)
+def test_a_misspelt_name_suggests_the_right_one(bad, right):
+    with pytest.raises(InputError, match=f"did you mean '{right}'"):
+        imdb_classifier(10, **bad)
+
+
+def test_all_bad_arguments_are_reported_at_once():
+    with pytest.raises(InputError) as caught:
+        boston_regressor(units=(4, 0), activation="rel", loss="mss", dropout=1.0, max_norm=0)
+    for word in ("units 0", "'relu'", "'mse'", "dropout 1.0", "max_norm 0"):
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"optimizer": "adam", "momentum": 0.9}, "'momentum', which 'adam' lacks"),
+        ({"optimizer": "sgd", "nesterov": True}, "nesterov without momentum"),
+        ({"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0}, "both clipnorm and clipvalue"),
+        ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate -0.1"),
+        ({"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1}, "set them on the object"),
+    ],
+)
+def test_optimizer_arguments_that_do_not_fit_are_refused(arguments, words):
+    with pytest.raises(InputError, match=words):
+        make_optimizer(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "never"),
+    [
+        ("activation", {"relu", "tanh", "softmax", "linear"}, "get"),
+        ("loss", {"mse", "binary_crossentropy", "huber"}, "Loss"),
+        ("metric", {"accuracy", "mae", "AUC"}, "PrecisionAtRecall"),
+        ("optimizer", {"sgd", "rmsprop", "adam", "adagrad", "adadelta", "adamax", "nadam", "ftrl"}, "optimizer"),
+    ],
+)
+def test_known_names_are_those_that_keras_can_make(kind, names, never):
+    known = set(known_names(kind))
+    assert names <= known
+    assert never not in known
+    assert all(problem_with(kind, name) is None for name in known)
+    assert problem_with(kind, never) is not None
+
+
+def test_categorical_and_sparse_categorical_crossentropy_agree():
+    sparse = digit_classifier()
+    one_hot = digit_classifier(loss="categorical_crossentropy")
+    one_hot.set_weights(sparse.get_weights())
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((20, 784), "float32"), rng.integers(0, 10, 20)
+    first = sparse.evaluate(x, labels, verbose=0)
+    second = one_hot.evaluate(x, np.eye(10, dtype="float32")[labels], verbose=0)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+
+
+def test_imdb_classifier_takes_bags_without_their_zeros():
+    model = imdb_classifier(50)
+    dense = (torch.rand(8, 50, generator=torch.Generator().manual_seed(0)) < 0.2).float()
+    np.testing.assert_allclose(_numpy(model(dense.to_sparse_csr())), _numpy(model(dense)), rtol=1e-5, atol=1e-6)

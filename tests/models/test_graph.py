@@ -1,0 +1,31 @@
+"""The picture of a graph, and the summary that needs no Graphviz."""
+
+import shutil
+
+from k3torch.errors import InputError
+from k3torch.models import graph
+from k3torch.models.builders import boston_regressor
+import pytest
+
+
+def test_summary_names_layers_shapes_and_parameters():
+    lines = []
+    boston_regressor().summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "Dense" in text
+    assert "Total params: 5,121" in text  # 14 * 64 + 65 * 64 + 65
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz")
+def test_the_graph_is_drawn(tmp_path):
+    pytest.importorskip("pydot")
+    path = graph.draw_graph(boston_regressor(), tmp_path / "graph.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "64" in graph.draw_graph(boston_regressor(), tmp_path / "graph.svg").read_text()
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph.shutil, "which", lambda program: None)
+    with pytest.raises(InputError, match="Graphviz's program dot"):
+        graph.draw_graph(boston_regressor(), tmp_path / "graph.png")
+    assert list(tmp_path.iterdir()) == []
