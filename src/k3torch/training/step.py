@@ -1,17 +1,15 @@
 """A Keras model with its train_step overridden: all of Keras, without most of what a step costs."""
 
-import inspect
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+import inspect
 from typing import Any
-
-import keras
-import torch
-from keras.src.utils.python_utils import is_default
+import warnings
 
 from k3torch.training import exact
+import keras
+from keras.src.utils.python_utils import is_default
+import torch
 
 Logs = dict[str, Any]
 
@@ -71,21 +69,22 @@ class FastStep:
 
     def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As ``keras.Model.fit``."""
-        with self._reading_logs("train", super().fit, args, kwargs):  # type: ignore[misc]
-            return super().fit(*args, **kwargs)  # type: ignore[misc]
+        return self._with_quiet_logs("train", super().fit, *args, **kwargs)  # type: ignore[misc]
 
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``."""
-        with self._reading_logs("test", super().evaluate, args, kwargs):  # type: ignore[misc]
-            return super().evaluate(*args, **kwargs)  # type: ignore[misc]
+        return self._with_quiet_logs("test", super().evaluate, *args, **kwargs)  # type: ignore[misc]
 
-    @contextmanager
-    def _reading_logs(self: Any, phase: str, method: Callable[..., Any], args: Any, kwargs: Any) -> Iterator[None]:
+    def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call ``method``, with metrics read at every batch only if somebody looks at them there."""
+        call = inspect.signature(method).bind(*args, **kwargs)
+        callbacks = call.arguments.get("callbacks")
         before = self._logs_are_read
-        given = inspect.signature(method).bind(*args, **kwargs).arguments
-        self._logs_are_read = _reads_every_batch(phase, given.get("callbacks"), given.get("verbose", "auto"))
+        self._logs_are_read = _reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto"))
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            call.arguments["callbacks"] = [*keras.tree.flatten(callbacks or []), _InThisThread()]
         try:
-            yield
+            return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
 
@@ -146,6 +145,16 @@ class FastSequential(FastStep, keras.Sequential):  # type: ignore[misc]
     """``keras.Sequential`` with the steps of ``FastStep``."""
 
 
+class _InThisThread(keras.callbacks.Callback):  # type: ignore[misc]
+    """Makes Keras call callbacks here: the thread that it would use costs more, and fights the kernels for cores."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Do nothing, in a method that Keras sees is overridden."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Do nothing, in a method that Keras sees is overridden."""
+
+
 def _is_overridden(model: keras.Model, method: str) -> bool:
     return getattr(type(model), method) is not getattr(keras.Model, method)
 
@@ -168,7 +177,7 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
 def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
     """Tell whether somebody looks at the logs of single batches; ``phase`` is "train" or "test"."""
     if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
-        callbacks, verbose = callbacks.callbacks, 0
+        callbacks, verbose = [c for c in callbacks.callbacks if not isinstance(c, _InThisThread)], 0
     hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
     return verbose != 0 or any(
         not is_default(getattr(callback, hook)) for callback in keras.tree.flatten(callbacks or []) for hook in hooks
