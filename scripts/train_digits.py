@@ -8,9 +8,6 @@ Without network and without a folder of one's own it takes the 5,000 real digits
 """
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from k3torch import cli, runtime
 from k3torch.data import digits
@@ -21,15 +18,15 @@ from k3torch.reports.digits import confusion_picture, misread_picture
 from k3torch.reports.plots import learning_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training.callbacks import CallbackSettings, make_callbacks
-from k3torch.training.progress import RichProgress
-
-import keras  # isort: skip  (after k3torch, which chooses the backend)
+from k3torch.training.progress import fit
+import keras
+import numpy as np
 from sklearn.metrics import confusion_matrix
 
 
 @dataclass(frozen=True)
 class Settings(CallbackSettings, RunSettings, runtime.MachineSettings):
-    """Train the digit classifier and show what it misreads."""
+    """What a person may choose."""
 
     source: str = "auto"
     """auto, mnist (download), wheel (5,000 digits), or a folder with MNIST/raw in it."""
@@ -57,7 +54,7 @@ def main(settings: Settings) -> None:
             "device": str(device),
             "seed": settings.seed,
         }
-        fit(model, train, validation, settings, run)
+        train_model(model, train, validation, settings, run)
         report(model, mnist.test, run)
         run.save_model(model)
     print(f"written to {run.path}")
@@ -73,30 +70,19 @@ def check(settings: Settings) -> None:
     check_free(settings)
 
 
-def fit(
+def train_model(
     model: keras.Model, train: digits.Digits, validation: digits.Digits, settings: Settings, run: RunFolder
 ) -> None:
-    """Train with the callbacks asked for; every epoch lands in the run's history as it ends."""
-
-    def note(epoch: int, logs: dict[str, Any]) -> None:
-        run.history.append({"epoch": epoch + 1, **logs})
-
-    bar = RichProgress("digits")
-    try:
-        model.fit(
-            digits.digit_loader(train, settings.batch_size, shuffle=True, seed=settings.seed),
-            validation_data=digits.digit_loader(validation, 1000),
-            epochs=settings.epochs,
-            callbacks=[
-                *make_callbacks(settings, run.path, settings.epochs),
-                keras.callbacks.LambdaCallback(on_epoch_end=note),
-                bar,
-            ],
-            shuffle=False,  # the loader does
-            verbose=0,
-        )
-    finally:
-        bar.close()
+    """Train with the callbacks asked for, and draw how it went."""
+    fit(
+        model,
+        digits.digit_loader(train, settings.batch_size, shuffle=True, seed=settings.seed),
+        validation=digits.digit_loader(validation, 1000),
+        epochs=settings.epochs,
+        title="digits",
+        rows=run.history,
+        callbacks=make_callbacks(settings, run.path, settings.epochs),
+    )
     losses = [row["val_loss"] for row in run.history]
     best = int(np.argmin(losses))
     run.metrics |= {
@@ -126,7 +112,7 @@ def report(model: keras.Model, test: digits.Digits, run: RunFolder) -> None:
         "test_accuracy": figures["accuracy"],
         "test_loss": figures["loss"],
         "misread": len(wrong),
-        "confusion": confusion,
+        "confusion": confusion.tolist(),
         "seconds_total": run.seconds,
         "peak_memory_mb": runtime.peak_memory_mb(),
     }
@@ -142,4 +128,4 @@ def report(model: keras.Model, test: digits.Digits, run: RunFolder) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, Settings, description=__doc__)
+    cli.run(main, Settings, __doc__)
