@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import keras
-import numpy as np
-import torch
-from scipy.sparse import csr_matrix
-
 from k3torch.errors import InputError
+import keras
+from scipy.sparse import csc_matrix
+import torch
 
 
 @keras.saving.register_keras_serializable(package="k3torch")
@@ -75,13 +73,13 @@ class _BagMatmul(torch.autograd.Function):
         offsets, ids, values = ctx.saved_tensors
         if gradient.device.type != "cpu":
             return None, None, None, _scatter(offsets, ids, values, gradient, ctx.num_words)
-        # float32 is the one type that SciPy and torch share with bfloat16's range.
-        weights = values if values.dtype in (torch.float32, torch.float64) else values.float()
-        rows = csr_matrix((weights.numpy(), ids.numpy(), offsets.numpy()), shape=(len(gradient), ctx.num_words))
-        words = rows.tocsc()  # a counting sort: word -> reviews
-        transposed = (torch.from_numpy(np.asarray(a)) for a in (words.indptr, words.indices, words.data))
-        by_word, reviews, weights = transposed
-        return None, None, None, _bag_sum(by_word, reviews, weights.to(gradient.dtype), gradient.contiguous())
+        # A batch's CSR arrays are the CSC arrays of its transpose: one pass, no index to build and nothing to sort.
+        wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32  # SciPy knows no bfloat16
+        words = csc_matrix(
+            (values.to(wide).numpy(), ids.numpy(), offsets.numpy()), shape=(ctx.num_words, len(gradient))
+        )
+        summed = words @ gradient.to(wide).numpy()
+        return None, None, None, torch.from_numpy(summed).to(gradient.dtype)
 
 
 def _bag_sum(offsets: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, table: torch.Tensor) -> torch.Tensor:

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from k3torch.models.layers import MultiHotDense, bag_matmul
+from k3torch.training.updates import short_update
 import keras
-import torch
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
 from keras.src.losses.loss import reduce_weighted_values
 from keras.src.metrics.reduction_metrics import MeanMetricWrapper
 from keras.src.models.functional import Functional
-
-from k3torch.models.layers import MultiHotDense
+import torch
 
 Tensor = torch.Tensor
 Forward = Callable[[Any, bool], Tensor]
@@ -28,6 +28,14 @@ UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
 # Layers whose call() takes one tensor and does all of the work; the rest of __call__ is bookkeeping for them.
 PLAIN_LAYERS = (keras.layers.Dense, MultiHotDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
+
+# What Keras itself calls in the end, as far as the activation goes; others run as Keras wrote them.
+TORCH_ACTIVATIONS = {
+    keras.activations.relu: torch.relu,
+    keras.activations.sigmoid: torch.sigmoid,
+    keras.activations.tanh: torch.tanh,
+    keras.activations.linear: lambda x: x,
+}
 
 
 class NotExact(Exception):  # noqa: N818  (a reason, not an error)
@@ -97,9 +105,19 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
 
 
 def _call(layer: keras.Layer) -> Forward:
-    if isinstance(layer, keras.layers.Dense | keras.layers.Dropout):
+    """Return the layer's work as ``f(x, training)``."""
+    if isinstance(layer, keras.layers.Dropout):
         return lambda x, training: layer.call(x, training=training)
-    return lambda x, _: layer.call(x)
+    if not isinstance(layer, keras.layers.Dense):
+        return lambda x, _: layer.call(x)
+    kernel, bias = layer.kernel, layer.bias
+    activation = TORCH_ACTIVATIONS.get(layer.activation, layer.activation)
+
+    def dense(x: Tensor, _: bool) -> Tensor:
+        product = bag_matmul(x, kernel.value) if x.layout == torch.sparse_csr else torch.matmul(x, kernel.value)
+        return activation(product if bias is None else product + bias.value)  # type: ignore[no-any-return]
+
+    return dense
 
 
 def loss(model: keras.Model) -> Loss:
@@ -182,12 +200,14 @@ def weights(model: keras.Model) -> UpdateWeights:
     if reasons := [name for name, needed in asked.items() if needed]:
         raise NotExact(" and ".join(reasons))
 
+    step = short_update(optimizer)
+
     def update(gradients: Sequence[Tensor | None], variables: Sequence[Any]) -> None:
         if any(gradient is None for gradient in gradients):
             optimizer.apply(gradients, variables)  # leaves those out, and warns
             return
         optimizer._apply_weight_decay(variables)
-        optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
+        step(gradients, variables)  # type: ignore[arg-type]
         optimizer._iterations.value.add_(1)
 
     return update
