@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from k3torch.models.layers import MultiHotDense, bag_matmul
+from k3torch.training.formulas import fits, loss_formula, metric_formula
 from k3torch.training.updates import short_update
 import keras
 from keras.src.backend.common.variables import AutocastScope
@@ -129,13 +130,14 @@ def loss(model: keras.Model) -> Loss:
     if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
         raise NotExact(f"the loss {chosen.name!r}")
     dtype = to_torch_dtype(chosen.dtype)
-    penalised = bool(model.losses)
+    formula, penalised = loss_formula(chosen), bool(model.losses)
 
     def mean_loss(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
-        values = chosen.call(y.to(dtype), y_pred.to(dtype))
-        if sample_weight is None:
-            total = values.sum() / values.numel()
+        y_pred = y_pred.to(dtype)
+        if formula and sample_weight is None and fits(y, y_pred):
+            total = formula(y, y_pred)
         else:
+            values = chosen.call(y.to(dtype), y_pred)
             total = reduce_weighted_values(values, sample_weight, reduction=chosen.reduction, dtype=chosen.dtype)
         return total + sum(term.sum() for term in model.losses) if penalised else total
 
@@ -170,18 +172,21 @@ def _metric(metric: keras.Metric) -> Callable[[Tensor, Tensor], None]:
     if type(metric).update_state is not MeanMetricWrapper.update_state:
         return metric.update_state  # type: ignore[no-any-return]
 
+    formula = metric_formula(metric)
+
     def update(y: Tensor, y_pred: Tensor) -> None:
-        values = metric._fn(y, y_pred, **metric._fn_kwargs)
-        add_to_mean(metric, values.reshape(len(values), -1).mean(1) if values.ndim > 1 else values)
+        if formula and fits(y, y_pred):
+            add_to_mean(metric, formula(y, y_pred), len(y))
+        else:
+            metric.update_state(y, y_pred)
 
     return update
 
 
-def add_to_mean(mean: keras.metrics.Mean, values: Tensor, weight: float = 1.0) -> None:
-    """Add ``values``, each counted ``weight`` times, to a Mean, on the device and without waiting for it."""
-    values = values.detach().to(mean.total.value.dtype)
-    mean.total.value.add_(values.sum(), alpha=weight)
-    mean.count.value.add_(values.numel() * weight)
+def add_to_mean(mean: keras.metrics.Mean, total: Tensor, count: int) -> None:
+    """Add the sum of ``count`` values to a Keras Mean, on its device and without waiting for it."""
+    mean.total.value.add_(total.detach())
+    mean.count.value.add_(count)
 
 
 def weights(model: keras.Model) -> UpdateWeights:

@@ -61,7 +61,8 @@ class FastStep:
         return self._track(parts, loss, x, y, y_pred, sample_weight)
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
-        exact.add_to_mean(self._loss_tracker, loss, weight=len(keras.tree.flatten(x)[0]))
+        rows = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
+        exact.add_to_mean(self._loss_tracker, loss * rows, rows)
         parts.update_metrics(y, y_pred, sample_weight)
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]
