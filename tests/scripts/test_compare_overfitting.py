@@ -1,0 +1,121 @@
+"""compare_overfitting.py on a few hundred made-up reviews: which rows it uses, what it compares, what it refuses."""
+
+from dataclasses import replace
+import importlib.util
+import json
+from pathlib import Path
+
+from k3torch.errors import InputError
+import numpy as np
+import pytest
+
+spec = importlib.util.spec_from_file_location(
+    "compare_overfitting", Path(__file__).parents[2] / "scripts/compare_overfitting.py"
+)
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """300 reviews of 30 words, positive where more of them are from the first half of the vocabulary."""
+    rng = np.random.default_rng(0)
+    lines = ["text,label"]
+    for _ in range(300):
+        lean = rng.choice([0.35, 0.65])
+        words = np.where(rng.random(30) < lean, rng.integers(0, 100, 30), rng.integers(100, 200, 30))
+        lines.append(" ".join(f"word{word}" for word in words) + f",{int(lean > 0.5)}")
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def _settings(table, out, **choices):
+    return script.Settings(**{"source": table, "num_words": 300, "epochs": 3, "batch_size": 32, "out": out} | choices)
+
+
+def _metrics(out):
+    return json.loads((out / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def run(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("overfit") / "run"
+    script.main(_settings(table, out, variants=("original", "l1", "dropout", "mine")))
+    return out
+
+
+def test_only_the_pictures_of_variants_that_were_run(run):
+    pictures = sorted(path.name for path in run.glob("*.png"))
+    assert pictures == ["all.png", "original-vs-dropout.png", "original-vs-l1.png", "original-vs-mine.png"]
+
+
+def test_figures_follow_from_the_history(run):
+    found = _metrics(run)["variants"]
+    history = np.genfromtxt(run / "history.csv", delimiter=",", names=True)
+    assert list(found) == ["original", "l1", "dropout", "mine"]
+    assert len(history) == 3
+    for name, figures in found.items():
+        losses = history[f"{name}_validation"]
+        assert figures["best_epoch"] == np.argmin(losses) + 1
+        assert figures["lowest_validation_loss"] == pytest.approx(losses.min())
+        assert figures["last_validation_loss"] == pytest.approx(losses[-1])
+        assert figures["gap"] == pytest.approx(losses[-1] - figures["last_training_loss"])
+
+
+def test_a_variant_does_not_depend_on_the_others(run, table, tmp_path):
+    script.main(_settings(table, tmp_path / "alone", variants=("dropout",)))
+    alone, together = (_metrics(out)["variants"]["dropout"] for out in (tmp_path / "alone", run))
+    assert alone | {"seconds": 0} == together | {"seconds": 0}
+
+
+def test_the_test_half_is_never_looked_at(table, tmp_path, monkeypatch):
+    load_data = script.load_data
+    monkeypatch.setattr(script, "load_data", lambda *arguments: replace(load_data(*arguments), test=None))
+    script.main(_settings(table, tmp_path / "run", variants=("original",)))
+    assert _metrics(tmp_path / "run")["sizes"] == {"train": 144, "validation": 96}  # 240 left of 300, 40% held out
+
+
+def test_the_curves_hold_no_penalty():
+    """A penalised network's Keras loss is the curve plus the penalty, in validation too."""
+    model = script.VARIANTS["l1l2"](50)
+    x = (np.random.default_rng(0).random((20, 50)) < 0.2).astype("float32")
+    figures = model.evaluate(x, np.arange(20)[:, None] % 2.0, return_dict=True, verbose=0)
+    penalty = sum(0.001 * (np.abs(kernel).sum() + (kernel**2).sum()) for kernel in model.get_weights()[:4:2])
+    assert penalty > 0.01
+    assert figures["loss"] == pytest.approx(figures[script.LOSS] + penalty, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", script.VARIANTS)
+def test_each_variant_differs_from_the_original_as_its_name_says(name):
+    model = script.VARIANTS[name](100)
+    hidden = [layer for layer in model.layers if hasattr(layer, "kernel")][:-1]
+    widths = {"smaller": [4, 4], "smaller-adam": [4, 4], "mine": [16]}.get(name, [16, 16])
+    assert [layer.units for layer in hidden] == widths
+    assert type(model.optimizer).__name__ == ("Adam" if name.endswith("-adam") else "RMSprop")
+    penalties = {"l1": ["l1"], "l2": ["l2"], "l1l2": ["l1", "l2"]}.get(name, [])
+    if name != "mine":
+        for layer in hidden:
+            config = layer.kernel_regularizer.get_config() if layer.kernel_regularizer else {}
+            assert {key: pytest.approx(0.001) for key in penalties} == config
+        assert [layer.rate for layer in model.layers if hasattr(layer, "rate")] == [0.5, 0.5] * (name == "dropout")
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"variants": ("orignal",)}, "did you mean 'original'"),
+        ({"variants": ()}, "one at least"),
+        ({"variants": ("l2", "l2")}, "each variant once"),
+        ({"epochs": 0}, "epochs of 1 or more"),
+    ],
+)
+def test_bad_input_leaves_nothing(table, tmp_path, choices, words):
+    with pytest.raises(InputError, match=words):
+        script.main(_settings(table, tmp_path / "run", **choices))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_takes_variants(monkeypatch):
+    assert script.cli.parse(script.Settings, ["--variants", "l2", "mine"]).variants == ("l2", "mine")
+    assert "mine" not in script.cli.parse(script.Settings, []).variants
