@@ -11,7 +11,7 @@ tokenized (5 more the first time); expect a test accuracy of 0.88 (0.87 on the c
 
 from dataclasses import dataclass
 import statistics
-from typing import Annotated, Any
+from typing import Annotated
 
 from k3torch import cli, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
@@ -26,6 +26,7 @@ from k3torch.training.progress import fit
 from k3torch.training.step import FastModel
 import keras
 import numpy as np
+import torch
 import tyro
 
 # What the lecture gives for its own runs: 15,000 train, 10,000 validation, 25,000 test.
@@ -53,11 +54,9 @@ def main(settings: Settings) -> None:
     data = load_data(settings.source, settings.num_words)
     print(data.reason)
 
-    everything = bags(data.train, settings, device)
-    held_out = 10_000 if len(data.train) == 25_000 else len(data.train) * 2 // 5
-    validation = bags(data.train.slice(0, held_out), settings, device)
-    training = bags(data.train.slice(held_out, len(data.train)), settings, device)
-    test = bags(data.test, settings, device)
+    everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
+    held_out = 10_000 if len(everything) == 25_000 else len(everything) * 2 // 5
+    validation, training = rows(everything, 0, held_out), rows(everything, held_out, len(everything))
     sizes = {"train": len(training), "validation": len(validation), "test": len(test)}
 
     with RunFolder("imdb", settings) as run:
@@ -78,9 +77,13 @@ def check(settings: Settings) -> None:
     check_free(settings)
 
 
-def bags(reviews: Reviews, settings: Settings, device: Any) -> BagDataset:
-    rows = bag_of_words(reviews.ids, reviews.offsets, settings.num_words)
-    return BagDataset(rows, reviews.labels, device=device)
+def bags(reviews: Reviews, settings: Settings, device: torch.device) -> BagDataset:
+    words = bag_of_words(reviews.ids, reviews.offsets, settings.num_words)
+    return BagDataset(words, reviews.labels, device=device)
+
+
+def rows(dataset: BagDataset, start: int, stop: int) -> BagDataset:
+    return BagDataset(dataset.bags[start:stop], dataset.columns[0][start:stop], device=dataset.device)
 
 
 def study(training: BagDataset, validation: BagDataset, settings: Settings, run: RunFolder) -> int:

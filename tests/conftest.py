@@ -3,10 +3,9 @@
 import os
 import tempfile
 
+import k3torch  # noqa: F401
 import pytest
 import torch
-
-import k3torch  # noqa: F401
 
 # A cache of their own for all tests of a run, set before any module of the package can ask for one.
 os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.mkdtemp(prefix="k3torch-tests-")

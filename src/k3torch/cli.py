@@ -1,15 +1,14 @@
 """Turn a settings dataclass and a function into a command with one-line errors."""
 
+from collections.abc import Callable
 import contextlib
 import io
 import re
 import sys
-from collections.abc import Callable
 from typing import TypeVar
 
-import tyro
-
 from k3torch.errors import InputError
+import tyro
 
 Settings = TypeVar("Settings")
 

@@ -1,7 +1,7 @@
 """The one exception that means "the input is wrong", as opposed to "the code is wrong"."""
 
-import difflib
 from collections.abc import Iterable
+import difflib
 
 
 class InputError(ValueError):

@@ -1,14 +1,13 @@
 """Device, precision, seed and threads: the only file that asks what machine this is."""
 
+from dataclasses import dataclass
 import os
 import resource
 import sys
-from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from k3torch.errors import InputError
+import torch
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]

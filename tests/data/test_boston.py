@@ -1,8 +1,7 @@
-import numpy as np
-import pytest
-
 from k3torch.data import boston
 from k3torch.data.boston import Standardizer
+import numpy as np
+import pytest
 
 # What the lecture prints of the training targets, in thousands of dollars.
 PRINTED = np.fromstring(

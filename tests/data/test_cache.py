@@ -2,11 +2,10 @@ import hashlib
 import http.server
 import threading
 
-import numpy as np
-import pytest
-
 from k3torch.data.cache import atomic_path, cached_arrays, download
 from k3torch.errors import InputError
+import numpy as np
+import pytest
 
 
 def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):

@@ -1,12 +1,11 @@
 import csv
 import json
 
-import numpy as np
-import pytest
-
 from k3torch.data import imdb
 from k3torch.data.imdb import Reviews
 from k3torch.errors import InputError
+import numpy as np
+import pytest
 
 
 def write_csv(path, rows, columns=("text", "label")):

@@ -1,9 +1,8 @@
-import numpy as np
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from k3torch.data.loaders import array_loader
+import numpy as np
+import torch
 
 
 @given(st.integers(1, 40), st.integers(1, 12))

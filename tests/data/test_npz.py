@@ -2,11 +2,10 @@ import io
 import os
 import zipfile
 
-import numpy as np
-import pytest
-
 from k3torch.data.npz import load_arrays
 from k3torch.errors import InputError
+import numpy as np
+import pytest
 
 
 def ragged(*rows):

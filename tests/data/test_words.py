@@ -1,12 +1,11 @@
 import json
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from k3torch.data.words import Vocabulary, tokenize
 from k3torch.errors import InputError
+import numpy as np
+import pytest
 
 
 def test_tokenize_drops_markup_and_keeps_inner_apostrophes():

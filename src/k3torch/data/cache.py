@@ -1,22 +1,21 @@
 """Files that outlive a run: a cache folder, whole-or-nothing writes, locks, checksums, downloads."""
 
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import hashlib
 import os
+from pathlib import Path
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
+from filelock import FileLock
+from k3torch.errors import InputError
 import numpy as np
+from numpy.typing import NDArray
 import platformdirs
 import pooch
 import requests
-from filelock import FileLock
-from numpy.typing import NDArray
-
-from k3torch.errors import InputError
 
 Arrays = dict[str, NDArray[np.generic]]
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from k3torch.data import imdb_sources
 from k3torch.data.imdb_sources import Halves
 from k3torch.data.words import FIRST_WORD, UNKNOWN, Vocabulary
 from k3torch.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
 
 AUTO_DEADLINE, KERAS_DEADLINE = 10.0, 300.0  # seconds for the 17 MB of imdb.npz: when others would do, and when not
 
@@ -125,8 +124,8 @@ def _is_download(error: InputError) -> bool:
 
 def _limited(halves: Mapping[str, NDArray[Any]], half: str, num_words: int) -> Reviews:
     ids = halves[f"{half}_ids"]
-    kept = np.where(ids < num_words, ids, np.int32(UNKNOWN))
-    return Reviews(kept, halves[f"{half}_offsets"], halves[f"{half}_labels"])
+    ids[ids >= num_words] = UNKNOWN  # in place: nobody else has these arrays, and they are large
+    return Reviews(ids, halves[f"{half}_offsets"], halves[f"{half}_labels"])
 
 
 def _text(codes: NDArray[Any]) -> str:

@@ -6,19 +6,18 @@ The arrays: ``train_ids`` (int32), ``train_offsets`` (int64), ``train_labels`` (
 
 import csv
 import hashlib
+from importlib import metadata
 import json
 import os
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from k3torch.data.cache import cached_arrays, download, sha256
 from k3torch.data.npz import load_arrays
 from k3torch.data.words import START, Vocabulary, tokenize
 from k3torch.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
 
 Halves = dict[str, NDArray[Any]]
 _Texts = tuple[list[str], NDArray[np.float32]]

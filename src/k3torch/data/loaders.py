@@ -6,8 +6,8 @@ so change every other random number of the run, dropout masks included.
 
 from typing import Any
 
-import torch
 from numpy.typing import ArrayLike
+import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 

@@ -4,16 +4,15 @@ Such arrays are stored as pickles, and a pickle can run any code while it loads.
 and plain containers; everything else is refused.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
+import pickle
 from typing import IO, Any
+import zipfile
 
+from k3torch.errors import InputError
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-
-from k3torch.errors import InputError
 
 _ALLOWED = {
     (module, name)

@@ -1,18 +1,17 @@
 """Texts to word ids and back, by Keras's convention: 0 padding, 1 start, 2 unknown, and the words from 4 on."""
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+import json
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+import re
 
 from k3torch.data.cache import atomic_path
 from k3torch.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
 
 START, UNKNOWN = 1, 2
 FIRST_WORD = 4  # Keras shifts ranks, which start at 1, by 3
