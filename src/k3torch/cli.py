@@ -46,10 +46,10 @@ def parse(settings: type[Settings], arguments: list[str], description: str | Non
 
 
 def _one_line(box: str) -> str:
-    """Flatten tyro's framed message: its words without the frame, its title and its footer."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"─+", line)), len(lines))
+    """Flatten tyro's framed message, drawn or ASCII: its words without the frame, its title and its footer."""
+    lines = [line.strip("│| ") for line in box.splitlines()[1:]]
+    rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"[─-]+", line)), len(lines))
     message = re.sub(r"\s+", " ", " ".join(lines[:rule])).strip().rstrip(".")
-    meant = re.search(r"Perhaps you meant:\s*[│\s]*(--[\w-]+)", box)
+    meant = re.search(r"Perhaps you meant:[\s│|]*(--[\w-]+)", box)
     hint = f"did you mean {meant.group(1)}?" if meant else "see --help"
     return f"{message}: {hint}"
