@@ -46,10 +46,12 @@ def parse(settings: type[Settings], arguments: list[str], description: str | Non
 
 
 def _one_line(box: str) -> str:
-    """Flatten tyro's framed message, drawn or ASCII: its words without the frame, its title and its footer."""
+    """Flatten tyro's framed message: without its title, its footer, and a frame that is drawn, ASCII or missing."""
     lines = [line.strip("│| ") for line in box.splitlines()[1:]]
-    rule = next((i for i, line in enumerate(lines) if re.fullmatch(r"[─-]+", line)), len(lines))
-    message = re.sub(r"\s+", " ", " ".join(lines[:rule])).strip().rstrip(".")
+    rules = [i for i, line in enumerate(lines) if re.fullmatch(r"[─-]+", line)]
+    start = 1 if rules[:1] == [0] else 0
+    end = next((i for i in rules if i > start), len(lines))
+    message = re.sub(r"\s+", " ", " ".join(lines[start:end])).strip().rstrip(".")
     meant = re.search(r"Perhaps you meant:[\s│|]*(--[\w-]+)", box)
     hint = f"did you mean {meant.group(1)}?" if meant else "see --help"
     return f"{message}: {hint}"
