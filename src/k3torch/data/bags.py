@@ -4,17 +4,16 @@ A batch's inputs are a torch CSR tensor of shape (batch, num_words): what Keras 
 features, at a hundredth of its dense size.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
-from torch.utils.data import DataLoader, Dataset
+import warnings
 
 from k3torch.errors import InputError
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
@@ -114,7 +113,8 @@ class BagDataset(Dataset[Batch]):
 
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
         batch = self.bags[rows]
-        return _csr(*map(torch.from_numpy, (batch.indptr, batch.indices, batch.data)), batch.shape)
+        offsets, ids, values = map(torch.from_numpy, (batch.indptr, batch.indices, batch.data))
+        return _csr(offsets, ids, values, batch.shape)
 
     def _gather_there(self, rows: NDArray[np.int64]) -> torch.Tensor:
         # The lengths are known here, so nothing has to be asked of the device.

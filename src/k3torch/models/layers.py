@@ -26,16 +26,17 @@ class MultiHotDense(keras.layers.Dense):  # type: ignore[misc]
     def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
         """Return ``activation(inputs @ kernel + bias)``, (batch, units), in the compute dtype."""
         if inputs.layout != torch.sparse_csr:
-            return super().call(inputs, training=training)
+            return super().call(inputs, training=training)  # type: ignore[no-any-return]
         kernel = keras.ops.convert_to_tensor(self.kernel)
         if inputs.shape[-1] != kernel.shape[0]:
             raise InputError(f"expected bags of {kernel.shape[0]} words, got {inputs.shape[-1]}: use one num_words")
         x = bag_matmul(inputs, kernel)
         if self.bias is not None:
             x = x + self.bias.value
-        return x if self.activation is None else self.activation(x)
+        return x if self.activation is None else self.activation(x)  # type: ignore[no-any-return]
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler knows no CSR tensors
 def bag_matmul(bags: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Return ``bags @ kernel`` in the kernel's dtype, differentiable in the kernel.
 
@@ -68,7 +69,7 @@ class _BagMatmul(torch.autograd.Function):
             ) from None
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         offsets, ids, values = ctx.saved_tensors
         if gradient.device.type != "cpu":

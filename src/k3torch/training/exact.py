@@ -12,7 +12,7 @@ from typing import Any
 
 from k3torch.models.layers import MultiHotDense, bag_matmul
 from k3torch.training.formulas import fits, loss_formula, metric_formula
-from k3torch.training.updates import short_update
+from k3torch.training.updates import keras_update, short_update
 import keras
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
@@ -25,6 +25,7 @@ Tensor = torch.Tensor
 Forward = Callable[[Any, bool], Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 UpdateMetrics = Callable[[Tensor, Tensor, Tensor | None], None]
+Wrap = Callable[[Any], Any]
 UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
 # Layers whose call() takes one tensor and does all of the work; the rest of __call__ is bookkeeping for them.
@@ -39,12 +40,19 @@ TORCH_ACTIVATIONS = {
 }
 
 
+def _as_it_is(function: Any) -> Any:
+    return function
+
+
 class NotExact(Exception):  # noqa: N818  (a reason, not an error)
     """Keras's own part is needed; the message says for what."""
 
 
-def forward(model: keras.Model) -> Forward:
-    """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``."""
+def forward(model: keras.Model, wrap: Wrap = _as_it_is) -> Forward:
+    """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``.
+
+    ``wrap`` goes round all layers but the first.
+    """
     layers = _chain(model)
     for layer in layers:
         if reason := _needs_its_wrapper(layer):
@@ -54,15 +62,19 @@ def forward(model: keras.Model) -> Forward:
     name = layers[0].compute_dtype
     dtype, mixed = to_torch_dtype(name), name != layers[0].variable_dtype
     shape = tuple(model.inputs[0].shape[1:])
-    calls = [_call(layer) for layer in layers]
+    first, *rest = [_call(layer) for layer in layers]
+
+    def after_first(x: Tensor, training: bool) -> Tensor:
+        for call in rest:
+            x = call(x, training)
+        return x
+
+    after_first = wrap(after_first)
 
     def run(x: Any, training: bool) -> Tensor:
         if not isinstance(x, Tensor) or x.shape[1:] != shape:
             return keras_forward(model)(x, training)  # which mends the shape or says what is wrong
-        x = x.to(dtype)
-        for call in calls:
-            x = call(x, training)
-        return x
+        return after_first(first(x.to(dtype), training), training)
 
     def run_mixed(x: Any, training: bool) -> Tensor:
         with AutocastScope(name):
@@ -189,8 +201,11 @@ def add_to_mean(mean: keras.metrics.Mean, total: Tensor, count: int) -> None:
     mean.count.value.add_(count)
 
 
-def weights(model: keras.Model) -> UpdateWeights:
-    """Return ``f(gradients, variables)``, one step of the compiled optimizer on its own state."""
+def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:
+    """Return ``f(gradients, variables)``, one step of the model's optimizer on its own state.
+
+    With ``wrap``, Keras's own formulas go through it; without, ``short_update``'s.
+    """
     optimizer = model.optimizer
     asked = {
         "loss scaling": isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
@@ -205,7 +220,7 @@ def weights(model: keras.Model) -> UpdateWeights:
     if reasons := [name for name, needed in asked.items() if needed]:
         raise NotExact(" and ".join(reasons))
 
-    step = short_update(optimizer)
+    step = short_update(optimizer) if wrap is None else wrap(keras_update(optimizer))
 
     def update(gradients: Sequence[Tensor | None], variables: Sequence[Any]) -> None:
         if any(gradient is None for gradient in gradients):

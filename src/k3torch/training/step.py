@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 import inspect
 from typing import Any
 import warnings
@@ -33,6 +34,7 @@ class FastStep:
     step leaves out what Keras settles anew every time (``k3torch.training.exact``); metrics become Python numbers
     once an epoch, unless a progress bar or a callback reads them after every batch; and a batch moves to the device
     without being waited for. Where only Keras's own part is exact, that part is Keras's, and one warning says so.
+    ``compile(jit_compile=True)`` puts ``torch.compile`` round the optimizer and the layers after the first.
     """
 
     def train_step(self: Any, data: Any) -> Logs:
@@ -48,7 +50,7 @@ class FastStep:
         variables = self.trainable_variables
         with torch.no_grad():
             parts.update_weights([variable.value.grad for variable in variables], variables)
-            return self._track(parts, loss, x, y, y_pred, sample_weight)
+            return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
         """Evaluate one batch and return the metrics so far."""
@@ -58,7 +60,7 @@ class FastStep:
         x, y, sample_weight = _unpack(data, parts.device)
         y_pred = parts.forward(x, False)
         loss = parts.loss(y, y_pred, sample_weight)
-        return self._track(parts, loss, x, y, y_pred, sample_weight)
+        return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         rows = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
@@ -91,7 +93,8 @@ class FastStep:
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch; chooses the parts of the step."""
-        self._parts = self._choose_parts()
+        if self.train_function is None or not self.jit_compile:  # what is compiled is kept
+            self._parts = self._choose_parts()
         return super().make_train_function(force)  # type: ignore[misc]
 
     def make_test_function(self: Any, force: bool = False) -> Any:
@@ -100,15 +103,21 @@ class FastStep:
             self._parts = self._choose_parts()
         return super().make_test_function(force)  # type: ignore[misc]
 
+    def _should_torch_compile(self: Any) -> bool:
+        """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles the parts that a compiler takes."""
+        return self._parts is None and super()._should_torch_compile()  # type: ignore[misc,no-any-return]
+
     _parts: Parts | None = None
     _logs_are_read = True
 
     def _choose_parts(self: Any) -> Parts | None:
         reasons: list[str] = []
 
-        def choose(part: Callable[[keras.Model], Any], keras_part: Any) -> Any:
+        wrap = {"wrap": partial(torch.compile, dynamic=True)} if self.jit_compile else {}
+
+        def choose(part: Callable[..., Any], keras_part: Any, **wrap: Any) -> Any:
             try:
-                return part(self)
+                return part(self, **wrap)
             except exact.NotExact as reason:
                 reasons.append(str(reason))
                 return keras_part
@@ -118,10 +127,10 @@ class FastStep:
             self._say(overridden)
             return None
         parts = Parts(
-            forward=choose(exact.forward, exact.keras_forward(self)),
+            forward=choose(exact.forward, exact.keras_forward(self), **wrap),
             loss=choose(exact.loss, lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)),
             update_metrics=choose(exact.metrics, self._compile_metrics and self._compile_metrics.update_state),
-            update_weights=choose(exact.weights, self.optimizer.apply),
+            update_weights=choose(exact.weights, self.optimizer.apply, **wrap),
             device=self.trainable_variables[0].value.device,
             log_names=tuple(self.get_metrics_result()),
         )

@@ -22,16 +22,21 @@ def short_update(optimizer: keras.optimizers.Optimizer) -> Update:
         return lambda gradients, variables: _rmsprop(optimizer, gradients, variables)
     if type(optimizer).__name__ in ("Adam", "AdamW") and isinstance(optimizer, keras.optimizers.Adam) and on_cpu:
         return lambda gradients, variables: _adam(optimizer, gradients, variables)
+    return keras_update(optimizer)
+
+
+def keras_update(optimizer: keras.optimizers.Optimizer) -> Update:
+    """Return Keras's own ``f(gradients, variables)``."""
     return lambda gradients, variables: optimizer._backend_update_step(gradients, variables, optimizer.learning_rate)
 
 
 def _rmsprop(optimizer: Any, gradients: Sequence[torch.Tensor], variables: Sequence[Any]) -> None:
     weights, velocities = _tensors(variables), _state(optimizer, optimizer._velocities, variables)
     torch._foreach_mul_(velocities, optimizer.rho)
-    torch._foreach_addcmul_(velocities, gradients, gradients, 1 - optimizer.rho)
+    torch._foreach_addcmul_(velocities, list(gradients), list(gradients), 1 - optimizer.rho)
     roots = torch._foreach_add(velocities, optimizer.epsilon)
     torch._foreach_sqrt_(roots)
-    torch._foreach_addcdiv_(weights, gradients, roots, -float(optimizer.learning_rate))
+    torch._foreach_addcdiv_(weights, list(gradients), roots, -float(optimizer.learning_rate))
 
 
 def _adam(optimizer: Any, gradients: Sequence[torch.Tensor], variables: Sequence[Any]) -> None:
@@ -39,9 +44,9 @@ def _adam(optimizer: Any, gradients: Sequence[torch.Tensor], variables: Sequence
     means = _state(optimizer, optimizer._momentums, variables)
     squares = _state(optimizer, optimizer._velocities, variables)
     torch._foreach_mul_(means, optimizer.beta_1)
-    torch._foreach_add_(means, gradients, alpha=1 - optimizer.beta_1)
+    torch._foreach_add_(means, list(gradients), alpha=1 - optimizer.beta_1)
     torch._foreach_mul_(squares, optimizer.beta_2)
-    torch._foreach_addcmul_(squares, gradients, gradients, 1 - optimizer.beta_2)
+    torch._foreach_addcmul_(squares, list(gradients), list(gradients), 1 - optimizer.beta_2)
     if optimizer.amsgrad:
         largest = _state(optimizer, optimizer._velocity_hats, variables)
         torch._foreach_maximum_(largest, squares)

@@ -1,0 +1,61 @@
+"""The same training as ``fit``, as a loop of one's own: read it to see what ``fit`` does.
+
+The model, its layers, loss, metrics, optimizer and weights stay Keras's, so ``evaluate``, ``predict`` and ``save``
+work before and after. What is given up is all that ``fit`` does around the steps: callbacks, logs, early stopping.
+"""
+
+from collections.abc import Iterable
+
+import keras
+import torch
+
+from k3torch.training import exact
+
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int) -> list[dict[str, float]]:
+    """Train a compiled model, and return each epoch's mean ``loss`` and ``val_loss`` with accuracies beside them.
+
+    Args:
+        model: a chain of layers, built and compiled with one loss, as ``imdb_classifier`` returns it.
+        batches: ``(x, y)`` of one epoch each time it is walked through; y is (batch, 1), 0 or 1.
+        validation: the same, only evaluated.
+        epochs: how often to walk through both.
+
+    Raises:
+        exact.NotExact: for a model whose parts need Keras's own step.
+    """
+    model.optimizer.build(model.trainable_variables)
+    forward, loss_of, update = exact.forward(model), exact.loss(model), exact.weights(model)
+    variables = model.trainable_variables
+    parameters = [variable.value for variable in variables]
+    history = []
+    for _ in range(epochs):
+        sums = torch.zeros(2, 3, device=parameters[0].device)  # train, validation: loss, hits, rows
+        for x, y in batches:
+            y_pred = forward(x, True)
+            loss = loss_of(y, y_pred, None)
+            gradients = torch.autograd.grad(loss, parameters)
+            with torch.no_grad():
+                update(gradients, variables)
+                sums[0] += _counted(loss, y, y_pred)
+        with torch.no_grad():
+            for x, y in validation:
+                y_pred = forward(x, False)
+                sums[1] += _counted(loss_of(y, y_pred, None), y, y_pred)
+        (loss_sum, hits, rows), (val_loss_sum, val_hits, val_rows) = sums.tolist()  # the epoch's one wait
+        history.append(
+            {
+                "loss": loss_sum / rows,
+                "accuracy": hits / rows,
+                "val_loss": val_loss_sum / val_rows,
+                "val_accuracy": val_hits / val_rows,
+            }
+        )
+    return history
+
+
+def _counted(loss: torch.Tensor, y: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
+    hits = ((y_pred > 0.5) == (y > 0.5)).sum()
+    return torch.stack([loss * len(y), hits, torch.full_like(hits, len(y))])
