@@ -1,0 +1,176 @@
+"""train_imdb.py and predict_reviews.py on made-up reviews: figures, files, the same again, bad input, Ctrl-C."""
+
+import csv
+import io
+import json
+from pathlib import Path
+import random
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull", "waste"]
+
+
+def run(script, *arguments, **options):
+    """Run a script in a process of its own."""
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **options)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a script in this process, which has Keras loaded; return its exit code, output and errors."""
+
+    def call_script(script, *arguments, typed=""):
+        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call_script
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """600 reviews in which two of ten words tell the label."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label"])
+        for i in range(600):
+            words = draw.choices([f"word{j}" for j in range(80)], k=8) + draw.choices(GOOD if i % 2 else BAD, k=2)
+            rows.writerow([" ".join(draw.sample(words, 10)), i % 2])
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("imdb") / "run"
+    done = run("train_imdb.py", "--source", table, "--epochs", 12, "--batch-size", 32, "--out", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    return out, json.loads((out / "metrics.json").read_text()), done
+
+
+def test_figures_are_those_of_a_classifier_that_learned(trained, table):
+    out, metrics, done = trained
+    rows = list(csv.DictReader((out / "history.csv").open()))
+    losses = [float(row["val_loss"]) for row in rows]
+    assert metrics["source"] == str(table)
+    assert metrics["sizes"] == {"train": 288, "validation": 192, "test": 120}
+    assert metrics["best_epoch"] == losses.index(min(losses)) + 1
+    assert metrics["validation_loss"] == min(losses)
+    assert metrics["validation_accuracy"] > 0.95
+    assert metrics["test_accuracy"] > 0.95
+    assert metrics["test_loss"] < 0.4
+    assert (metrics["device"], metrics["seed"], metrics["status"]) == ("cpu", 0, "complete")
+    assert metrics["seconds_total"] > metrics["seconds_per_epoch"] > 0
+    assert metrics["peak_memory_mb"] > 100
+    assert len(rows) == 12
+    assert "0.8735" in done.stdout  # the lecture's figure stands beside ours
+    assert done.stderr == ""  # no bar, no warnings
+
+
+def test_the_run_folder_is_complete(trained):
+    out, *_ = trained
+    for name in ("loss.png", "accuracy.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "config.json").read_text())["epochs"] == 12
+    assert json.loads((out / "vocabulary.json").read_text())["num_words"] == 10_000
+
+
+def test_the_same_seed_gives_the_same_figures_digit_for_digit(trained, table, tmp_path, call):
+    _, metrics, _ = trained
+    out = tmp_path / "again"
+    call("train_imdb.py", "--source", table, "--epochs", 12, "--batch-size", 32, "--out", out, "--device", "cpu")
+    again = json.loads((out / "metrics.json").read_text())
+    timed = {"seconds_per_epoch", "seconds_total", "peak_memory_mb"}
+    assert {k: v for k, v in again.items() if k not in timed} == {k: v for k, v in metrics.items() if k not in timed}
+    drop = [row | {"seconds": ""} for row in csv.DictReader((out / "history.csv").open())]
+    assert drop == [row | {"seconds": ""} for row in csv.DictReader((trained[0] / "history.csv").open())]
+
+
+def test_predictions_of_the_saved_model(trained, tmp_path, call):
+    out, *_ = trained
+    code, said, _ = call("predict_reviews.py", out, "great wonderful WORD3", "a dull, boring waste")
+    assert code == 0
+    good, bad = (float(line.split()[0]) for line in said.splitlines())
+    assert good > 0.6 > 0.4 > bad
+    lines = "great wonderful WORD3\n\na dull, boring waste\n"
+    (tmp_path / "reviews.txt").write_text(lines)
+    assert call("predict_reviews.py", out, "--file", tmp_path / "reviews.txt")[1] == said
+    assert call("predict_reviews.py", out, typed=lines)[1] == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "expected epochs of 1 or more, got 0"),
+        (["--source", "missing.csv"], "found no file at missing.csv"),
+        (["--epochz", "3"], "did you mean --epochs?"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = call("train_imdb.py", *arguments)
+    assert code == 2
+    assert said.count("\n") == 1
+    assert message in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_predict_refuses_what_is_no_run_and_no_review(trained, tmp_path, call):
+    out, *_ = trained
+    shutil.copy(out / "vocabulary.json", tmp_path)
+    for arguments, message in (
+        ([tmp_path / "none", "text"], "expected a vocabulary"),
+        ([tmp_path, "text"], "expected a trained model"),
+        ([out, "?!"], "found none in review 1"),
+        ([out, "text", "--file", "x"], "got both"),
+        ([out, "--file", tmp_path / "missing"], "FileNotFoundError"),
+        ([out], "expected reviews, one a line, got none"),
+    ):
+        code, _, said = call("predict_reviews.py", *arguments)
+        assert code == 2
+        assert message in said
+        assert said.count("\n") == 1
+    (tmp_path / "model.keras").write_bytes((out / "model.keras").read_bytes()[:1000])
+    assert "expected a Keras model in" in call("predict_reviews.py", tmp_path, "text")[2]
+
+
+def test_ctrl_c_leaves_a_folder_that_says_so(table, tmp_path):
+    out = tmp_path / "run"
+    command = [
+        sys.executable,
+        SCRIPTS / "train_imdb.py",
+        "--source",
+        table,
+        "--epochs",
+        "100000",
+        "--out",
+        out,
+        "--csv-log",
+    ]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    for _ in range(600):  # until two epochs are logged
+        log = out / "log.csv"
+        if log.exists() and log.read_text().count("\n") > 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted"
+    assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
+    assert len((out / "history.csv").read_text().splitlines()) > 2
