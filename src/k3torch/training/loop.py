@@ -6,10 +6,9 @@ work before and after. What is given up is all that ``fit`` does around the step
 
 from collections.abc import Iterable
 
+from k3torch.training import exact
 import keras
 import torch
-
-from k3torch.training import exact
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
@@ -18,7 +17,7 @@ def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int
     """Train a compiled model, and return each epoch's mean ``loss`` and ``val_loss`` with accuracies beside them.
 
     Args:
-        model: a chain of layers, built and compiled with one loss, as ``imdb_classifier`` returns it.
+        model: a chain of layers, built and compiled, as ``imdb_classifier`` returns it.
         batches: ``(x, y)`` of one epoch each time it is walked through; y is (batch, 1), 0 or 1.
         validation: the same, only evaluated.
         epochs: how often to walk through both.
@@ -27,7 +26,8 @@ def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int
         exact.NotExact: for a model whose parts need Keras's own step.
     """
     model.optimizer.build(model.trainable_variables)
-    forward, loss_of, update = exact.forward(model), exact.loss(model), exact.weights(model)
+    forward, update = exact.forward(model), exact.weights(model)
+    loss_function = keras.losses.get(model.loss)
     variables = model.trainable_variables
     parameters = [variable.value for variable in variables]
     history = []
@@ -35,7 +35,7 @@ def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int
         sums = torch.zeros(2, 3, device=parameters[0].device)  # train, validation: loss, hits, rows
         for x, y in batches:
             y_pred = forward(x, True)
-            loss = loss_of(y, y_pred, None)
+            loss = loss_function(y, y_pred).mean()
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 update(gradients, variables)
@@ -43,7 +43,7 @@ def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int
         with torch.no_grad():
             for x, y in validation:
                 y_pred = forward(x, False)
-                sums[1] += _counted(loss_of(y, y_pred, None), y, y_pred)
+                sums[1] += _counted(loss_function(y, y_pred).mean(), y, y_pred)
         (loss_sum, hits, rows), (val_loss_sum, val_hits, val_rows) = sums.tolist()  # the epoch's one wait
         history.append(
             {

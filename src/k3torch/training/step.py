@@ -105,7 +105,7 @@ class FastStep:
 
     def _should_torch_compile(self: Any) -> bool:
         """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles the parts that a compiler takes."""
-        return self._parts is None and super()._should_torch_compile()  # type: ignore[misc,no-any-return]
+        return self._parts is None and super()._should_torch_compile()  # type: ignore[misc]
 
     _parts: Parts | None = None
     _logs_are_read = True
