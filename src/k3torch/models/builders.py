@@ -9,13 +9,12 @@ defaults to ``vanilla_model``, and every argument of it can be given to any of t
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
-import keras
-from keras.optimizers import Optimizer
-from keras.optimizers.schedules import LearningRateSchedule
-
 from k3torch.models.layers import MultiHotDense
 from k3torch.models.names import problem_with, refuse
 from k3torch.models.optimizers import make_optimizer
+import keras
+from keras.optimizers import Optimizer
+from keras.optimizers.schedules import LearningRateSchedule
 
 
 class Choices(TypedDict, total=False):
@@ -150,11 +149,14 @@ def vanilla_model(
         "kernel_constraint": None if max_norm is None else keras.constraints.MaxNorm(max_norm),
     }
     layers: list[keras.Layer] = []
-    for width in units:
-        layers.append((keras.layers.Dense if layers else first_layer)(width, **hidden))
+    # Names of their own: Keras would number the layers of all models, and no state_dict would fit the next model.
+    for number, width in enumerate(units, start=1):
+        layers.append((keras.layers.Dense if layers else first_layer)(width, name=f"hidden_{number}", **hidden))
         if dropout:
-            layers.append(keras.layers.Dropout(dropout))
-    layers.append(keras.layers.Dense(outputs, activation=output_activation, kernel_initializer=kernel_initializer))
+            layers.append(keras.layers.Dropout(dropout, name=f"dropout_{number}"))
+    layers.append(
+        keras.layers.Dense(outputs, activation=output_activation, kernel_initializer=kernel_initializer, name="output")
+    )
 
     model = _chain(keras.Input((features,)), layers, model_class)
     model.compile(
