@@ -3,14 +3,13 @@
 import subprocess
 import sys
 
+from hypothesis import given
+from hypothesis import strategies as st
+from k3torch.data import digits
+from k3torch.errors import InputError
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-
-from k3torch.data import digits
-from k3torch.errors import InputError
 
 
 def _write_idx(path, array):

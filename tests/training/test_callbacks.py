@@ -3,13 +3,12 @@
 import csv
 import math
 
-import keras
-import numpy as np
-import pytest
-
 from k3torch.errors import InputError
 from k3torch.models.builders import vanilla_model
 from k3torch.training.callbacks import CallbackSettings, make_callbacks
+import keras
+import numpy as np
+import pytest
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype("float32")

@@ -3,27 +3,26 @@
 Nothing else of the package imports torchvision.
 """
 
+from collections.abc import Iterator
 import contextlib
+from dataclasses import dataclass
 import functools
 import importlib
+from pathlib import Path
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from filelock import FileLock
-from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
-from torch.utils.data import DataLoader, Dataset
-
 from k3torch.data.cache import cache_dir, cached_arrays
 from k3torch.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 Source = Literal["auto", "mnist", "wheel"]
 

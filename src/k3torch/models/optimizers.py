@@ -3,11 +3,10 @@
 import inspect
 from typing import Any
 
+from k3torch.models.names import problem_with, refuse
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
-
-from k3torch.models.names import problem_with, refuse
 
 
 def make_optimizer(

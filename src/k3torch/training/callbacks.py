@@ -1,15 +1,14 @@
 """Keras's callbacks as settings: what a person may add to a training run from the command line."""
 
-import importlib.util
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+import importlib.util
+import math
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
-
 from k3torch.errors import InputError
+import keras
 
 Schedule = Literal["constant", "step", "exponential", "cosine"]
 
