@@ -13,8 +13,8 @@ class MultiHotDense(keras.layers.Dense):  # type: ignore[misc]
     """``keras.layers.Dense`` that also takes its input as a torch CSR tensor.
 
     Same arguments, weights, outputs and gradients as ``Dense`` on ``x.to_dense()``, up to the order in which
-    numbers are summed; weights load into a ``Dense`` and back. Dense inputs take ``Dense``'s own way. The gradient
-    goes to the weights and not to ``x``, so this is for the first layer of a model.
+    numbers are summed: what ``get_weights`` of one returns, ``set_weights`` of the other takes. Dense inputs go
+    ``Dense``'s own way. The gradient goes to the weights and not to ``x``: this is a model's first layer.
 
     Input:
         CSR (batch, num_words), float; an empty row gives the bias alone, a stored value other than 1 counts as much.
@@ -60,8 +60,8 @@ class _BagMatmul(torch.autograd.Function):
         ctx.num_words = len(kernel)
         try:
             return _bag_sum(offsets, ids, values, kernel)
-        except RuntimeError as error:
-            if "index_size" not in str(error):
+        except (RuntimeError, IndexError):
+            if 0 <= int(ids.min()) <= int(ids.max()) < len(kernel):
                 raise
             raise InputError(
                 f"expected word ids from 0 to {len(kernel) - 1}, got {int(ids.min())} to {int(ids.max())}: "

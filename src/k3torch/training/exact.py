@@ -103,9 +103,13 @@ def _needs_its_wrapper(layer: keras.Layer) -> str | None:
     return None
 
 
+def _inner(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
 def _chain(model: keras.Model) -> list[keras.Layer]:
     """Return the layers, where each takes the output of the one before it and nothing else."""
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    layers = _inner(model)
     try:
         ends = [(model.inputs, layers[0].input), (model.outputs, layers[-1].output)]
         linked = all(a.output is b.input for a, b in pairwise(layers))
@@ -142,7 +146,9 @@ def loss(model: keras.Model) -> Loss:
     if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
         raise NotExact(f"the loss {chosen.name!r}")
     dtype = to_torch_dtype(chosen.dtype)
-    formula, penalised = loss_formula(chosen), bool(model.losses)
+    formula = loss_formula(chosen)
+    # Penalties on weights are there before the first step, those on outputs and of one's own only after it.
+    penalised = bool(model.losses) or any(_needs_its_wrapper(layer) for layer in _inner(model))
 
     def mean_loss(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
         y_pred = y_pred.to(dtype)

@@ -1,0 +1,228 @@
+"""Train the same network on every rung, from ``fit`` on arrays to the compiled step, and compare.
+
+    make ladder
+    make ladder ARGS="--epochs 10 --rungs 1 4 5"
+    python scripts/ladder.py --rung 4
+
+Every rung has the same reviews, first weights and order of batches, and runs in a process of its own, so that its
+memory is its own. After one epoch its weights are held against those of rung 1: they differ by float32 rounding
+alone. docs/ladder.md explains the rungs. Takes about a minute on two cores.
+"""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Annotated, Any
+
+from k3torch import cli, runtime
+from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
+from k3torch.data.imdb import load_data
+from k3torch.data.loaders import array_loader
+from k3torch.errors import InputError
+from k3torch.reports import tables
+from k3torch.reports.ladder import draw
+from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
+import numpy as np
+import tyro
+
+# Rung: name, what it lets you change, lines of yours beside the model (the code below, or that of the module named).
+RUNGS = {
+    1: ("fit on arrays", "the settings of compile and fit", 1),
+    2: ("fit on a dense DataLoader", "where rows come from, their order, what is done to them", 2),
+    3: ("fit on the sparse DataLoader", "what a batch is; a layer that takes it", 3),
+    4: ("an overridden train_step", "what happens to a batch; fit's epochs, callbacks and logs stay", 3),
+    5: ("a loop of one's own", "everything", 25),
+    6: ("the compiled step", "as rung 4: the compiler joins the small operations", 4),
+}
+BATCH, SPARSE_FROM = 512, 3
+
+
+@dataclass(frozen=True)
+class Settings(RunSettings, runtime.MachineSettings):
+    """What a person may choose."""
+
+    source: Annotated[str, tyro.conf.arg(metavar="auto|keras|reviews|PATH")] = "auto"
+    """Reviews, as in train_imdb.py."""
+    num_words: int = 10_000
+    """Width of the bags: the most frequent words that are told apart."""
+    epochs: int = 6
+    """Timed epochs a rung, after the one whose weights are compared."""
+    rungs: tuple[int, ...] = tuple(RUNGS)
+    """Rungs to climb; 1 is always among them, since the others are held against it."""
+    rung: int | None = None
+    """Train on this rung alone, here, and print its figures as JSON."""
+    weights: Path | None = None
+    """With --rung: write the weights after the first epoch to this .npz."""
+
+
+def main(settings: Settings) -> None:
+    for number in (*settings.rungs, *([settings.rung] if settings.rung is not None else [])):
+        if number not in RUNGS:
+            raise InputError(f"expected rungs from 1 to {len(RUNGS)}, got {number}: choose among those")
+    if settings.epochs < 1:
+        raise InputError(f"expected epochs of 1 or more, got {settings.epochs}: choose another")
+    if settings.rung is not None:
+        print(json.dumps(climb(settings.rung, settings)))
+        return
+    check_free(settings)
+    with RunFolder("ladder", settings) as run:
+        rows = compare(sorted({1, *settings.rungs}), settings)
+        run.metrics |= {"rungs": rows}
+        run.write_csv("ladder.csv", rows)
+        draw(run.path / "ladder.png", rows)
+    show(rows)
+    print(f"\nThe run folder: {run.path}")
+
+
+def compare(numbers: list[int], settings: Settings) -> list[dict[str, Any]]:
+    """Climb each rung in a process of its own; the rows of the table."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in numbers:
+            weights = Path(folder) / f"{number}.npz"
+            name, changes, lines = RUNGS[number]
+            found = in_process(number, weights, settings)
+            difference = largest_difference(weights, Path(folder) / "1.npz")
+            rows.append({"rung": number, "name": name, "lets you change": changes, "lines": lines, **found,
+                         "weight difference": difference})  # fmt: skip
+    return rows
+
+
+def in_process(number: int, weights: Path, settings: Settings) -> dict[str, Any]:
+    """Run this script for one rung, and return the figures that it prints."""
+    wanted = {
+        "--rung": number,
+        "--weights": weights,
+        **{f"--{name}": getattr(settings, name) for name in ("source", "epochs", "device", "precision", "seed")},
+        "--num-words": settings.num_words,
+    }
+    arguments = [str(item) for pair in wanted.items() for item in pair]
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode == 2:  # bad input, said by the rung in one line
+        raise InputError(done.stderr.strip().removeprefix("error: "))
+    if done.returncode:
+        raise RuntimeError(f"rung {number} failed:\n{done.stderr}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def largest_difference(ours: Path, theirs: Path) -> float:
+    with np.load(ours) as a, np.load(theirs) as b:
+        return max(float(np.abs(a[name] - b[name]).max()) for name in b.files)
+
+
+def climb(number: int, settings: Settings) -> dict[str, Any]:
+    """Train on one rung: one epoch for the weights, then ``epochs`` against the clock."""
+    import keras
+    import torch
+
+    device = runtime.configure(settings.device, settings.precision, settings.seed)
+    if number >= SPARSE_FROM and device.type == "cpu":
+        torch.set_num_threads(1)  # operations of microseconds gain nothing from threads, and wait for busy cores
+    train, validation = batches(number, settings, device)
+    model = build(number, settings)
+    seconds: list[float] = []
+    figures: dict[str, float] = {}
+    for epochs in (1, settings.epochs):
+        if number == 5:
+            from k3torch.training import loop
+
+            for _ in range(epochs):
+                started = time.perf_counter()
+                figures = loop.train(model, train, validation, epochs=1)[-1]
+                seconds.append(time.perf_counter() - started)
+        else:
+            from k3torch.training.progress import History
+
+            rows: list[dict[str, float]] = []
+            data = {"x": train} if number > 1 else {"x": train[0], "y": train[1], "batch_size": BATCH}
+            model.fit(**data, validation_data=validation, epochs=epochs, shuffle=False, verbose=0,
+                      callbacks=[History(rows)])  # fmt: skip
+            seconds += [row["seconds"] for row in rows]
+            figures = rows[-1]
+        if len(seconds) == 1 and settings.weights:
+            np.savez(settings.weights, *(keras.ops.convert_to_numpy(v) for v in model.trainable_variables))
+    return {
+        "seconds": statistics.median(seconds[1:]),
+        "fastest": min(seconds[1:]),
+        "peak memory MB": runtime.peak_memory_mb(),
+        "validation accuracy": figures["val_accuracy"],
+    }
+
+
+def build(number: int, settings: Settings) -> Any:
+    """Build and compile the model of a rung; the layers and first weights are the same on all."""
+    from k3torch.models.builders import imdb_classifier
+    from k3torch.training.step import FastModel
+    import keras
+
+    model = imdb_classifier(settings.num_words, model_class=FastModel if number >= 4 else keras.Model)
+    if number == 6:
+        model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["accuracy"], jit_compile=True)
+    return model
+
+
+def batches(number: int, settings: Settings, device: Any) -> tuple[Any, Any]:
+    """Return what ``fit`` takes on a rung: training and validation batches.
+
+    The rows are shuffled here, once, so that all rungs see them in one order whatever serves them.
+    """
+    data = load_data(settings.source, settings.num_words)
+    halves = (data.train, data.test) if data.source == "reviews" else (data.train,)
+    bags = stack([bag_of_words(half.ids, half.offsets, settings.num_words) for half in halves])
+    labels = np.concatenate([half.labels for half in halves])
+    held_out = len(labels) * 2 // 5  # 10,000 of 25,000
+    order = held_out + np.random.default_rng(settings.seed).permutation(len(labels) - held_out)
+    rows = (order, np.arange(held_out))
+    if number >= SPARSE_FROM:
+        loaders = [bag_loader(BagDataset(bags[part], labels[part], device=device), BATCH) for part in rows]
+        return loaders[0], loaders[1]
+    arrays = [(bags[part].toarray(), labels[part, None]) for part in rows]
+    if number == 1:
+        return arrays[0], arrays[1]
+    return array_loader(*arrays[0], batch_size=BATCH), array_loader(*arrays[1], batch_size=BATCH)
+
+
+def stack(bags: list[Any]) -> Any:
+    """Return the bags one under the other, as CSR."""
+    import scipy.sparse
+
+    return bags[0] if len(bags) == 1 else scipy.sparse.vstack(bags, format="csr")
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    first = rows[0]["seconds"]
+    tables.show(
+        "The ladder: the same training on every rung",
+        [
+            "rung",
+            "lets you change",
+            "lines",
+            "s an epoch",
+            "times rung 1",
+            "peak MB",
+            "val. accuracy",
+            "weights differ",
+        ],
+        [
+            (
+                f"{row['rung']} {row['name']}",
+                row["lets you change"],
+                row["lines"],
+                f"{row['seconds']:.3f}",
+                f"{first / row['seconds']:.1f}",
+                f"{row['peak memory MB']:.0f}",
+                f"{row['validation accuracy']:.4f}",
+                f"{row['weight difference']:.1e}",
+            )
+            for row in rows
+        ],
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, Settings, __doc__)

@@ -1,0 +1,26 @@
+"""The picture of the ladder: what each rung costs in time and memory."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from k3torch.reports.plots import BLUE, picture
+
+
+def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the seconds of an epoch as a bar for each rung, with its memory beside it.
+
+    Args:
+        path: of the PNG.
+        rows: each with "rung", "name", "seconds" and "peak memory MB".
+    """
+    names = [f"{row['rung']}  {row['name']}" for row in rows]
+    seconds = [row["seconds"] for row in rows]
+    with picture(path, width=8.5, height=0.9 + 0.55 * len(rows)) as axes:
+        bars = axes.barh(names, seconds, color=BLUE)
+        labels = [f" {row['seconds']:.3f} s,  {row['peak memory MB']:.0f} MB" for row in rows]
+        axes.bar_label(bars, labels, padding=3)
+        axes.set(xlabel="seconds an epoch (median), validation included", title="The same training on every rung")
+        axes.set_xlim(0, max(seconds) * 1.3)
+        axes.grid(axis="y", visible=False)
+        axes.invert_yaxis()

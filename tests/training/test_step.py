@@ -1,0 +1,307 @@
+"""FastModel against Keras's own steps: weights, optimizer variables, metrics and logs after several batches."""
+
+import warnings
+
+from k3torch.data.bags import BagDataset, bag_loader, bag_of_words, class_weights
+from k3torch.models.layers import MultiHotDense
+from k3torch.training.step import FastModel, FastSequential
+import keras
+from keras import losses, optimizers
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # two test processes share two cores
+WORDS, ROWS, BATCH = 50, 200, 32
+DRAW = np.random.default_rng(0)
+DENSE = (DRAW.random((ROWS, WORDS)) < 0.2).astype("float32")
+LABELS = (DENSE[:, :5].sum(1) > 1).astype("float32")
+
+
+def loader(weights=None, shuffle=False):
+    rows, ids = np.nonzero(DENSE)
+    bags = bag_of_words(ids, np.searchsorted(rows, np.arange(ROWS + 1)), WORDS)
+    return bag_loader(BagDataset(bags, LABELS, weights), BATCH, shuffle=shuffle, seed=3)
+
+
+def build(kind, optimizer="rmsprop", loss="binary_crossentropy", outputs=1, layers=None, **compiling):
+    """The same model, weights and seeds for each kind of model class."""
+    keras.utils.set_random_seed(1)
+    inputs = x = keras.Input((WORDS,))
+    last = keras.layers.Dense(outputs, activation="sigmoid" if outputs == 1 else "softmax")
+    for layer in [*(layers() if layers else [MultiHotDense(6, activation="relu")]), last]:
+        x = layer(x)
+    model = kind(inputs, x)
+    model.compile(optimizer() if callable(optimizer) else optimizer, loss, **{"metrics": ["accuracy"], **compiling})
+    return model
+
+
+def both_fitted(*args, epochs=2, weights=None, data=None, **kwargs):
+    """Keras's and ours after the same training, with their histories."""
+    found = []
+    for kind in (keras.Model, FastModel):
+        model = build(kind, *args, **kwargs)
+        batches, validation = data or (loader(weights, shuffle=True), loader(weights))
+        history = model.fit(batches, validation_data=validation, epochs=epochs, verbose=0, shuffle=False).history
+        found.append((model, history))
+    return found
+
+
+def assert_same(found, rtol=1e-4, atol=1e-5):
+    (theirs, their_history), (ours, our_history) = found
+    for a, b in zip(theirs.variables, ours.variables, strict=True):
+        np.testing.assert_allclose(np.array(b), np.array(a), rtol=rtol, atol=atol, err_msg=a.path)
+    for a, b in zip(theirs.optimizer.variables, ours.optimizer.variables, strict=True):
+        np.testing.assert_allclose(np.array(b), np.array(a), rtol=1e-3, atol=atol, err_msg=a.path)
+    assert int(ours.optimizer.iterations) == int(theirs.optimizer.iterations) > 0
+    assert list(our_history) == list(their_history)
+    for name, values in their_history.items():
+        np.testing.assert_allclose(our_history[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "rmsprop": lambda: optimizers.RMSprop(0.01),
+    "rmsprop momentum": lambda: optimizers.RMSprop(0.001, momentum=0.5),
+    "rmsprop centered": lambda: optimizers.RMSprop(0.001, centered=True),
+    "rmsprop decay": lambda: optimizers.RMSprop(0.01, weight_decay=0.1),
+    "adam": lambda: optimizers.Adam(0.01),
+    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
+    "adamw": lambda: optimizers.AdamW(0.01, weight_decay=0.1),
+    "adagrad": lambda: optimizers.Adagrad(0.05),
+    "adadelta": lambda: optimizers.Adadelta(1.0),
+    "adamax": lambda: optimizers.Adamax(0.01),
+    "nadam": lambda: optimizers.Nadam(0.01),
+    "ftrl": lambda: optimizers.Ftrl(0.1),
+    "lion": lambda: optimizers.SGD(0.1) if not hasattr(optimizers, "Lion") else optimizers.Lion(0.001),
+    "adafactor": lambda: optimizers.Adafactor(0.01),
+    "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.05, 3, 0.5)),
+}
+KERAS_PARTS = {
+    "clipnorm": lambda: optimizers.RMSprop(0.01, clipnorm=0.05),
+    "clipvalue": lambda: optimizers.Adam(0.01, clipvalue=0.01),
+    "global_clipnorm": lambda: optimizers.SGD(0.1, global_clipnorm=0.05),
+    "accumulation": lambda: optimizers.RMSprop(0.01, gradient_accumulation_steps=3),
+    "ema": lambda: optimizers.SGD(0.1, use_ema=True, ema_momentum=0.8),
+    "scaled": lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_takes_the_short_way_to_keras_numbers(name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*own way")
+        found = both_fitted(OPTIMIZERS[name])
+
+    assert_same(found)
+
+
+@pytest.mark.parametrize("name", KERAS_PARTS)
+def test_what_is_not_exact_is_left_to_keras_and_said_once(name):
+    with pytest.warns(UserWarning, match="takes Keras's own way for") as said:
+        found = both_fitted(KERAS_PARTS[name])
+
+    assert len([w for w in said if "own way" in str(w.message)]) == 1
+    assert_same(found)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "binary_crossentropy",
+        "mse",
+        "mae",
+        "hinge",
+        losses.BinaryCrossentropy(label_smoothing=0.1),
+        losses.BinaryFocalCrossentropy(),
+        losses.Huber(),
+    ],
+    ids=lambda loss: loss if isinstance(loss, str) else loss.name,
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_and_metrics_with_and_without_weights(loss, weighted):
+    weights = class_weights(LABELS, {0: 0.5, 1: 2.0}) if weighted else None
+    metrics = [
+        "accuracy",
+        "mae",
+        "mse",
+        keras.metrics.BinaryAccuracy(name="strict", threshold=0.7),
+        keras.metrics.AUC(),
+    ]
+
+    found = []
+    for kind in (keras.Model, FastModel):
+        chosen = [type(m).from_config(m.get_config()) if isinstance(m, keras.metrics.Metric) else m for m in metrics]
+        model = build(kind, loss=loss, metrics=chosen, weighted_metrics=["accuracy"])
+        found.append((model, model.fit(loader(weights), validation_data=loader(weights), epochs=2, verbose=0,
+                                       shuffle=False).history))  # fmt: skip
+
+    assert_same(found)
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_several_classes(loss):
+    classes = DRAW.integers(0, 3, ROWS)
+    targets = np.eye(3, dtype="float32")[classes] if loss.startswith("cat") else classes.astype("float32")
+    data = [
+        torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(torch.from_numpy(DENSE), torch.from_numpy(targets)), batch_size=BATCH
+        )
+    ] * 2
+
+    assert_same(both_fitted(loss=loss, outputs=3, data=data))
+
+
+LAYERS = {
+    "regularised": lambda: [
+        MultiHotDense(6, activation="relu", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.01))
+    ],
+    "dropout": lambda: [MultiHotDense(6, activation="relu"), keras.layers.Dropout(0.5), keras.layers.Dense(4, "tanh")],
+    "frozen": lambda: [MultiHotDense(6), keras.layers.Dense(4, trainable=False)],
+}
+KERAS_LAYERS = {
+    "activity": lambda: [MultiHotDense(6, activity_regularizer="l2")],
+    "batch norm": lambda: [MultiHotDense(6), keras.layers.BatchNormalization()],
+    "constraint": lambda: [MultiHotDense(6, kernel_constraint=keras.constraints.MaxNorm(0.2))],
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_the_short_way(name):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*own way")
+        found = both_fitted(layers=LAYERS[name])
+
+    assert_same(found)
+
+
+@pytest.mark.parametrize("name", KERAS_LAYERS)
+def test_layers_that_need_their_wrapper_keep_it(name):
+    with pytest.warns(UserWarning, match="takes Keras's own way for"):
+        found = both_fitted(layers=KERAS_LAYERS[name])
+
+    assert_same(found)
+
+
+def test_mixed_bfloat16():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        found = both_fitted(epochs=1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+    assert_same(found, rtol=2e-2, atol=2e-3)
+
+
+def test_dense_arrays_and_sequential():
+    found = []
+    for kind in (keras.Sequential, FastSequential):
+        keras.utils.set_random_seed(1)
+        model = kind([keras.Input((WORDS,)), keras.layers.Dense(4, "relu"), keras.layers.Dense(1, "sigmoid")])
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        found.append((model, model.fit(DENSE, LABELS, epochs=2, shuffle=False, verbose=0,
+                                       validation_split=0.2).history))  # fmt: skip
+
+    assert_same(found)
+
+
+def test_train_and_test_on_batch_take_numpy():
+    models = [build(kind) for kind in (keras.Model, FastModel)]
+
+    for method in ("train_on_batch", "test_on_batch"):
+        theirs, ours = (getattr(model, method)(DENSE, LABELS) for model in models)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    np.testing.assert_allclose(
+        models[1].evaluate(loader(), verbose=0), models[0].evaluate(loader(), verbose=0), rtol=1e-5
+    )
+
+
+class Reader(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(dict(logs))
+
+
+def test_callbacks_that_read_batches_get_numbers_and_others_cost_none():
+    seen = []
+    for kind in (keras.Model, FastModel):
+        reader = Reader()
+        build(kind).fit(loader(), epochs=1, verbose=0, shuffle=False, callbacks=[reader])
+        seen.append(reader.seen)
+    for theirs, ours in zip(*seen, strict=True):
+        assert ours.keys() == theirs.keys()
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-5)
+
+    model, asked = build(FastModel), []
+    model.get_metrics_result = lambda: asked.append(1) or FastModel.get_metrics_result(model)
+    model.fit(loader(), validation_data=loader(), epochs=3, verbose=0, shuffle=False)
+    assert len(asked) <= 3 * 2 + 3  # once an epoch for each loader, and the names; not once a batch (7 batches)
+
+
+def test_learning_rate_callbacks_act():
+    found = []
+    for kind in (keras.Model, FastModel):
+        model = build(kind, lambda: optimizers.RMSprop(0.01))
+        schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))
+        found.append((model, model.fit(loader(), epochs=3, verbose=0, shuffle=False, callbacks=[schedule]).history))
+
+    assert_same(found)
+    assert found[1][1]["learning_rate"] == pytest.approx([0.01, 0.005, 0.01 / 3])
+
+
+def test_saved_training_goes_on_as_if_never_stopped(tmp_path):
+    straight, stopped = (build(FastModel, "adam") for _ in range(2))
+    straight.fit(loader(), epochs=4, verbose=0, shuffle=False)
+    stopped.fit(loader(), epochs=2, verbose=0, shuffle=False)
+    stopped.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded.fit(loader(), epochs=2, verbose=0, shuffle=False)
+
+    assert isinstance(loaded, FastModel)
+    for a, b in zip(straight.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(np.array(b), np.array(a))
+
+
+def test_an_overridden_compute_loss_is_kept():
+    class Mine(FastModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean((y - y_pred) ** 4)
+
+    with pytest.warns(UserWarning, match="own way for compute_loss"):
+        history = build(Mine).fit(loader(), epochs=1, verbose=0, shuffle=False).history
+    assert history["loss"][0] < 0.2
+
+
+def test_torch_hooks_run():
+    model, ran = build(FastModel), []
+    model.layers[1].register_forward_hook(lambda *_: ran.append(1))
+
+    with pytest.warns(UserWarning, match="torch hooks"):
+        model.fit(loader(), epochs=1, verbose=0, shuffle=False)
+    assert len(ran) >= 7  # one a batch
+
+
+@pytest.mark.slow
+def test_the_compiled_step_gives_the_same():
+    found = [(model := build(kind, jit_compile=jit), model.fit(loader(), epochs=2, verbose=0, shuffle=False).history)
+             for kind, jit in ((keras.Model, False), (FastModel, True))]  # fmt: skip
+
+    assert_same(found)
+
+
+@pytest.mark.cuda
+def test_nothing_waits_inside_an_epoch_on_cuda():
+    model = build(FastModel)
+    model.fit(loader(), epochs=1, verbose=0, shuffle=False)
+    x, y = (part.to("cuda") for part in next(iter(loader())))
+    model._logs_are_read = False
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.train_step((x, y))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
