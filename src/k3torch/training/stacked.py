@@ -205,8 +205,10 @@ def _stacked(rows: Sequence[Rows], device: torch.device) -> list[Tensor]:
 def _batches(order: Order, batch_size: int, size: int) -> Order:
     """Return the batches of ``size`` rows that an epoch in this order has: the full ones, or the shorter last one."""
     full = len(order) // batch_size * batch_size
-    part = order[:full] if size == batch_size else order[full:]
-    return part.reshape(-1, size) if len(part) % size == 0 else part[:0].reshape(0, size)
+    if size == batch_size:
+        return order[:full].reshape(-1, size)
+    rest = order[full:]
+    return rest[None] if len(rest) == size else rest[:0].reshape(0, size)
 
 
 def _evaluations(stack: Stack, validation: Sequence[Rows]) -> list[Callable[[], None]]:
@@ -228,17 +230,16 @@ def _evaluation(
     stack: Stack, step: Callable[..., list[Tensor]], members: list[int], data: list[Tensor]
 ) -> Callable[[], None]:
     everybody = len(members) == len(stack.models)
-    index = torch.tensor(members, device=stack.device)
     first_sum = len(stack.state) - len(stack._sums)
 
     def count(*inputs: Tensor) -> None:
-        state, (x, y, *weights) = inputs[: len(stack.state)], inputs[len(stack.state) :]
+        state, (index, x, y, *weights) = inputs[: len(stack.state)], inputs[len(stack.state) :]
         mine = list(state) if everybody else [tensor.index_select(0, index) for tensor in state]
         fresh = step(mine, x, y, weights[0] if weights else None)
         for old, new in zip(state[first_sum:], fresh[first_sum:], strict=True):
             old.copy_(new if everybody else old.index_copy(0, index, new))
 
-    inputs = [*stack.state, *data]
+    inputs = [*stack.state, torch.tensor(members, device=stack.device), *data]
     graph = compiled.trace(count, inputs)
     return lambda: graph(*inputs)
 

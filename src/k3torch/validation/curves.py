@@ -1,0 +1,32 @@
+"""Curves over epochs: smoothing them, and reading off where they are lowest."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+
+SKIPPED = 10  # the first epochs fall so steeply that they hide the rest of the curve
+
+
+def smooth(values: ArrayLike, factor: float = 0.9) -> Float:
+    """Return the exponential moving average of ``values``, along the last axis, started from its first point.
+
+    Each point is ``factor`` times the average so far plus ``1 - factor`` times the new value.
+    """
+    raw = np.asarray(values, dtype="float64")
+    smoothed = raw.copy()
+    for i in range(1, raw.shape[-1]):
+        smoothed[..., i] = factor * smoothed[..., i - 1] + (1 - factor) * raw[..., i]
+    return smoothed
+
+
+def skipped_epochs(epochs: int) -> int:
+    """Return how many first epochs to leave out of a curve of ``epochs``: 10, or none of a short one."""
+    return SKIPPED if epochs > SKIPPED else 0
+
+
+def best_epoch(curve: ArrayLike) -> int:
+    """Return the epoch, from 1, where the smoothed ``curve``, (epochs,), is lowest after its steep beginning."""
+    values = np.asarray(curve, dtype="float64")
+    skipped = skipped_epochs(len(values))
+    return int(np.argmin(smooth(values[skipped:]))) + skipped + 1
