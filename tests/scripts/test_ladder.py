@@ -43,7 +43,7 @@ def test_the_rungs_reach_the_same_weights(table, tmp_path):
     assert len({round(float(row["validation accuracy"]), 4) for row in rows}) == 1
     assert (out / "ladder.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((out / "metrics.json").read_text())["status"] == "complete"
-    assert "an overridden train_step" in done.stdout
+    assert "  4  what happens to a batch" in done.stdout
 
 
 def test_the_benchmark_writes_a_table_of_what_it_ran(table, tmp_path):
