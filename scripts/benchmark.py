@@ -44,6 +44,7 @@ OURS = {
     "rung-6": "6 the compiled step",
 }
 PEERS = {
+    "keras-torch": "Keras on torch, fit on a matrix, shuffled",
     "torch-dense": "PyTorch, dense",
     "torch-bag": "PyTorch, EmbeddingBag",
     "numba": "Numba loop, one core",
@@ -93,7 +94,7 @@ def main(settings: Settings) -> None:
 
 def interpreters(settings: Settings) -> dict[str, Path]:
     """Return the Python that runs each peer that can run here."""
-    found = {"torch-dense": Path(sys.executable), "torch-bag": Path(sys.executable)}
+    found = {name: Path(sys.executable) for name in ("keras-torch", "torch-dense", "torch-bag")}
     if importlib.util.find_spec("numba"):
         found["numba"] = Path(sys.executable)
     for name, python in (("keras-jax", settings.jax_python), ("keras-tensorflow", settings.tensorflow_python)):

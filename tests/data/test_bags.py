@@ -65,6 +65,14 @@ def test_the_gather_for_accelerators_makes_the_same_batch(rows, data):
         torch.testing.assert_close(getattr(there, part)(), getattr(here, part)(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("reviews", [0, 1, 2, 3, 5])
+def test_chunks_join_without_a_seam(monkeypatch, reviews):
+    rows = [[i, i, i + 1] for i in range(reviews)]
+    monkeypatch.setattr("k3torch.data.bags.CHUNK", 2)
+
+    assert bag_of_words(*flat(rows), WORDS).toarray().tolist() == dense(rows).tolist()
+
+
 def test_one_row_is_dense():
     x, y = BagDataset(bag_of_words([1, 3, 3], [0, 0, 3], 5), [0, 1])[1]
 

@@ -11,13 +11,14 @@ import warnings
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 Batch = tuple[torch.Tensor, ...]
+CHUNK = 2048  # reviews
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -39,13 +40,21 @@ def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: boo
             f"expected word ids from 0 to {num_words - 1}, got {words.min()} to {words.max()}: "
             "load the reviews with the same num_words, or give a larger one"
         )
-    bags = csr_matrix(
-        (np.ones(len(words), np.float32), words.astype(np.int32), bounds.astype(np.int32)),
-        shape=(len(bounds) - 1, num_words),
-    )
-    bags.sum_duplicates()
+    last = len(bounds) - 1
+    starts = range(0, max(last, 1), CHUNK)  # the words of a chunk pass through memory, not those of all reviews
+    chunks = [_bags(words, bounds[start : start + CHUNK + 1], num_words) for start in starts]
+    bags = vstack(chunks, format="csr")
     if not counts:
         bags.data.fill(1.0)
+    return bags
+
+
+def _bags(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matrix:
+    """Return how often each word occurs in the reviews between ``bounds``."""
+    ids = words[bounds[0] : bounds[-1]].astype(np.int32)
+    offsets = (bounds - bounds[0]).astype(np.int32)
+    bags = csr_matrix((np.ones(len(ids), np.float32), ids, offsets), shape=(len(bounds) - 1, num_words))
+    bags.sum_duplicates()
     return bags
 
 
