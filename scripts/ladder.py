@@ -40,6 +40,7 @@ RUNGS = {
     6: ("the compiled step", "as rung 4: the compiler joins the small operations", 4),
 }
 BATCH, SPARSE_FROM = 512, 3
+VALIDATION_BATCH = 2500  # nothing is learnt there, so a batch need not be small
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,11 @@ def fit_epochs(model: Any, train: Any, validation: Any, epochs: int, seconds: li
     from k3torch.training.progress import History
 
     rows: list[dict[str, float]] = []
-    data = {"x": train[0], "y": train[1], "batch_size": BATCH} if isinstance(train, tuple) else {"x": train}
+    data = (
+        {"x": train[0], "y": train[1], "batch_size": BATCH, "validation_batch_size": VALIDATION_BATCH}
+        if isinstance(train, tuple)
+        else {"x": train}
+    )
     model.fit(**data, validation_data=validation, epochs=epochs, shuffle=False, verbose=0, callbacks=[History(rows)])
     seconds += [row["seconds"] for row in rows]
     return rows[-1]
@@ -212,12 +217,12 @@ def batches(number: int, settings: Settings, device: Any) -> tuple[Any, Any]:
     order = held_out + np.random.default_rng(settings.seed).permutation(len(labels) - held_out)
     rows = (order, np.arange(held_out))
     if number >= SPARSE_FROM:
-        loaders = [bag_loader(BagDataset(bags[part], labels[part], device=device), BATCH) for part in rows]
-        return loaders[0], loaders[1]
+        train, validation = (BagDataset(bags[part], labels[part], device=device) for part in rows)
+        return bag_loader(train, BATCH), bag_loader(validation, VALIDATION_BATCH)
     arrays = [(bags[part].toarray(), labels[part, None]) for part in rows]
     if number == 1:
         return arrays[0], arrays[1]
-    return array_loader(*arrays[0], batch_size=BATCH), array_loader(*arrays[1], batch_size=BATCH)
+    return array_loader(*arrays[0], batch_size=BATCH), array_loader(*arrays[1], batch_size=VALIDATION_BATCH)
 
 
 def stack(bags: list[Any]) -> Any:

@@ -13,11 +13,12 @@ from k3torch import cli, runtime
 from k3torch.data import digits
 from k3torch.errors import InputError
 from k3torch.models.builders import digit_classifier
+from k3torch.models.graph import draw_graph
 from k3torch.reports import tables
 from k3torch.reports.digits import confusion_picture, misread_picture
 from k3torch.reports.plots import learning_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
-from k3torch.training.callbacks import CallbackSettings, make_callbacks
+from k3torch.training.callbacks import CallbackSettings, check_callbacks, make_callbacks
 from k3torch.training.progress import fit
 import keras
 import numpy as np
@@ -48,6 +49,7 @@ def main(settings: Settings) -> None:
 
     with RunFolder("train-digits", settings) as run:
         model = digit_classifier()
+        describe(model, run)
         run.metrics |= {
             "source": mnist.source,
             "sizes": {"train": len(train), "validation": len(validation), "test": len(mnist.test)},
@@ -67,7 +69,17 @@ def check(settings: Settings) -> None:
             raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
     if not 0.01 <= settings.validation_share <= 0.9:
         raise InputError(f"expected a validation_share from 0.01 to 0.9, got {settings.validation_share}: choose one")
+    check_callbacks(settings)
     check_free(settings)
+
+
+def describe(model: keras.Model, run: RunFolder) -> None:
+    """Print the model's layers, and draw its graph where Graphviz is there."""
+    model.summary()
+    try:
+        draw_graph(model, run.path / "graph.png")
+    except InputError as error:
+        print(f"no picture of the graph: {error}")
 
 
 def train_model(

@@ -170,7 +170,7 @@ def _from_npz(path: Path, words: Path | None) -> Halves:
         order = np.arange(len(x))
         rng.shuffle(order)
         halves.append(([_shifted(x[i], f"x_{half}[{i}] of {path}") for i in order], y[order]))
-    return _arrays(*halves, "" if words is None else "\n".join(_ranked(words)))
+    return _arrays(halves[0], halves[1], "" if words is None else "\n".join(_ranked(words)))
 
 
 def _shifted(ranks: Any, where: str) -> NDArray[np.int32]:

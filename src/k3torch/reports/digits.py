@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from k3torch.reports.plots import picture
 import numpy as np
 from numpy.typing import NDArray
-
-from k3torch.reports.plots import picture
 
 
 def confusion_picture(path: Path, counts: NDArray[np.int64]) -> None:

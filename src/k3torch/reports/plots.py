@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")  # pictures go to files, also where there is no display
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
-
 from k3torch.data.cache import atomic_path
+from matplotlib.axes import Axes
+import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+from numpy.typing import ArrayLike
 
 BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW, BLACK = COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000"
@@ -67,7 +67,11 @@ def compared_curves(path: Path, curves: Mapping[str, Sequence[float]], quantity:
     marks = "os^Dvx+*"
     with picture(path) as axes:
         for i, (name, values) in enumerate(curves.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": marks[i % len(marks)], "markersize": 4}
+            style: dict[str, Any] = {
+                "color": COLOURS[i % len(COLOURS)],
+                "marker": marks[i % len(marks)],
+                "markersize": 4,
+            }
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **style)
         axes.set(xlabel="epoch", ylabel=quantity, title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

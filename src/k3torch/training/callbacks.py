@@ -46,7 +46,7 @@ def make_callbacks(settings: CallbackSettings, folder: Path, epochs: int) -> lis
         InputError: for a negative patience, a schedule beside a reduction on a plateau (the schedule would undo it),
             and TensorBoard where its package is missing.
     """
-    _check(settings)
+    check_callbacks(settings)
     made: list[keras.callbacks.Callback] = []
     if settings.schedule != "constant":
         made.append(scheduler(settings.schedule, epochs))
@@ -110,7 +110,8 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
             writer.close()
 
 
-def _check(settings: CallbackSettings) -> None:
+def check_callbacks(settings: CallbackSettings) -> None:
+    """Refuse settings that ``make_callbacks`` would refuse; call it before the long work starts."""
     for name in ("early_stopping", "reduce_on_plateau"):
         if getattr(settings, name) < 0:
             raise InputError(f"expected {name} of 0 epochs or more, got {getattr(settings, name)}: 0 switches it off")

@@ -30,7 +30,7 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
     The function may write into its inputs; the graph then does so too.
     """
     with torch.no_grad():
-        graph = make_fx(function, tracing_mode="fake")(*inputs)
+        graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

@@ -52,7 +52,7 @@ def _splitter(folds: Any, rows: int) -> Any:
         if not 2 <= folds <= rows:
             raise InputError(f"expected from 2 folds to as many as rows ({rows}), got {folds}: choose another number")
         return KFold(int(folds))
-    if hasattr(folds, "split"):
+    if hasattr(folds, "split") and not isinstance(folds, str):
         return folds
     if isinstance(folds, str) or not isinstance(folds, Iterable):
         raise InputError(f"expected folds as a number, a splitter or pairs of row numbers, got {folds!r}: choose one")
