@@ -1,0 +1,119 @@
+"""A stack ends where Keras's own fit ends, from the same weights and in the same order."""
+
+from k3torch.training import compiled
+from k3torch.training.stacked import Rows, Stack, _Program
+import keras
+import numpy as np
+import pytest
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.01),
+    "nesterov": lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+    "rmsprop": lambda: keras.optimizers.RMSprop(momentum=0.5),
+    "adam": lambda: keras.optimizers.Adam(),
+    "adamw": lambda: keras.optimizers.AdamW(),
+    "adagrad": lambda: keras.optimizers.Adagrad(),
+    "adadelta": lambda: keras.optimizers.Adadelta(),
+    "adamax": lambda: keras.optimizers.Adamax(),
+    "ftrl": lambda: keras.optimizers.Ftrl(),
+    "lion": lambda: keras.optimizers.Lion(),
+    "schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.5)),
+    "clipvalue": lambda: keras.optimizers.Adam(clipvalue=0.1),
+    "clipnorm": lambda: keras.optimizers.SGD(0.05, clipnorm=0.1),
+    "global_clipnorm": lambda: keras.optimizers.SGD(0.05, global_clipnorm=0.1),
+}
+LAYERS = {
+    "plain": lambda: [keras.layers.Dense(6, "relu")],
+    "batch normalisation": lambda: [keras.layers.Dense(6, use_bias=False), keras.layers.BatchNormalization()],
+    "penalties": lambda: [
+        keras.layers.Dense(6, "relu", kernel_regularizer="l2", bias_regularizer="l1", activity_regularizer="l2")
+    ],
+    "max norm": lambda: [keras.layers.Dense(6, "relu", kernel_constraint=keras.constraints.MaxNorm(0.5))],
+}
+
+
+def build(layers="plain", optimizer="rmsprop"):
+    model = keras.Sequential([keras.Input((5,)), *LAYERS[layers](), keras.layers.Dense(1)])
+    model.compile(OPTIMIZERS[optimizer](), "mse", metrics=["mae"])
+    return model
+
+
+def agree(lengths, batch_size, weighted=False, **choices):
+    rng = np.random.default_rng()
+    models, references = [build(**choices) for _ in lengths], [build(**choices) for _ in lengths]
+    rows = [
+        Rows(
+            rng.normal(size=(n, 5)).astype("float32"),
+            rng.normal(size=(n, 1)).astype("float32"),
+            rng.uniform(0.5, 2, n).astype("float32") if weighted else None,
+        )
+        for n in lengths
+    ]
+    for model, reference in zip(models, references, strict=True):
+        reference.set_weights(model.get_weights())
+    stack = Stack(models, rows, rows, batch_size, epochs=1)
+    orders = [rng.permutation(n) for n in lengths]
+    trained, measured = stack.train_epoch(orders), stack.evaluate()
+    stack.unstack()
+    for i, (reference, part, order) in enumerate(zip(references, rows, orders, strict=True)):
+        weights = None if part.sample_weight is None else part.sample_weight[order]
+        history = reference.fit(
+            part.x[order], part.y[order], batch_size, sample_weight=weights, shuffle=False, verbose=0
+        ).history
+        for mine, keras_own in zip(models[i].get_weights(), reference.get_weights(), strict=True):
+            np.testing.assert_allclose(mine, keras_own, rtol=2e-4, atol=5e-6)
+        np.testing.assert_allclose(trained[:, i], [history[name][0] for name in stack.names], rtol=1e-4)
+        figures = reference.evaluate(part.x, part.y, sample_weight=part.sample_weight, verbose=0)
+        np.testing.assert_allclose(measured[:, i], figures, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_ends_where_fit_ends(optimizer):
+    agree([20, 20], 4, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+def test_layers_penalties_and_constraints_end_where_fit_ends(layers):
+    agree([20, 20], 4, layers=layers)
+
+
+@pytest.mark.parametrize("lengths", [[21, 18], [3, 9], [8, 7, 6]])
+def test_uneven_models_and_short_last_batches_end_where_fit_ends(lengths):
+    agree(lengths, 4)
+
+
+def test_batches_of_one_and_sample_weights_end_where_fit_ends():
+    agree([9, 9], 1, weighted=True)
+
+
+def test_dropout_zeroes_its_share_differently_in_each_model():
+    models = []
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((4000,)), keras.layers.Dropout(0.3)])
+        model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        models.append(model)
+    rows = Rows(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
+    stack = Stack(models, [rows, rows], [rows, rows], 1, epochs=1)
+    stack.train_epoch([np.arange(1)] * 2)
+    first, second = (model.get_weights()[0][:, 0] for model in stack.unstack())
+    # The gradient is -2 times the input after dropout: 0, or 1 / 0.7.
+    for kernel in (first, second):
+        assert abs((kernel == 0).mean() - 0.3) < 0.04
+        np.testing.assert_allclose(kernel[kernel != 0], 2 / 0.7, rtol=1e-5)
+    assert (first != second).any()
+
+
+def test_a_penalty_of_another_strength_is_another_program():
+    def code(strength):
+        model = keras.Sequential(
+            [keras.Input((5,)), keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(strength))]
+        )
+        model.compile("sgd", "mse")
+        rows = Rows(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
+        stack = Stack([model], [rows], [rows], 1, epochs=1)
+        program = _Program(stack, 1, 2, masked=False)
+        return compiled._path(compiled.trace(program._all_models, program.inputs), program.inputs)
+
+    assert code(0.1) != code(0.2)
+    assert code(0.1) == code(0.1)
