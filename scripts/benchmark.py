@@ -6,7 +6,8 @@
 
 15,000 film reviews to train and 10,000 to validate, 10,000 words, 16-16-1, RMSprop, batches of 512; an epoch is
 training and validation (the rungs validate in batches of 2,500, the peers in PyTorch and Numba in one, the Keras
-peers as Keras does, in the batches they train on). In each round every contender runs once, in a process of its own, so that a slow minute of
+peers as Keras does, in the batches they train on). In each round every contender runs once, in a process of its
+own, so that a slow minute of
 the machine meets all of them. Ratios are taken within a round. Takes about two minutes on two cores; the table also
 lands in the run folder as benchmark.md.
 """
