@@ -1,7 +1,8 @@
 """A stack ends where Keras's own fit ends, from the same weights and in the same order."""
 
-from k3torch.training import compiled
-from k3torch.training.stacked import Rows, Stack, _Program
+from k3torch.training import native
+from k3torch.training.stacked import Stack
+from k3torch.training.walks import Rows
 import keras
 import numpy as np
 import pytest
@@ -112,8 +113,7 @@ def test_a_penalty_of_another_strength_is_another_program():
         model.compile("sgd", "mse")
         rows = Rows(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
         stack = Stack([model], [rows], [rows], 1, epochs=1)
-        program = _Program(stack, 1, 2, masked=False)
-        return compiled._path(compiled.trace(program._all_models, program.inputs), program.inputs)
+        return native._path(stack._parts[0].graphs())
 
     assert code(0.1) != code(0.2)
     assert code(0.1) == code(0.1)

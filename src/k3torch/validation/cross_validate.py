@@ -7,7 +7,8 @@ from typing import Any, Literal
 from k3torch.data.boston import Standardizer
 from k3torch.errors import InputError, did_you_mean
 from k3torch.training import pure
-from k3torch.training.stacked import Rows
+from k3torch.training.compiled import NotTraceable
+from k3torch.training.walks import Rows
 from k3torch.validation import engines
 from k3torch.validation.engines import Job
 from k3torch.validation.folds import Indices, Split, make_folds
@@ -81,13 +82,10 @@ def cross_validate(
             order = _orders(len(training), shuffle, (seed, repeat, fold))
             jobs.append(Job(_built(build_model), training, validation, order))
 
-    chosen = _engine(engine, jobs, batch_size, callbacks)
     keras.utils.set_random_seed(seed)
-    if chosen == "stacked":
-        figures = engines.stacked(jobs, batch_size, epochs, _say)
-    else:
-        figures = engines.fit(jobs, batch_size, epochs, callbacks or ())
-    return _result(jobs, figures, repeats, chosen)
+    figures = None if engine == "fit" else _stacked(jobs, batch_size, epochs, callbacks, must=engine == "stacked")
+    chosen = "fit" if figures is None else "stacked"
+    return _result(jobs, figures or engines.fit(jobs, batch_size, epochs, callbacks or ()), repeats, chosen)
 
 
 def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: str) -> CrossValidation:
@@ -105,17 +103,20 @@ def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: s
     return CrossValidation(scores, metric, history, [job.model for job in jobs], engine, float(np.mean(shares)))
 
 
-def _engine(engine: Engine, jobs: Sequence[Job], batch_size: int, callbacks: Sequence[Any] | None) -> str:
-    if engine == "fit":
-        return "fit"
-    reason = "callbacks act on one model at a time" if callbacks else None
-    reason = reason or engines.why_not_stacked(jobs[0].model, jobs[0].training, batch_size)
+def _stacked(
+    jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any] | None, must: bool
+) -> Sequence[Any] | None:
+    """Train as a stack; where that is not exact say why and return None, or refuse if it ``must`` be."""
+    reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(jobs[0].model)
     if reason is None:
-        return "stacked"
-    if engine == "stacked":
+        try:
+            return engines.stacked(jobs, batch_size, epochs, _say)
+        except NotTraceable as error:
+            reason = f"its step cannot be mapped over models ({error})"
+    if must:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
     _say(f"training with fit, fold after fold: {reason}")
-    return "fit"
+    return None
 
 
 def _rows(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from k3torch.data.loaders import BatchedTensors
-from k3torch.training import compiled, pure
+from k3torch.training import pure
 from k3torch.training.progress import EpochBar, RichProgress
-from k3torch.training.stacked import Rows, Stack, prepare
+from k3torch.training.stacked import Stack, prepare
 from k3torch.training.step import FastModel
+from k3torch.training.walks import Rows
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Job:
     order: EpochOrder
 
 
-def why_not_stacked(model: keras.Model, rows: Rows, batch_size: int) -> str | None:
+def why_not_stacked(model: keras.Model) -> str | None:
     """Return in a few words why a stack would not give just what ``fit`` gives, or None where it does."""
     optimizer = model.optimizer
     reasons = {
@@ -43,10 +44,7 @@ def why_not_stacked(model: keras.Model, rows: Rows, batch_size: int) -> str | No
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
         "the optimizer accumulates gradients": bool(optimizer.gradient_accumulation_steps),
     }
-    for reason, holds in reasons.items():
-        if holds:
-            return reason
-    return _traced(model, rows, batch_size)
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _overrides(model: keras.Model) -> bool:
@@ -61,30 +59,12 @@ def _unfit(optimizer: keras.Optimizer) -> bool:
     return isinstance(optimizer, refused)
 
 
-def _traced(model: keras.Model, rows: Rows, batch_size: int) -> str | None:
-    """Try to map one step over a stack of two, without computing anything."""
-    prepare(model, rows)
-    data = [rows.x, rows.y] + ([] if rows.sample_weight is None else [rows.sample_weight])
-    device = model.variables[0].value.device
-    batch = [torch.from_numpy(np.stack([part[:batch_size]] * 2)).to(device) for part in data]
-    state = [torch.stack([v.value.detach()] * 2) for v in pure.variables(model)]
-
-    def both(*inputs: torch.Tensor) -> None:
-        x, y, *weights = inputs[len(state) :]
-        for step in (pure.train_step(model), pure.test_step(model)):
-            mapped = torch.vmap(step, in_dims=(0, 0, 0, 0 if weights else None), randomness="different")
-            mapped(list(inputs[: len(state)]), x, y, weights[0] if weights else None)
-
-    try:
-        compiled.trace(both, [*state, *batch])
-    except Exception as error:  # any layer, loss or metric may refuse in a way of its own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f"its step cannot be mapped over models ({first_line[:120]})"
-    return None
-
-
 def stacked(jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None]) -> list[Figures]:
-    """Train all jobs at once; return for each its figures (2, metrics, epochs): of training, of validation."""
+    """Train all jobs at once; return for each its figures (2, metrics, epochs): of training, of validation.
+
+    Raises:
+        compiled.NotTraceable: if the step of such a model cannot be mapped over models.
+    """
     together = max(1, STACK_BYTES // _bytes_of(jobs[0]))
     stacks = -(-len(jobs) // together)
     size = -(-len(jobs) // stacks)

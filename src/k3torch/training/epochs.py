@@ -1,0 +1,92 @@
+"""Epochs of one or more stacked models: through the training rows, through the validation rows, and their metrics."""
+
+from collections.abc import Callable, Sequence
+
+from k3torch.training import compiled, pure
+from k3torch.training.walks import Order, Table, Walk
+import keras
+import numpy as np
+import torch
+
+Tensor = torch.Tensor
+Graph = tuple[torch.fx.GraphModule, list[Tensor]]
+Call = Callable[[int], None]
+
+
+class Epochs:
+    """Epochs as a few graphs, which somebody else makes into functions.
+
+    Args:
+        model: one of the models, for its step.
+        state: the tensors of ``pure.variables``, stacked: (models, ...).
+        figures: (models, metrics), where the metrics of the latest epoch are written.
+        training: the rows to learn from.
+        validation: the rows to be measured on.
+        sizes: batch sizes of training and of validation.
+        longest: of both, for each size of batches the most batches, perhaps of other models.
+
+    Attributes:
+        calls: for each of ``graphs``, once it is known, a function that runs it so many times.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        state: Sequence[Tensor],
+        figures: Tensor,
+        training: Table,
+        validation: Table,
+        sizes: tuple[int, int],
+        longest: tuple[dict[int, int], dict[int, int]],
+    ):
+        kept = len(state) - len(model.metrics_variables)
+        self._sums = [(tensor, tensor.clone()) for tensor in state[kept:]]  # with the value to begin an epoch with
+        self.training_walks, self._validation_walks = (
+            [Walk(step, state, first, table, batch, size, count) for size, count in counts.items()]
+            for step, first, table, batch, counts in (
+                (pure.train_step(model), 0, training, sizes[0], longest[0]),
+                (pure.test_step(model), kept, validation, sizes[1], longest[1]),
+            )
+        )
+        for walk in self._validation_walks:
+            walk.load([np.arange(length) for length in validation.lengths])
+        self._reading = (_reader(model), [*state[kept:], figures])
+        self.calls: list[Call] = []
+
+    @property
+    def inputs(self) -> list[list[Tensor]]:
+        """The tensors of each graph."""
+        return [walk.inputs for walk in [*self.training_walks, *self._validation_walks]] + [self._reading[1]]
+
+    def graphs(self) -> list[Graph]:
+        """Trace them: the training walks first, the reading of the metrics last."""
+        walks = [walk.graph() for walk in [*self.training_walks, *self._validation_walks]]
+        return list(zip([*walks, compiled.trace(*self._reading)], self.inputs, strict=True))
+
+    def train(self, orders: Sequence[Order]) -> None:
+        """Train each model on its rows in its order."""
+        for walk in self.training_walks:
+            walk.load(orders)
+        self._go(self.training_walks, self.calls)
+
+    def validate(self) -> None:
+        """Measure each model on its validation rows."""
+        self._go(self._validation_walks, self.calls[len(self.training_walks) :])
+
+    def _go(self, walks: Sequence[Walk], calls: Sequence[Call]) -> None:
+        for tensor, beginning in self._sums:
+            tensor.copy_(beginning)
+        with torch.no_grad():
+            for walk, call in zip(walks, calls, strict=False):
+                call(walk.begin())
+            self.calls[-1](1)
+
+
+def _reader(model: keras.Model) -> Callable[..., None]:
+    """Return a function that turns metric sums (its first arguments) into figures (its last, written into)."""
+    results = torch.vmap(pure.results(model))
+
+    def read(*inputs: Tensor) -> None:
+        inputs[-1].copy_(results(list(inputs[:-1])))
+
+    return read
