@@ -1,5 +1,7 @@
 """Device, precision, seed and threads: the only file that asks what machine this is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 import resource
@@ -81,3 +83,27 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+@contextmanager
+def small_operations() -> Iterator[None]:
+    """Compute on one thread, and without tiny numbers: for steps of microseconds.
+
+    Such operations gain nothing from a second thread; and when another program holds its core, each of them waits.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    round_tiny_numbers()
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def round_tiny_numbers() -> None:
+    """Round numbers below 1e-38 to zero in this thread.
+
+    The running average of a dead unit's gradient gets that small, and such numbers cost a hundred times more.
+    """
+    torch.set_flush_denormal(True)

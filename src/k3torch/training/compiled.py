@@ -1,8 +1,7 @@
-"""Graphs of tensor operations, and the fastest way to run one again and again on the same tensors."""
+"""Graphs of tensor operations, and running one again and again on the same tensors."""
 
 from collections.abc import Callable, Sequence
 
-from k3torch.training import native
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -32,23 +31,13 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
     return graph
 
 
-def fastest(
-    graph: torch.fx.GraphModule, inputs: Tensors, worth_compiling: bool, notice: Callable[[str], None]
-) -> Callable[[int], None]:
-    """Return the fastest ``f(times)`` that runs ``graph`` on just these tensors, which must stay where they are.
+def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Callable[[int], None]:
+    """Return ``f(times)``, which runs ``graph`` on just these tensors, which must stay where they are.
 
-    On CUDA it replays the recorded kernels; on the CPU it is compiled if that is worth it; else, and where there is no
-    compiler (which ``notice`` is told), it runs operation after operation.
+    On CUDA it replays the recorded kernels; elsewhere it runs operator after operator.
     """
     fixed = list(inputs)
-    once: Callable[[], object] = lambda: graph(*fixed)  # noqa: E731
-    if fixed[0].device.type == "cuda":
-        once = _recorded(graph, fixed)
-    elif fixed[0].device.type == "cpu" and worth_compiling:
-        try:
-            once = native.with_operators(graph, fixed)
-        except native.NoCompiler as error:
-            notice(f"training uncompiled, about 10 times slower, since no C++ compiler works here ({error})")
+    once = _recorded(graph, fixed) if fixed[0].device.type == "cuda" else lambda: graph(*fixed)
 
     def run(times: int) -> None:
         for _ in range(times):

@@ -28,6 +28,8 @@ Tensors = Sequence[torch.Tensor]
 Graph = torch.fx.GraphModule
 
 _ALIGNMENT = 64  # bytes, a cache line
+_PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+_LARGE_PRODUCT = 2**20  # multiplications, from which a library's matrix product is worth calling
 # One thread: a step costs less than waking a second one. No trial of the processor's vector instructions and no
 # precompiled header: each takes longer than our whole file.
 _OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
@@ -217,24 +219,8 @@ def _room(tensor: torch.Tensor) -> int:
     return -(-tensor.untyped_storage().nbytes() // _ALIGNMENT) * _ALIGNMENT
 
 
-def with_operators(graph: Graph, inputs: Tensors) -> Callable[[], None]:
-    """Return a function that runs the graph on just these tensors, compiled but for the operators that it calls.
-
-    The machine code is kept in Inductor's own cache.
-
-    Raises:
-        NoCompiler: if there is none, or if it fails.
-    """
-    fixed = list(inputs)
-    try:
-        call = _lowered(graph, fixed)
-    except Exception as error:  # the compiler's tool chain has errors of many kinds
-        raise NoCompiler(_in_short(error)) from error
-    return lambda: call(fixed[:])  # it empties the list that it is given
-
-
 def _lowered(graph: Graph, inputs: Tensors) -> Any:
-    """Return Inductor's Python function for the graph, which calls its C++ functions and all other operators."""
+    """Return Inductor's Python function for the graph, which calls its C++ functions."""
     from torch._inductor import config  # a second or two to import, and needed only to compile
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
@@ -242,7 +228,10 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
     functional = torch.func.functionalize(_with_plain_constants(graph))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are about Inductor's insides
-        plain = make_fx(functional, select_decomp_table(), tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        simpler = {**select_decomp_table(), **dict.fromkeys(_PRODUCTS, _small_product)}
+        plain = make_fx(functional, simpler, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        if any(node.target in _PRODUCTS for node in plain.graph.nodes):
+            raise NotNative("large matrix products")
         plain.graph.output_node().args = ((),)  # results are written into the inputs
         plain.recompile()
         examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
@@ -250,6 +239,13 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
         with config.patch(_OPTIONS), torch._guards.tracing(context):
             compiled: Any = compile_fx_inner(plain, examples)
             return compiled.current_callable
+
+
+def _small_product(a: torch.Tensor, b: torch.Tensor) -> Any:
+    """Multiply (n, k) by (k, m) matrices in loops that compile with what is around them; large ones as they are."""
+    if a.numel() * b.shape[-1] > _LARGE_PRODUCT:
+        return NotImplemented
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
 
 def _in_short(error: Exception) -> str:

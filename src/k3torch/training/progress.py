@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any, Self
 
+from k3torch import runtime
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -96,16 +97,20 @@ def fit(
     validation: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's figures land in ``rows``."""
+    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's figures land in ``rows``.
+
+    It is for networks as small as the lecture's: it runs on one thread.
+    """
     bar = RichProgress(title)
     try:
-        model.fit(
-            loader,
-            validation_data=validation,
-            epochs=epochs,
-            callbacks=[*callbacks, History(rows), bar],
-            shuffle=False,  # the loader does, and Keras warns otherwise
-            verbose=0,
-        )
+        with runtime.small_operations():
+            model.fit(
+                loader,
+                validation_data=validation,
+                epochs=epochs,
+                callbacks=[*callbacks, History(rows), bar],
+                shuffle=False,  # the loader does, and Keras warns otherwise
+                verbose=0,
+            )
     finally:
         bar.close()

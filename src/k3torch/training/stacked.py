@@ -7,11 +7,11 @@ have their epochs side by side, a thread for each core: a model's state then sta
 waits for another.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
+from k3torch import runtime
 from k3torch.training import compiled, native, pure
 from k3torch.training.epochs import Epochs
 from k3torch.training.walks import Order, Rows, Table
@@ -67,8 +67,8 @@ class Stack:
         self._tables = Table.of(training, device), Table.of(validation, device)
         self._batch_size = batch_size
         steps = epochs * (max(map(len, training)) // batch_size)
-        self._parts = self._side_by_side(steps, notice) or [self._all_at_once(steps, notice)]
-        self._threads = ThreadPoolExecutor(torch.get_num_threads(), initializer=_round_tiny_numbers)
+        self._parts = self._side_by_side(steps, notice) or [self._all_at_once()]
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), initializer=runtime.round_tiny_numbers)
 
     def train_epoch(self, orders: Sequence[Order]) -> Figures:
         """Train each model on its rows in its order, and return the metrics: (metrics, models).
@@ -94,7 +94,7 @@ class Stack:
 
     def _run(self, work: Sequence[Callable[[], None]]) -> Figures:
         if len(work) == 1:
-            with _one_thread():
+            with runtime.small_operations():
                 work[0]()
         else:
             for done in [self._threads.submit(do) for do in work]:
@@ -108,20 +108,19 @@ class Stack:
         parts = [self._epochs(slice(i, i + 1), validation_batch=1) for i in range(len(self.models))]
         try:
             loops = native.loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
-        except native.NotNative:
+        except native.NotNative as reason:
+            notice(f"training uncompiled: its step is more than loops over numbers ({reason})")
             return []
         except native.NoCompiler as error:
-            notice(f"training uncompiled, about 100 times slower, since no C++ compiler works here ({error})")
+            notice(f"training uncompiled, some 100 times slower, since no C++ compiler works here ({error})")
             return []
         for part in parts:
             part.calls = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
         return parts if loops else []
 
-    def _all_at_once(self, steps: int, notice: Callable[[str], None]) -> Epochs:
+    def _all_at_once(self) -> Epochs:
         epochs = self._epochs(slice(None), validation_batch=_ROWS_A_CALL)
-        for number, (graph, inputs) in enumerate(epochs.graphs()):
-            is_training = number < len(epochs.training_walks)
-            epochs.calls.append(compiled.fastest(graph, inputs, is_training and steps >= WORTH_COMPILING, notice))
+        epochs.calls = [compiled.repeated(graph, inputs) for graph, inputs in epochs.graphs()]
         return epochs
 
     def _epochs(self, members: slice, validation_batch: int) -> Epochs:
@@ -137,24 +136,3 @@ def prepare(model: keras.Model, rows: Rows) -> None:
     first = None if rows.sample_weight is None else rows.sample_weight[:1]
     model._symbolic_build(data_batch=(rows.x[:1], rows.y[:1], first))
     model.reset_metrics()
-
-
-def _round_tiny_numbers() -> None:
-    """Round numbers below 1e-38 to zero in this thread.
-
-    The running average of a dead unit's gradient gets that small, and such numbers cost a hundred times more.
-    """
-    torch.set_flush_denormal(True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread, which is faster for so little work, and without tiny numbers."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    _round_tiny_numbers()
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
