@@ -63,10 +63,13 @@ class Epochs:
         walks = [walk.graph() for walk in [*self.training_walks, *self._validation_walks]]
         return list(zip([*walks, compiled.trace(*self._reading)], self.inputs, strict=True))
 
-    def train(self, orders: Sequence[Order]) -> None:
-        """Train each model on its rows in its order."""
+    def load(self, orders: Sequence[Order]) -> None:
+        """Set the order in which each model walks through its training rows."""
         for walk in self.training_walks:
             walk.load(orders)
+
+    def train(self) -> None:
+        """Train each model on its rows."""
         self._go(self.training_walks, self.calls)
 
     def validate(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import ctypes
 from dataclasses import dataclass, field
 import hashlib
+import itertools
 from pathlib import Path
 import platform
 import re
@@ -226,10 +227,26 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
     from torch._inductor.decomposition import select_decomp_table
 
     functional = torch.func.functionalize(_with_plain_constants(graph))
+    draws = itertools.count()
+
+    def bernoulli(x: torch.Tensor, p: float) -> Any:
+        seed = clock[-1] + next(draws) * 2**32  # Inductor counts a tensor's elements beside the seed
+        uniform = torch.ops.prims.inductor_random(list(x.shape), seed, "rand")
+        return (uniform < p).to(x.dtype)
+
+    def with_clock(*inputs: torch.Tensor) -> Any:
+        clock.append(inputs[-1])
+        return functional(*inputs)
+
+    clock: list[torch.Tensor] = []
+    simpler: dict[Any, Callable[..., Any]] = {
+        **select_decomp_table(),
+        **dict.fromkeys(_PRODUCTS, _small_product),
+        torch.ops.aten.bernoulli.p: bernoulli,
+    }
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are about Inductor's insides
-        simpler = {**select_decomp_table(), **dict.fromkeys(_PRODUCTS, _small_product)}
-        plain = make_fx(functional, simpler, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        plain = make_fx(with_clock, simpler, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
         if any(node.target in _PRODUCTS for node in plain.graph.nodes):
             raise NotNative("large matrix products")
         plain.graph.output_node().args = ((),)  # results are written into the inputs

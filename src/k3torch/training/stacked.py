@@ -9,7 +9,6 @@ waits for another.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from k3torch import runtime
 from k3torch.training import compiled, native, pure
@@ -76,9 +75,10 @@ class Stack:
         Args:
             orders: for each model its row numbers, (rows,), in the order of training.
         """
-        if len(self._parts) == 1:
-            return self._run([lambda: self._parts[0].train(orders)])
-        return self._run([partial(part.train, [order]) for part, order in zip(self._parts, orders, strict=True)])
+        size = len(self.models) // len(self._parts)
+        for number, part in enumerate(self._parts):  # before any thread starts: it draws random numbers
+            part.load(orders[number * size : (number + 1) * size])
+        return self._run([part.train for part in self._parts])
 
     def evaluate(self) -> Figures:
         """Return the metrics on the validation rows: (metrics, models)."""

@@ -74,7 +74,7 @@ class Walk:
         longest: batches of the longest walk, perhaps of other models.
 
     Attributes:
-        inputs: all tensors of the graph.
+        inputs: all tensors of the graph; the last one counts steps from a random number, for ``native`` to draw from.
     """
 
     def __init__(
@@ -97,7 +97,8 @@ class Walk:
         self._order = torch.zeros(self._models, longest, size, dtype=torch.int64, device=device)
         self._count = torch.zeros(self._models, dtype=torch.int64, device=device)
         self._position = torch.zeros((), dtype=torch.int64, device=device)
-        self.inputs = [*state, *table.columns, self._order, self._count, self._position]
+        self._clock = torch.zeros((), dtype=torch.int64, device=device)
+        self.inputs = [*state, *table.columns, self._order, self._count, self._position, self._clock]
         self._steps = 0
 
     def graph(self) -> torch.fx.GraphModule:
@@ -105,7 +106,7 @@ class Walk:
         return compiled.trace(self._all_models, self.inputs)
 
     def load(self, orders: Sequence[Order]) -> None:
-        """Set the order in which each model walks through its rows."""
+        """Set the order in which each model walks through its rows, and draw what its random numbers begin from."""
         parts = [batches(order, self._batch_size, self._size) for order in orders]
         for model, part in enumerate(parts):
             self._order[model, : len(part)].copy_(torch.from_numpy(part))
@@ -113,6 +114,7 @@ class Walk:
         if self._masked:
             self._count.copy_(torch.tensor(counts))
         self._steps = max(counts)
+        self._clock.copy_(torch.randint(2**62, ()))
 
     def begin(self) -> int:
         """Go back to the first batch, and return how many steps the walk takes."""
@@ -122,7 +124,7 @@ class Walk:
     def _all_models(self, *inputs: Tensor) -> None:
         states, columns = self._parts
         state, table = list(inputs[:states]), inputs[states : states + columns]
-        order, count, position = inputs[states + columns :]
+        order, count, position, clock = inputs[states + columns :]
         picked = order.index_select(1, position.reshape(1)).squeeze(1)
         model = torch.arange(self._models, device=order.device)[:, None]
         x, y, *weights = (column[model, picked] for column in table)
@@ -131,6 +133,7 @@ class Walk:
         for old, new in list(zip(state, fresh, strict=True))[self._kept :]:
             old.copy_(torch.where(active.reshape(-1, *[1] * (old.ndim - 1)), new, old) if self._masked else new)
         position.add_(1)
+        clock.add_(1)
 
 
 def batches(order: Order, batch_size: int, size: int) -> Order:
