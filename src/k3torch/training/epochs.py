@@ -40,7 +40,6 @@ class Epochs:
         longest: tuple[dict[int, int], dict[int, int]],
     ):
         kept = len(state) - len(model.metrics_variables)
-        self._sums = [(tensor, tensor.clone()) for tensor in state[kept:]]  # with the value to begin an epoch with
         self.training_walks, self._validation_walks = (
             [Walk(step, state, first, table, batch, size, count) for size, count in counts.items()]
             for step, first, table, batch, counts in (
@@ -69,16 +68,14 @@ class Epochs:
             walk.load(orders)
 
     def train(self) -> None:
-        """Train each model on its rows."""
+        """Train each model on its rows; its metric sums stand where an epoch begins."""
         self._go(self.training_walks, self.calls)
 
     def validate(self) -> None:
-        """Measure each model on its validation rows."""
+        """Measure each model on its validation rows; its metric sums stand where an epoch begins."""
         self._go(self._validation_walks, self.calls[len(self.training_walks) :])
 
     def _go(self, walks: Sequence[Walk], calls: Sequence[Call]) -> None:
-        for tensor, beginning in self._sums:
-            tensor.copy_(beginning)
         with torch.no_grad():
             for walk, call in zip(walks, calls, strict=False):
                 call(walk.begin())

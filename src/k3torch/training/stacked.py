@@ -61,13 +61,16 @@ class Stack:
         self.names = pure.metric_names(self.models[0])
         groups = zip(*map(pure.variables, self.models), strict=True)
         self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
+        sums = self._state[len(self._state) - len(self.models[0].metrics_variables) :]
+        self._sums = [(tensor, tensor.clone()) for tensor in sums]  # with the value to begin an epoch with
         device = self._state[0].device
         self._figures = torch.zeros(len(self.models), len(self.names), device=device)
         self._tables = Table.of(training, device), Table.of(validation, device)
         self._batch_size = batch_size
         steps = epochs * (max(map(len, training)) // batch_size)
         self._parts = self._side_by_side(steps, notice) or [self._all_at_once()]
-        self._threads = ThreadPoolExecutor(torch.get_num_threads(), initializer=runtime.round_tiny_numbers)
+        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside this one
+        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.round_tiny_numbers)
 
     def train_epoch(self, orders: Sequence[Order]) -> Figures:
         """Train each model on its rows in its order, and return the metrics: (metrics, models).
@@ -78,11 +81,11 @@ class Stack:
         size = len(self.models) // len(self._parts)
         for number, part in enumerate(self._parts):  # before any thread starts: it draws random numbers
             part.load(orders[number * size : (number + 1) * size])
-        return self._run([part.train for part in self._parts])
+        return self._run(Epochs.train)
 
     def evaluate(self) -> Figures:
         """Return the metrics on the validation rows: (metrics, models)."""
-        return self._run([part.validate for part in self._parts])
+        return self._run(Epochs.validate)
 
     def unstack(self) -> list[keras.Model]:
         """Write weights, optimizer slots and other state back into the models, and return them."""
@@ -92,13 +95,20 @@ class Stack:
             model.reset_metrics()
         return self.models
 
-    def _run(self, work: Sequence[Callable[[], None]]) -> Figures:
-        if len(work) == 1:
-            with runtime.small_operations():
-                work[0]()
-        else:
-            for done in [self._threads.submit(do) for do in work]:
-                done.result()
+    def _run(self, do: Callable[[Epochs], None]) -> Figures:
+        for tensor, beginning in self._sums:
+            tensor.copy_(beginning)
+        waiting = iter(self._parts)  # whichever thread is free takes the next
+
+        def work() -> None:
+            for part in waiting:
+                do(part)
+
+        with runtime.small_operations():
+            helpers = [self._threads.submit(work) for _ in range(self._helpers)]
+            work()
+            for helper in helpers:
+                helper.result()
         return self._figures.T.cpu().numpy().copy()
 
     def _side_by_side(self, steps: int, notice: Callable[[str], None]) -> list[Epochs]:
