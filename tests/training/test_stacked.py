@@ -1,11 +1,12 @@
 """A stack ends where Keras's own fit ends, from the same weights and in the same order."""
 
-from k3torch.training import native
+from k3torch.training import native, stacked
 from k3torch.training.stacked import Stack
 from k3torch.training.walks import Rows
 import keras
 import numpy as np
 import pytest
+from torch._inductor import config
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.01),
@@ -87,6 +88,31 @@ def test_batches_of_one_and_sample_weights_end_where_fit_ends():
     agree([9, 9], 1, weighted=True)
 
 
+@pytest.fixture
+def as_machine_code(monkeypatch):
+    """Compile whatever the number of steps."""
+    monkeypatch.setattr(stacked, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(stacked, "WORTH_LOOKING", 0)
+    monkeypatch.setattr(stacked.compiled, "repeated", lambda *_: pytest.fail("it should run as machine code"))
+
+
+def test_machine_code_ends_where_fit_ends(as_machine_code):
+    agree([21, 18], 4, weighted=True, layers="batch normalisation")
+    agree([5, 9, 9], 1, optimizer="clipnorm", layers="penalties")
+
+
+def test_without_a_compiler_it_says_so_and_trains_all_the_same(monkeypatch, capsys, cache):
+    monkeypatch.setattr(stacked, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(stacked, "WORTH_LOOKING", 0)
+    with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        agree([9, 9], 4)
+    assert "no C++ compiler" in capsys.readouterr().out
+
+
+def test_dropout_zeroes_its_share_differently_in_each_model_as_machine_code(as_machine_code):
+    test_dropout_zeroes_its_share_differently_in_each_model()
+
+
 def test_dropout_zeroes_its_share_differently_in_each_model():
     models = []
     for _ in range(2):
@@ -113,7 +139,7 @@ def test_a_penalty_of_another_strength_is_another_program():
         model.compile("sgd", "mse")
         rows = Rows(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
         stack = Stack([model], [rows], [rows], 1, epochs=1)
-        return native._path(stack._parts[0].graphs())
+        return native._name(stack._parts[0].graphs())
 
     assert code(0.1) != code(0.2)
     assert code(0.1) == code(0.1)

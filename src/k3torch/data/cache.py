@@ -52,26 +52,35 @@ def sha256(path: Path) -> str:
 
 
 def cached_arrays(name: str, build: Callable[[], Mapping[str, NDArray[np.generic]]]) -> Arrays:
-    """Return the arrays that ``build`` makes, from ``name``.npz in the cache where that is sound.
+    """Return the arrays that ``build`` makes, from ``name``.npz in the cache where that is sound; none is pickled."""
 
-    Nothing is pickled. A file that does not match the checksum beside it is built again, with a line on standard
-    error. Processes that want the same file at once wait for the first of them.
+    def write(path: Path) -> None:
+        np.savez(path, allow_pickle=False, **build())
+
+    with np.load(cached_file(f"{name}.npz", write), allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def cached_file(name: str, write: Callable[[Path], None]) -> Path:
+    """Return the path of ``name`` in the cache, which ``write`` fills where it is missing.
+
+    A file that does not match the checksum beside it is written again, with a line on standard error. Processes that
+    want the same file at once wait for the first of them.
     """
-    path = cache_dir() / f"{name}.npz"
+    path = cache_dir() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     seal = path.with_suffix(".sha256")
     with FileLock(path.with_suffix(".lock")):
         if path.exists() and seal.exists() and seal.read_text().strip() == sha256(path):
-            with np.load(path, allow_pickle=False) as stored:
-                return dict(stored)
+            return path
         if path.exists():
             print(f"the cached {path} is damaged: building it again", file=sys.stderr)
-        arrays = dict(build())
         with atomic_path(path) as draft:
-            np.savez(draft, allow_pickle=False, **arrays)
+            write(draft)
             checksum = sha256(draft)
         with atomic_path(seal) as draft:
             draft.write_text(checksum + "\n")
-        return arrays
+    return path
 
 
 def download(url: str, target: Path, checksum: str, deadline: float) -> Path:

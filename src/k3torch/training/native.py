@@ -20,8 +20,7 @@ from typing import Any
 from unittest import mock
 import warnings
 
-from filelock import FileLock
-from k3torch.data.cache import atomic_path, cache_dir
+from k3torch.data.cache import cache_dir, cached_file
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -54,21 +53,25 @@ class Loop:
 
     def bind(self, inputs: Tensors) -> Callable[[int], None]:
         """Return ``f(times)``, which runs the graph on just these CPU tensors; they must stay where they are."""
-        tensors = list(inputs)  # kept alive by the function below
-        pointers = (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
-        scratch = torch.empty(self._scratch, dtype=torch.uint8)
+        return _BoundLoop(self._run, list(inputs), torch.empty(self._scratch, dtype=torch.uint8))
 
-        def run(times: int) -> None:
-            self._run(times, pointers, scratch.data_ptr())
-            del tensors[len(pointers) :]  # a use, so that they are kept
 
-        return run
+class _BoundLoop:
+    """A function that keeps alive what it points to."""
+
+    def __init__(self, run: Any, inputs: list[torch.Tensor], scratch: torch.Tensor):
+        self._run, self._kept = run, (inputs, scratch)
+        self._pointers = (ctypes.c_void_p * len(inputs))(*(tensor.data_ptr() for tensor in inputs))
+        self._scratch = scratch.data_ptr()
+
+    def __call__(self, times: int) -> None:
+        self._run(times, self._pointers, self._scratch)
 
 
 def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> list[Loop]:
     """Return the graphs as machine code from the cache folder, or make it (seconds) and put it there.
 
-    Its name there is a hash of the graphs, of the shapes and types of their inputs, and of the versions and the
+    The file's name is a hash of the graphs, of the shapes and types of their inputs, and of the versions and the
     processor that it is made for.
 
     Args:
@@ -79,35 +82,21 @@ def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> lis
         NoCompiler: if there is none, or if it fails.
         NotNative: if a graph cannot be had as plain C++.
     """
-    path = _path(graphs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists():
-            try:
-                return _load(path, len(graphs))
-            except (OSError, ValueError, AttributeError):
-                warnings.warn(f"the compiled step {path} is damaged: compiling it again", stacklevel=2)
-        elif not compile_missing:
-            return []
-        source = _source(graphs)
-        with atomic_path(path) as draft:
-            _build(source, draft)
-        return _load(path, len(graphs))
+    name = _name(graphs)
+    if not (compile_missing or (cache_dir() / name).exists()):
+        return []
+    library = ctypes.CDLL(str(cached_file(name, lambda path: _build(_source(graphs), path))))
+    return [Loop(library, number) for number in range(len(graphs))]
 
 
-def _path(graphs: Sequence[tuple[Graph, Tensors]]) -> Path:
+def _name(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
     machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
     parts: list[Any] = [machine, sorted(_OPTIONS.items())]
     for graph, inputs in graphs:
         parts.append(graph.code)
         parts.append([(name, value.tolist()) for name, value in graph.named_buffers()])
         parts.append([(tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)) for tensor in inputs])
-    return cache_dir() / "compiled" / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
-
-
-def _load(path: Path, count: int) -> list[Loop]:
-    library = ctypes.CDLL(str(path))
-    return [Loop(library, number) for number in range(count)]
+    return f"compiled/{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
 
 
 def _source(graphs: Sequence[tuple[Graph, Tensors]]) -> str:

@@ -21,9 +21,9 @@ import torch
 
 Figures = NDArray[np.float32]
 
-# Steps from which compiling repays, which takes about ten seconds and saves a millisecond a step; and steps from which
-# looking for the compiled code of an earlier process does.
-WORTH_COMPILING, WORTH_LOOKING = 20_000, 1_000
+# Steps from which compiling repays, which takes some seconds and saves one or two milliseconds a step; and steps from
+# which looking for the compiled code of an earlier process does.
+WORTH_COMPILING, WORTH_LOOKING = 5_000, 500
 # Validation rows of one model in one call; more would only take memory.
 _ROWS_A_CALL = 4096
 
