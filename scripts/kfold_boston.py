@@ -31,7 +31,7 @@ from k3torch.training.progress import fit
 from k3torch.training.step import FastModel
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import best_epoch, skipped_epochs, smooth
-from k3torch.validation.result import CrossValidation
+from k3torch.validation.result import CrossValidation, Interrupted
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -78,20 +78,8 @@ def main(settings: Settings) -> None:
     (x, y), _ = data
     with RunFolder("boston", settings) as run:
         started = time.perf_counter()
-        result = cross_validate(
-            partial(boston_regressor, x.shape[1]),
-            x,
-            y,
-            folds=settings.folds,
-            repeats=settings.repeats,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            normalize=settings.normalize,
-            engine=settings.engine,
-            seed=settings.seed,
-        )
+        result = train(x, y, settings, run)
         curves = result.history["val_mae"].reshape(-1, settings.epochs)
-        run.history += history(result)
         run.metrics |= {
             **figures(result),
             "best_epoch": best_epoch(curves.mean(axis=0)),
@@ -125,6 +113,28 @@ def own_table(settings: Settings) -> Data:
     return (x[training], y[training]), (x[test], y[test])
 
 
+def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValidation:
+    """Train and measure all models; the run's history holds their epochs even if somebody interrupts them."""
+    try:
+        result = cross_validate(
+            partial(boston_regressor, x.shape[1]),
+            x,
+            y,
+            folds=settings.folds,
+            repeats=settings.repeats,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            normalize=settings.normalize,
+            engine=settings.engine,
+            seed=settings.seed,
+        )
+    except Interrupted as stop:
+        run.history += history(stop.result)
+        raise
+    run.history += history(result)
+    return result
+
+
 def figures(result: CrossValidation) -> dict[str, Any]:
     """Return what goes into metrics.json; scores are lists of one a fold, repeat after repeat.
 
@@ -154,13 +164,14 @@ def at_lecture_epochs(result: CrossValidation) -> CrossValidation | None:
 
 
 def history(result: CrossValidation) -> list[dict[str, float]]:
-    """Return a row an epoch, repeat and fold."""
+    """Return a row for each epoch that was done, of each repeat and fold."""
     repeats, folds, epochs = result.history["loss"].shape
     return [
         {"repeat": r + 1, "fold": f + 1, "epoch": e + 1, **{k: float(v[r, f, e]) for k, v in result.history.items()}}
         for r in range(repeats)
         for f in range(folds)
         for e in range(epochs)
+        if not np.isnan(result.history["loss"][r, f, e])
     ]
 
 

@@ -12,7 +12,7 @@ from k3torch.training.walks import Rows
 from k3torch.validation import engines
 from k3torch.validation.engines import Job
 from k3torch.validation.folds import Indices, Split, make_folds
-from k3torch.validation.result import CrossValidation
+from k3torch.validation.result import CrossValidation, Interrupted
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +65,7 @@ def cross_validate(
 
     Raises:
         InputError: for an argument that cannot be used; with ``engine="stacked"`` also where a stack is not exact.
+        Interrupted: a KeyboardInterrupt that holds the result so far.
     """
     _check(repeats=repeats, epochs=epochs, batch_size=batch_size)
     _choice("engine", engine, ("auto", "stacked", "fit"))
@@ -83,9 +84,18 @@ def cross_validate(
             jobs.append(Job(_built(build_model), training, validation, order))
 
     keras.utils.set_random_seed(seed)
-    figures = None if engine == "fit" else _stacked(jobs, batch_size, epochs, callbacks, must=engine == "stacked")
-    chosen = "fit" if figures is None else "stacked"
-    return _result(jobs, figures or engines.fit(jobs, batch_size, epochs, callbacks or ()), repeats, chosen)
+    figures: list[engines.Figures] = []
+    chosen = "stacked"
+    try:
+        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", figures):
+            chosen = "fit"
+            engines.fit(jobs, batch_size, epochs, callbacks or (), figures)
+    except KeyboardInterrupt:
+        if not figures:
+            raise
+        unknown = [np.full_like(figures[0], np.nan)] * (len(jobs) - len(figures))
+        raise Interrupted(_result(jobs, [*figures, *unknown], repeats, chosen)) from None
+    return _result(jobs, figures, repeats, chosen)
 
 
 def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: str) -> CrossValidation:
@@ -97,26 +107,33 @@ def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: s
     }
     metric = names[min(1, len(names) - 1)]
     curve = history[f"val_{metric}"]
-    last = np.sum(~np.isnan(curve), axis=-1, keepdims=True) - 1  # callbacks may have stopped some models early
+    # Callbacks may have stopped some models early.
+    last = np.maximum(np.sum(~np.isnan(curve), axis=-1, keepdims=True) - 1, 0)
     scores = np.take_along_axis(curve, last, axis=-1)[..., 0]
     shares = [len(job.validation) / len(job.training) for job in jobs]
     return CrossValidation(scores, metric, history, [job.model for job in jobs], engine, float(np.mean(shares)))
 
 
 def _stacked(
-    jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any] | None, must: bool
-) -> Sequence[Any] | None:
-    """Train as a stack; where that is not exact say why and return None, or refuse if it ``must`` be."""
+    jobs: Sequence[Job],
+    batch_size: int,
+    epochs: int,
+    callbacks: Sequence[Any] | None,
+    must: bool,
+    figures: list[engines.Figures],
+) -> bool:
+    """Train as a stack; where that is not exact say why and return False, or refuse if it ``must`` be."""
     reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(jobs[0].model)
     if reason is None:
         try:
-            return engines.stacked(jobs, batch_size, epochs, _say)
+            engines.stacked(jobs, batch_size, epochs, _say, figures)
+            return True
         except NotTraceable as error:
             reason = f"its step cannot be mapped over models ({error})"
     if must:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
     _say(f"training with fit, fold after fold: {reason}")
-    return None
+    return False
 
 
 def _rows(

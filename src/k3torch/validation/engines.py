@@ -59,35 +59,42 @@ def _unfit(optimizer: keras.Optimizer) -> bool:
     return isinstance(optimizer, refused)
 
 
-def stacked(jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None]) -> list[Figures]:
-    """Train all jobs at once; return for each its figures (2, metrics, epochs): of training, of validation.
+def stacked(
+    jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None], figures: list[Figures]
+) -> None:
+    """Train all jobs at once, and append to ``figures`` those of each.
+
+    They are of shape (2, metrics, epochs), of training and of validation; NaN as long as an epoch is not done.
 
     Raises:
-        compiled.NotTraceable: if the step of such a model cannot be mapped over models.
+        compiled.NotTraceable: if the step of such a model cannot be mapped over models; ``figures`` is then empty.
     """
     together = max(1, STACK_BYTES // _bytes_of(jobs[0]))
     stacks = -(-len(jobs) // together)
     size = -(-len(jobs) // stacks)
-    figures: list[Figures] = []
     with EpochBar("cross-validation", epochs * stacks) as bar:
         for start in range(0, len(jobs), size):
-            figures += _one_stack(jobs[start : start + size], batch_size, epochs, notice, bar)
-    return figures
+            _one_stack(jobs[start : start + size], batch_size, epochs, notice, figures, bar)
 
 
 def _one_stack(
-    jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None], bar: EpochBar
-) -> list[Figures]:
+    jobs: Sequence[Job],
+    batch_size: int,
+    epochs: int,
+    notice: Callable[[str], None],
+    figures: list[Figures],
+    bar: EpochBar,
+) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
     stack = Stack(models, training, [job.validation for job in jobs], batch_size, epochs, notice)
-    table = np.zeros((len(jobs), 2, len(stack.names), epochs))
+    table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
+    figures += list(table)
+    score = min(1, len(stack.names) - 1)
     for epoch in range(epochs):
         table[:, 0, :, epoch] = stack.train_epoch([job.order(epoch) for job in jobs]).T
         table[:, 1, :, epoch] = stack.evaluate().T
-        score = min(1, len(stack.names) - 1)
         bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, epoch].mean())})
     stack.unstack()
-    return list(table)
 
 
 def _bytes_of(job: Job) -> int:
@@ -98,34 +105,37 @@ def _bytes_of(job: Job) -> int:
     return int(2 * state + rows)
 
 
-def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any]) -> list[Figures]:
-    """Train one job after another with ``fit``; return for each its figures (2, metrics, epochs), as ``stacked``.
+def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any], figures: list[Figures]) -> None:
+    """Train one job after another with ``fit``, and append to ``figures`` those of each, as ``stacked`` does.
 
     The epochs that a callback cuts off are NaN.
     """
-    figures = []
     for number, job in enumerate(jobs, start=1):
         sampler = _Ordered(job.order)
         bar = RichProgress(f"model {number} of {len(jobs)}")
         try:
-            history = job.model.fit(
+            job.model.fit(
                 _loader(job.training, batch_size, sampler),
                 validation_data=_loader(job.validation, 4096),
                 epochs=epochs,
                 callbacks=[*callbacks, sampler.follow, bar],
                 shuffle=False,
                 verbose=0,
-            ).history
+            )
         finally:
             bar.close()
-        names = pure.metric_names(job.model)
-        table = np.full((2, len(names), epochs), np.nan)
-        for i, name in enumerate(names):
-            for j, prefix in enumerate(("", "val_")):
-                values = history[prefix + name]
-                table[j, i, : len(values)] = values
-        figures.append(table)
-    return figures
+            figures.append(_table(job.model, epochs))
+
+
+def _table(model: keras.Model, epochs: int) -> Figures:
+    """Return what ``fit`` has noted so far as (2, metrics, epochs)."""
+    history, names = model.history.history, pure.metric_names(model)
+    table = np.full((2, len(names), epochs), np.nan)
+    for i, name in enumerate(names):
+        for j, prefix in enumerate(("", "val_")):
+            values = history.get(prefix + name, [])
+            table[j, i, : len(values)] = values
+    return table
 
 
 class _Ordered(Sampler[int]):

@@ -60,3 +60,11 @@ class CrossValidation:
             return Interval(float("nan"), float("nan"), method)
         half = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.test_share))
         return Interval(self.mean - half, self.mean + half, method)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody interrupted a cross-validation; ``result`` is what was known by then, with NaN for what was not."""
+
+    def __init__(self, result: CrossValidation):
+        super().__init__()
+        self.result = result
