@@ -1,6 +1,6 @@
 """Other ways to the film reviews' classifier, one a function; benchmark.py runs each in a process of its own.
 
-    python benchmark_peers.py PEER BAGS.npz EPOCHS
+    python benchmark_reviews.py PEER BAGS.npz EPOCHS
 
 Needs NumPy and what the peer itself needs, so that any Python environment can run it. BAGS.npz holds ``offsets``,
 ``ids``, ``labels`` and the order ``train`` and ``validation`` of rows. Prints JSON: seconds of each epoch, the best
@@ -9,7 +9,7 @@ validation accuracy, peak memory.
 
 import json
 import os
-import resource
+from pathlib import Path
 import sys
 import time
 from typing import Any
@@ -218,5 +218,7 @@ if __name__ == "__main__":
     with np.load(path) as file:
         arrays = dict(file)
     seconds, accuracy = PEERS[name](arrays, int(arrays["num_words"]), int(epochs))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    status = Path("/proc/self/status")  # Linux alone tells the peak of this program, without that of its parent
+    lines = status.read_text().splitlines() if status.exists() else []
+    peak = next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), float("nan"))
     print(json.dumps({"seconds": seconds, "validation accuracy": max(accuracy), "peak memory MB": peak}))
