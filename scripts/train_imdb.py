@@ -14,7 +14,7 @@ import statistics
 from typing import Annotated
 
 from k3torch import cli, runtime
-from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
+from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words
 from k3torch.data.imdb import Imdb, Reviews, load_data
 from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
@@ -27,6 +27,7 @@ from k3torch.training.step import FastModel
 import keras
 import numpy as np
 import torch
+from torch.utils.data import Subset
 import tyro
 
 # What the lecture gives for its own runs: 15,000 train, 10,000 validation, 25,000 test.
@@ -56,7 +57,8 @@ def main(settings: Settings) -> None:
 
     everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
     held_out = 10_000 if len(everything) == 25_000 else len(everything) * 2 // 5
-    validation, training = rows(everything, 0, held_out), rows(everything, held_out, len(everything))
+    validation = Subset(everything, range(held_out))
+    training = Subset(everything, range(held_out, len(everything)))
     sizes = {"train": len(training), "validation": len(validation), "test": len(test)}
 
     with RunFolder("imdb", settings) as run:
@@ -82,11 +84,7 @@ def bags(reviews: Reviews, settings: Settings, device: torch.device) -> BagDatas
     return BagDataset(words, reviews.labels, device=device)
 
 
-def rows(dataset: BagDataset, start: int, stop: int) -> BagDataset:
-    return BagDataset(dataset.bags[start:stop], dataset.columns[0][start:stop], device=dataset.device)
-
-
-def study(training: BagDataset, validation: BagDataset, settings: Settings, run: RunFolder) -> int:
+def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings, run: RunFolder) -> int:
     """Train with validation, draw how it went, and return the epoch of the lowest validation loss."""
     model = imdb_classifier(settings.num_words, model_class=FastModel)
     fit(

