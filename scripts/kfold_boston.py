@@ -21,7 +21,6 @@ from typing import Any, Literal
 from k3torch import cli, runtime
 from k3torch.data import boston
 from k3torch.data.loaders import array_loader
-from k3torch.data.table import read_table
 from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
@@ -107,6 +106,8 @@ def check(settings: Settings) -> None:
 def own_table(settings: Settings) -> Data:
     assert settings.table is not None
     assert settings.target is not None
+    from k3torch.data.table import read_table  # pandas takes half a second to import, and only this needs it
+
     x, y, _ = read_table(settings.table, settings.target)
     order = np.random.default_rng(settings.seed).permutation(len(x))
     training, test = order[: len(x) * 4 // 5], order[len(x) * 4 // 5 :]
