@@ -141,7 +141,7 @@ def main(settings: Settings) -> None:
     pythons = interpreters(settings)
     with RunFolder("benchmark", settings) as run, tempfile.TemporaryDirectory() as folder:
         run.metrics |= {"machine": machine()}
-        text = f"{date.today()}: {settings.rounds} rounds of {settings.epochs} epochs. {'; '.join(machine().values())}."
+        text = f"{date.today()}, {'; '.join(machine().values())}. Rounds: {settings.rounds}, epochs: {settings.epochs}."
         for name in settings.jobs:
             job, data = JOBS[name], Path(folder) / f"{name}.npz"
             job.write_data(data, settings)

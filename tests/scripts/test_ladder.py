@@ -1,39 +1,24 @@
-"""ladder.py and benchmark.py on made-up reviews: the rungs agree, the tables are written, bad input is one line."""
+"""ladder.py on made-up reviews: the rungs agree, the table is written, bad input is one line."""
 
 import csv
 import json
 from pathlib import Path
-import random
 import subprocess
 import sys
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "ladder.py"
 
 
-def run(script, *arguments):
-    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    """200 reviews of 40 words; one word tells the label."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(200):
-            words = [*draw.choices([f"word{j}" for j in range(38)], k=8), "good" if i % 2 else "bad"]
-            rows.writerow([" ".join(words), i % 2])
-    return path
-
-
-def test_the_rungs_reach_the_same_weights(table, tmp_path):
+def test_the_rungs_reach_the_same_weights(review_table, tmp_path):
     out = tmp_path / "run"
-    done = run("ladder.py", "--source", table, "--num-words", 45, "--epochs", 1, "--rungs", 2, 3, 4, 5, "--out", out)
+    done = run("--source", review_table, "--num-words", 45, "--epochs", 1, "--rungs", 2, 3, 4, 5, "--out", out)
 
     assert done.returncode == 0, done.stderr
     with (out / "ladder.csv").open() as file:
@@ -46,25 +31,11 @@ def test_the_rungs_reach_the_same_weights(table, tmp_path):
     assert "  4  what happens to a batch" in done.stdout
 
 
-def test_the_benchmark_writes_a_table_of_what_it_ran(table, tmp_path):
-    out = tmp_path / "run"
-    done = run("benchmark.py", "--source", table, "--num-words", 45, "--epochs", 1, "--rounds", 1,
-               "--contenders", "torch-bag", "torch-dense", "--out", out)  # fmt: skip
-
-    assert done.returncode == 0, done.stderr
-    lines = (out / "benchmark.md").read_text().splitlines()
-    ways = [line.split("|")[1].strip() for line in lines[4:]]
-    assert ways == ["4 an overridden train_step", "PyTorch, dense", "PyTorch, EmbeddingBag"]
-    assert "1.00 to 1.00" in lines[4]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ladder.py", "--rungs", 7], "expected rungs from 1 to 6, got 7"),
-        (["ladder.py", "--epochs", 0], "expected epochs of 1 or more, got 0"),
-        (["benchmark.py", "--contenders", "torch-bags"], "did you mean 'torch-bag'?"),
-        (["benchmark.py", "--jax-python", "/no/python"], "expected a Python interpreter for keras-jax"),
+        (["--rungs", 7], "expected rungs from 1 to 6, got 7"),
+        (["--epochs", 0], "expected epochs of 1 or more, got 0"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message):

@@ -1,0 +1,53 @@
+"""benchmark.py: its tables hold what was run, one row a contender; bad input is one line."""
+
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+
+
+def run(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_a_table_a_job_with_a_row_for_each_contender(review_table, tmp_path):
+    out = tmp_path / "run"
+    done = run("--source", review_table, "--num-words", 45, "--epochs", 1, "--rounds", 1,
+               "--contenders", "torch-bag", "torch", "--out", out)  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    machine, *tables = (out / "benchmark.md").read_text().rstrip().split("\n\n")
+    assert "cores" in machine
+    rows = [[line.strip("| ").split(" | ") for line in table.splitlines()[2:]] for table in tables]
+    assert [[row[0] for row in table] for table in rows] == [
+        ["4 an overridden train_step", "PyTorch, EmbeddingBag"],
+        ["4 models as a stack", "PyTorch"],
+    ]
+    assert all(table[0][3] == "1.00 to 1.00" for table in rows)
+    metrics = json.loads((out / "metrics.json").read_text())
+    # An honest peer learns as much: both end near the same mean absolute error of the training rows.
+    errors = [metrics["boston"][0][name]["training error"] for name in ("stacked-4", "torch")]
+    assert errors[0] == pytest.approx(errors[1], rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--contenders", "torch-bags"], "did you mean 'torch-bag'?"),
+        (["--jobs", "bostn"], "did you mean 'boston'?"),
+        (["--rounds", 0], "expected rounds of 1 or more, got 0"),
+        (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, found no file /no/python"),
+        (["--contenders", "keras-jax"], "expected what keras-jax needs"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message):
+    done = run(*arguments)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
