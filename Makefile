@@ -26,6 +26,9 @@ train-imdb: setup  ## classify film reviews: study run, best epoch, final run, p
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
+nested-boston: setup  ## choose a price regressor, and report an error that no choice has seen
+	@$(BIN)/python scripts/nested_boston.py $(ARGS)
+
 ladder: setup  ## the same training on every rung, from fit() to the compiled step
 	@$(BIN)/python scripts/ladder.py $(ARGS)
 
@@ -49,4 +52,4 @@ check: setup  ## lint, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-.PHONY: train-imdb kfold-boston ladder bench overfit-imdb train-digits figures
+.PHONY: train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits figures

@@ -10,8 +10,9 @@ in one, Keras peers in the batches that they train on). boston: 13-64-64-1, RMSp
 for each update of one model (the stacks and JAX train 4 or 32 models at once).
 
 In each round every contender runs once, in a process of its own, so that a slow minute of the machine meets all of
-them; an epoch's time is the median over a run's epochs but the first, and ratios are taken within a round. Takes about
-three minutes on two cores; the tables also land in the run folder as benchmark.md.
+them; an epoch's time is the median over a run's epochs but the first. A ratio is a way's time by that of the table's
+first row, taken within a round: the median, and the lowest and highest. Takes eight minutes on two cores with all of
+them; the tables also land in the run folder as benchmark.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +73,7 @@ class Job:
     contenders: dict[str, str]
     base: str
     time: str  # the key of the times that a contender prints
-    columns: dict[str, str]  # its other keys, and how to print them
+    columns: dict[str, tuple[str, str]]  # its other keys: their headings, and how to print them
     write_data: Callable[[Path, Settings], None]
     script: str
 
@@ -102,7 +103,7 @@ JOBS = {
             "rung-4": "4 an overridden train_step",
             "rung-5": "5 a loop of one's own",
             "rung-6": "6 the compiled step",
-            "keras-torch": "Keras on torch, fit on a matrix, shuffled",
+            "keras-torch": "Keras on torch, fit on a matrix",
             "torch-dense": "PyTorch, dense",
             "torch-bag": "PyTorch, EmbeddingBag",
             "numba": "Numba loop, one core",
@@ -111,7 +112,7 @@ JOBS = {
         },
         base="rung-4",
         time="seconds",
-        columns={"peak memory MB": ".0f", "validation accuracy": ".4f"},
+        columns={"peak memory MB": ("peak MB", ".0f"), "validation accuracy": ("accuracy", ".4f")},
         write_data=write_reviews,
         script="benchmark_reviews.py",
     ),
@@ -129,7 +130,7 @@ JOBS = {
         },
         base="stacked-4",
         time="microseconds",
-        columns={"peak memory MB": ".0f", "training error": ".2f"},
+        columns={"peak memory MB": ("peak MB", ".0f"), "training error": ("error", ".2f")},
         write_data=write_boston,
         script="benchmark_boston.py",
     ),
@@ -224,12 +225,12 @@ def summary(job: Job, rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> li
         row = {
             "way": job.contenders[name],
             job.time: _short(medians[job.time]),
-            f"times {job.base}": _short(statistics.median(ratios)),
-            "lowest to highest": f"{_short(min(ratios))} to {_short(max(ratios))}",
-            **{key: f"{medians[key]:{form}}" for key, form in job.columns.items()},
+            "ratio": _short(statistics.median(ratios)),
+            "in rounds": f"{_short(min(ratios))} to {_short(max(ratios))}",
+            **{heading: f"{medians[key]:{form}}" for key, (heading, form) in job.columns.items()},
         }
         if rounds[0][job.base].get("seconds by device events"):
-            row["by device events"] = _short(rounds[0][name].get("seconds by device events") or float("nan"))
+            row["device s"] = _short(rounds[0][name].get("seconds by device events") or float("nan"))
         rows.append(row)
     return rows
 

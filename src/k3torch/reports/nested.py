@@ -1,0 +1,26 @@
+"""The picture of a nested cross-validation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from k3torch.reports.plots import BLACK, BLUE, ORANGE, picture
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+
+
+def inner_and_outer(path: Path, inner: Sequence[float], outer: Sequence[float]) -> None:
+    """Draw for each outer fold the error that its choice had on the inner folds, and the one on the unseen rows."""
+    folds = np.arange(1, len(inner) + 1)
+    with picture(path) as axes:
+        axes.vlines(folds, inner, outer, color=BLACK, alpha=0.3)
+        for values, mark, colour, name in (
+            (inner, "o", BLUE, "inner folds: chosen for this"),
+            (outer, "D", ORANGE, "outer fold: unseen"),
+        ):
+            mean = float(np.mean(values))
+            axes.plot(folds, values, mark, color=colour, markersize=8, label=f"{name} (mean {mean:.2f})")
+            axes.axhline(mean, color=colour, linestyle="--", linewidth=1)
+        axes.set(xlabel="outer fold", ylabel="mean absolute error", title="What was chosen, inside and outside")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(0, 1.35 * max(*inner, *outer))  # room for the legend
+        axes.legend(loc="upper center")
