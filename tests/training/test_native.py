@@ -88,3 +88,17 @@ def test_without_a_compiler_it_says_so(cache):
     with config.patch({"cpp.cxx": (None, "no-such-compiler")}), pytest.raises(native.NoCompiler):
         native.loops([(trace(decay, mine), mine)], compile_missing=True)
     assert not list((cache / "compiled").glob("*.so"))
+
+
+def test_where_inductor_fails_the_reason_is_said(cache, monkeypatch):
+    from torch._inductor import compile_fx
+    from torch._inductor.exc import InductorError
+
+    def fail(*_):
+        raise InductorError(KeyError("buf46"), None)
+
+    mine = inputs()
+    monkeypatch.setattr(compile_fx, "compile_fx_inner", fail)
+    with pytest.raises(native.NotNative, match="buf46"):
+        native.loops([(trace(decay, mine), mine)], compile_missing=True)
+    assert not list(cache.rglob("*.so"))

@@ -40,7 +40,7 @@ class NoCompiler(Exception):  # noqa: N818  (a reason, not an error)
 
 
 class NotNative(Exception):  # noqa: N818  (a reason, not an error)
-    """The graph calls operators that are not compiled into it (large matrix products, random numbers); says which."""
+    """The graph calls operators that are no loops (large matrix products), or Inductor fails on it; says which."""
 
 
 class Loop:
@@ -212,8 +212,10 @@ def _room(tensor: torch.Tensor) -> int:
 def _lowered(graph: Graph, inputs: Tensors) -> Any:
     """Return Inductor's Python function for the graph, which calls its C++ functions."""
     from torch._inductor import config  # a second or two to import, and needed only to compile
+    from torch._inductor.codegen.cpp import CppScheduling
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.decomposition import select_decomp_table
+    from torch._inductor.exc import InductorError
 
     functional = torch.func.functionalize(_with_plain_constants(graph))
     draws = itertools.count()
@@ -242,8 +244,13 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
         plain.recompile()
         examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
         context = torch._guards.TracingContext(examples[0].fake_mode)
-        with config.patch(_OPTIONS), torch._guards.tracing(context):
-            compiled: Any = compile_fx_inner(plain, examples)
+        # Joining loops of unlike depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
+        separate = mock.patch.object(CppScheduling, "can_fuse_vertical_outer_loop", return_value=False)
+        with config.patch(_OPTIONS), torch._guards.tracing(context), separate:
+            try:
+                compiled: Any = compile_fx_inner(plain, examples)
+            except InductorError as error:
+                raise NotNative(_in_short(error)) from error
             return compiled.current_callable
 
 
