@@ -236,11 +236,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     first = rows[0]["seconds"]
     tables.show(
         "The ladder: the same training on every rung",
-        ["rung", "lines", "s/epoch", "x rung 1", "peak MB", "val. acc.", "weights differ"],
+        ["rung", "s/epoch", "x rung 1", "MB", "accuracy", "differ"],
         [
             (
                 f"{row['rung']} {row['name']}",
-                row["lines"],
                 f"{row['seconds']:.3f}",
                 f"{first / row['seconds']:.1f}",
                 f"{row['peak memory MB']:.0f}",
@@ -250,9 +249,10 @@ def show(rows: list[dict[str, Any]]) -> None:
             for row in rows
         ],
     )
-    print("\nWhat each rung lets you change:")
+    print("MB: peak memory; accuracy: of validation; differ: how far the weights are from rung 1's after an epoch")
+    print("\nWhat each rung lets you change, and the lines of yours beside the model:")
     for row in rows:
-        print(f"  {row['rung']}  {row['lets you change']}")
+        print(f"  {row['rung']}  {row['lets you change']} ({row['lines']})")
 
 
 if __name__ == "__main__":

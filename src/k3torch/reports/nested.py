@@ -22,5 +22,6 @@ def inner_and_outer(path: Path, inner: Sequence[float], outer: Sequence[float]) 
             axes.axhline(mean, color=colour, linestyle="--", linewidth=1)
         axes.set(xlabel="outer fold", ylabel="mean absolute error", title="What was chosen, inside and outside")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(0, 1.35 * max(*inner, *outer))  # room for the legend
+        low, high = min(*inner, *outer), max(*inner, *outer)
+        axes.set_ylim(low - 0.2 * (high - low), high + 0.5 * (high - low))  # room for the legend
         axes.legend(loc="upper center")
