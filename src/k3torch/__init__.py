@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from k3torch.data.bags import BagDataset as BagDataset
+    from k3torch.data.bags import bag_loader as bag_loader
+    from k3torch.data.bags import bag_of_words as bag_of_words
     from k3torch.errors import InputError as InputError
     from k3torch.models.layers import MultiHotDense as MultiHotDense
     from k3torch.runtime import configure as configure
@@ -24,6 +26,8 @@ _HOME = {
     "FastModel": "k3torch.training.step",
     "InputError": "k3torch.errors",
     "MultiHotDense": "k3torch.models.layers",
+    "bag_loader": "k3torch.data.bags",
+    "bag_of_words": "k3torch.data.bags",
     "configure": "k3torch.runtime",
     "cross_validate": "k3torch.validation.cross_validate",
 }
