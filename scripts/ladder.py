@@ -16,30 +16,32 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Annotated, Any
 
 from k3torch import cli, runtime
-from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
+from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.data.imdb import load_data
-from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
 from k3torch.reports import tables
 from k3torch.reports.ladder import draw
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
+from k3torch.training import rungs
+import keras
 import numpy as np
+import scipy.sparse
+import torch
 import tyro
 
-# Rung: name, what it lets you change, lines of yours beside the model (the code below, or that of the module named).
+# What a rung lets you change, and lines of yours beside the model (the code below, or that of the module named).
 RUNGS = {
-    1: ("fit on arrays", "the settings of compile and fit", 1),
-    2: ("fit on a dense DataLoader", "where rows come from, their order, what is done to them", 2),
-    3: ("fit on the sparse DataLoader", "what a batch is; a layer that takes it", 3),
-    4: ("an overridden train_step", "what happens to a batch; fit's epochs, callbacks and logs stay", 3),
-    5: ("a loop of one's own", "everything", 25),
-    6: ("the compiled step", "as rung 4: the compiler joins the small operations", 4),
+    1: ("the settings of compile and fit", 1),
+    2: ("where rows come from, their order, what is done to them", 2),
+    3: ("what a batch is; a layer that takes it", 3),
+    4: ("what happens to a batch; fit's epochs, callbacks and logs stay", 3),
+    5: ("everything", 25),
+    6: ("as rung 4: the compiler joins the small operations", 4),
 }
-BATCH, SPARSE_FROM = 512, 3
+BATCH = 512
 VALIDATION_BATCH = 2500  # nothing is learnt there, so a batch need not be small
 
 
@@ -63,8 +65,7 @@ class Settings(RunSettings, runtime.MachineSettings):
 
 def main(settings: Settings) -> None:
     for number in (*settings.rungs, *([settings.rung] if settings.rung is not None else [])):
-        if number not in RUNGS:
-            raise InputError(f"expected rungs from 1 to {len(RUNGS)}, got {number}: choose among those")
+        rungs.check_rung(number)
     if settings.epochs < 1:
         raise InputError(f"expected epochs of 1 or more, got {settings.epochs}: choose another")
     if settings.rung is not None:
@@ -86,11 +87,11 @@ def compare(numbers: list[int], settings: Settings) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         for number in numbers:
             weights = Path(folder) / f"{number}.npz"
-            name, changes, lines = RUNGS[number]
+            changes, lines = RUNGS[number]
             found = in_process(number, weights, settings)
             difference = largest_difference(weights, Path(folder) / "1.npz")
-            rows.append({"rung": number, "name": name, "lets you change": changes, "lines": lines, **found,
-                         "weight difference": difference})  # fmt: skip
+            row = {"rung": number, "name": rungs.NAMES[number], "lets you change": changes, "lines": lines}
+            rows.append({**row, **found, "weight difference": difference})
     return rows
 
 
@@ -118,66 +119,30 @@ def largest_difference(ours: Path, theirs: Path) -> float:
 
 def climb(number: int, settings: Settings) -> dict[str, Any]:
     """Train on one rung: one epoch for the weights, then ``epochs`` against the clock."""
-    import keras
-    import torch
-
     device = runtime.configure(settings.device, settings.precision, settings.seed)
-    if number >= SPARSE_FROM and device.type == "cpu":
-        torch.set_num_threads(1)  # operations of microseconds gain nothing from threads, and wait for busy cores
     train, validation = batches(number, settings, device)
-    model = build(number, settings)
-    seconds: list[float] = []
-    figures: dict[str, float] = {}
+    model = rungs.build(number, settings.num_words)
+    rows: list[dict[str, float]] = []
     for epochs in (1, settings.epochs):
         timer = DeviceTimer(device)
-        if number == 5:
-            figures = loop_epochs(model, train, validation, epochs, seconds)
-        else:
-            figures = fit_epochs(model, train, validation, epochs, seconds)
+        rungs.train(number, model, train, validation=validation, epochs=epochs, title=f"rung {number}", rows=rows)
         on_device = timer.seconds() / epochs
-        if len(seconds) == 1 and settings.weights:
+        if len(rows) == 1 and settings.weights:
             np.savez(settings.weights, *(keras.ops.convert_to_numpy(v) for v in model.trainable_variables))
+    seconds = [row["seconds"] for row in rows[1:]]
     return {
-        "seconds": statistics.median(seconds[1:]),
-        "fastest": min(seconds[1:]),
+        "seconds": statistics.median(seconds),
+        "fastest": min(seconds),
         "seconds by device events": on_device or None,
         "peak memory MB": runtime.peak_memory_mb(),
-        "validation accuracy": figures["val_accuracy"],
+        "validation accuracy": rows[-1]["val_accuracy"],
     }
-
-
-def fit_epochs(model: Any, train: Any, validation: Any, epochs: int, seconds: list[float]) -> dict[str, float]:
-    """Run ``fit``; each epoch's seconds go to ``seconds``, the last one's figures are returned."""
-    from k3torch.training.progress import History
-
-    rows: list[dict[str, float]] = []
-    data = (
-        {"x": train[0], "y": train[1], "batch_size": BATCH, "validation_batch_size": VALIDATION_BATCH}
-        if isinstance(train, tuple)
-        else {"x": train}
-    )
-    model.fit(**data, validation_data=validation, epochs=epochs, shuffle=False, verbose=0, callbacks=[History(rows)])
-    seconds += [row["seconds"] for row in rows]
-    return rows[-1]
-
-
-def loop_epochs(model: Any, train: Any, validation: Any, epochs: int, seconds: list[float]) -> dict[str, float]:
-    """As ``fit_epochs``, in the loop of one's own."""
-    from k3torch.training import loop
-
-    for _ in range(epochs):
-        started = time.perf_counter()
-        figures = loop.train(model, train, validation, epochs=1)[-1]
-        seconds.append(time.perf_counter() - started)
-    return figures
 
 
 class DeviceTimer:
     """Measures on the device what the clock cannot see: the time between two events there; 0 on the CPU."""
 
     def __init__(self, device: Any):
-        import torch
-
         self.events: list[Any] = []
         if device.type == "cuda":
             self.events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
@@ -192,18 +157,6 @@ class DeviceTimer:
         return float(self.events[0].elapsed_time(self.events[1])) / 1e3
 
 
-def build(number: int, settings: Settings) -> Any:
-    """Build and compile the model of a rung; the layers and first weights are the same on all."""
-    from k3torch.models.builders import imdb_classifier
-    from k3torch.training.step import FastModel
-    import keras
-
-    model = imdb_classifier(settings.num_words, model_class=FastModel if number >= 4 else keras.Model)
-    if number == 6:
-        model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["accuracy"], jit_compile=True)
-    return model
-
-
 def batches(number: int, settings: Settings, device: Any) -> tuple[Any, Any]:
     """Return what ``fit`` takes on a rung: training and validation batches.
 
@@ -216,19 +169,12 @@ def batches(number: int, settings: Settings, device: Any) -> tuple[Any, Any]:
     held_out = len(labels) * 2 // 5  # 10,000 of 25,000
     order = held_out + np.random.default_rng(settings.seed).permutation(len(labels) - held_out)
     rows = (order, np.arange(held_out))
-    if number >= SPARSE_FROM:
-        train, validation = (BagDataset(bags[part], labels[part], device=device) for part in rows)
-        return bag_loader(train, BATCH), bag_loader(validation, VALIDATION_BATCH)
-    arrays = [(bags[part].toarray(), labels[part, None]) for part in rows]
-    if number == 1:
-        return arrays[0], arrays[1]
-    return array_loader(*arrays[0], batch_size=BATCH), array_loader(*arrays[1], batch_size=VALIDATION_BATCH)
+    train, validation = (BagDataset(bags[part], labels[part], device=device) for part in rows)
+    return rungs.serve(number, train, BATCH), rungs.serve(number, validation, VALIDATION_BATCH)
 
 
 def stack(bags: list[Any]) -> Any:
     """Return the bags one under the other, as CSR."""
-    import scipy.sparse
-
     return bags[0] if len(bags) == 1 else scipy.sparse.vstack(bags, format="csr")
 
 

@@ -17,13 +17,11 @@ from k3torch import cli, runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words
 from k3torch.data.imdb import Imdb, Reviews, load_data
 from k3torch.errors import InputError
-from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
 from k3torch.reports.plots import learning_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
-from k3torch.training.callbacks import CallbackSettings, make_callbacks
-from k3torch.training.progress import fit
-from k3torch.training.step import FastModel
+from k3torch.training.callbacks import CallbackSettings, asks_for_callbacks, make_callbacks
+from k3torch.training.rungs import OWN_LOOP, build, check_rung, serve, train
 import keras
 import numpy as np
 import torch
@@ -47,6 +45,8 @@ class Settings(CallbackSettings, RunSettings, runtime.MachineSettings):
     """Epochs of the study run."""
     batch_size: int = 512
     """Reviews an update."""
+    rung: int = 4
+    """Way to train, from 1, fit on arrays, to 6, the compiled step; docs/ladder.md explains them."""
 
 
 def main(settings: Settings) -> None:
@@ -76,6 +76,9 @@ def check(settings: Settings) -> None:
     for name in ("epochs", "batch_size"):
         if getattr(settings, name) < 1:
             raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    check_rung(settings.rung)
+    if settings.rung == OWN_LOOP and asks_for_callbacks(settings):
+        raise InputError("expected no callbacks on rung 5, whose loop has none, got some: choose another rung")
     check_free(settings)
 
 
@@ -86,11 +89,13 @@ def bags(reviews: Reviews, settings: Settings, device: torch.device) -> BagDatas
 
 def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings, run: RunFolder) -> int:
     """Train with validation, draw how it went, and return the epoch of the lowest validation loss."""
-    model = imdb_classifier(settings.num_words, model_class=FastModel)
-    fit(
+    rung = settings.rung
+    model = build(rung, settings.num_words)
+    train(
+        rung,
         model,
-        bag_loader(training, settings.batch_size, shuffle=True, seed=settings.seed),
-        validation=bag_loader(validation, settings.batch_size),
+        serve(rung, training, settings.batch_size, shuffle=True, seed=settings.seed),
+        validation=serve(rung, validation, settings.batch_size),
         epochs=settings.epochs,
         title="study run",
         rows=run.history,
@@ -113,9 +118,9 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
 
 def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Settings, run: RunFolder) -> keras.Model:
     """Train a fresh model on all that is not test for ``epochs`` epochs, and test it once."""
-    model = imdb_classifier(settings.num_words, model_class=FastModel)
-    loader = bag_loader(everything, settings.batch_size, shuffle=True, seed=settings.seed)
-    fit(model, loader, epochs=epochs, title="final run", rows=[])
+    model = build(settings.rung, settings.num_words)
+    rows = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.seed)
+    train(settings.rung, model, rows, epochs=epochs, title="final run", rows=[])
     figures = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
     run.metrics |= {"test_accuracy": figures["accuracy"], "test_loss": figures["loss"]}
     return model

@@ -113,12 +113,27 @@ def test_predictions_of_the_saved_model(trained, tmp_path, call):
     assert call("predict_reviews.py", out, typed=lines)[1] == said
 
 
+@pytest.mark.parametrize("rung", [2, 5])
+def test_another_rung_gives_the_same_figures(trained, table, tmp_path, call, rung):
+    out = tmp_path / "run"
+    code, *_ = call(
+        "train_imdb.py", "--source", table, "--epochs", 12, "--batch-size", 32, "--out", out, "--device", "cpu",
+        "--rung", rung,
+    )  # fmt: skip
+    assert code == 0
+    found, expected = json.loads((out / "metrics.json").read_text()), trained[1]
+    for name in ("best_epoch", "validation_loss", "validation_accuracy", "test_accuracy", "test_loss"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--epochs", "0"], "expected epochs of 1 or more, got 0"),
         (["--source", "missing.csv"], "found no file at missing.csv"),
         (["--epochz", "3"], "did you mean --epochs?"),
+        (["--rung", "7"], "expected rungs from 1 to 6, got 7"),
+        (["--rung", "5", "--csv-log"], "expected no callbacks on rung 5"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path, call, monkeypatch):

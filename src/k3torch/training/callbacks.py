@@ -1,7 +1,7 @@
 """Keras's callbacks as settings: what a person may add to a training run from the command line."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import importlib.util
 import math
 from pathlib import Path
@@ -32,6 +32,11 @@ class CallbackSettings:
     """Write the figures of each epoch to log.csv while the run goes on."""
     tensorboard: bool = False
     """Write the figures of each epoch to the folder tensorboard, for `tensorboard --logdir`."""
+
+
+def asks_for_callbacks(settings: CallbackSettings) -> bool:
+    """Tell whether any of the callback settings differs from its default."""
+    return any(getattr(settings, field.name) != field.default for field in fields(CallbackSettings))
 
 
 def make_callbacks(settings: CallbackSettings, folder: Path, epochs: int) -> list[keras.callbacks.Callback]:

@@ -13,13 +13,13 @@ import torch
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
-def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int) -> list[dict[str, float]]:
-    """Train a compiled model, and return each epoch's mean ``loss`` and ``val_loss`` with accuracies beside them.
+def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs: int = 1) -> list[dict[str, float]]:
+    """Train a compiled model; return each epoch's ``loss`` and ``accuracy``, and ``val_`` of both if it is validated.
 
     Args:
         model: a chain of layers, built and compiled, as ``imdb_classifier`` returns it.
         batches: ``(x, y)`` of one epoch each time it is walked through; y is (batch, 1), 0 or 1.
-        validation: the same, only evaluated.
+        validation: the same, only evaluated; may be empty.
         epochs: how often to walk through both.
 
     Raises:
@@ -44,15 +44,11 @@ def train(model: keras.Model, batches: Batches, validation: Batches, epochs: int
             for x, y in validation:
                 y_pred = forward(x, False)
                 sums[1] += _counted(loss_function(y, y_pred).mean(), y, y_pred)
-        (loss_sum, hits, rows), (val_loss_sum, val_hits, val_rows) = sums.tolist()  # the epoch's one wait
-        history.append(
-            {
-                "loss": loss_sum / rows,
-                "accuracy": hits / rows,
-                "val_loss": val_loss_sum / val_rows,
-                "val_accuracy": val_hits / val_rows,
-            }
-        )
+        figures: dict[str, float] = {}
+        for prefix, (loss_sum, hits, rows) in zip(("", "val_"), sums.tolist(), strict=True):  # the epoch's one wait
+            if rows:
+                figures |= {f"{prefix}loss": loss_sum / rows, f"{prefix}accuracy": hits / rows}
+        history.append(figures)
     return history
 
 

@@ -1,6 +1,7 @@
 """A rich progress bar for ``fit``: epochs, loss, metrics and the time left."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 import sys
 import time
 from typing import Any, Self
@@ -96,21 +97,23 @@ def fit(
     rows: list[dict[str, float]],
     validation: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    one_thread: bool = True,
+    **how: Any,
 ) -> None:
     """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's figures land in ``rows``.
 
-    It is for networks as small as the lecture's: it runs on one thread.
+    The operations of networks as small as the lecture's are fastest on ``one_thread``. ``how`` goes to ``model.fit``.
     """
     bar = RichProgress(title)
     try:
-        with runtime.small_operations():
+        with runtime.small_operations() if one_thread else nullcontext():
             model.fit(
                 loader,
                 validation_data=validation,
                 epochs=epochs,
                 callbacks=[*callbacks, History(rows), bar],
-                shuffle=False,  # the loader does, and Keras warns otherwise
                 verbose=0,
+                **{"shuffle": False, **how},  # the loader does, and Keras warns otherwise
             )
     finally:
         bar.close()
