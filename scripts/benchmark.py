@@ -162,12 +162,14 @@ def check(settings: Settings) -> None:
     for name in ("epochs", "rounds"):
         if getattr(settings, name) < 1:
             raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    if not settings.jobs:
+        raise InputError(f"expected at least one job among {', '.join(JOBS)}, got none: name some")
     for job in settings.jobs:
         if job not in JOBS:
             raise InputError(f"expected jobs among {', '.join(JOBS)}, got {job!r}{did_you_mean(job, JOBS)}")
     for option, python in (("jax", settings.jax_python), ("tensorflow", settings.tensorflow_python)):
-        if python is not None and not python.exists():
-            raise InputError(f"expected a Python interpreter for --{option}-python, found no file {python}")
+        if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
+            raise InputError(f"expected a Python interpreter for --{option}-python, found none at {python}: check it")
     known = {name for job in settings.jobs for name in JOBS[job].contenders}
     for name in settings.contenders:
         if name not in known:

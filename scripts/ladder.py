@@ -68,6 +68,8 @@ def main(settings: Settings) -> None:
         rungs.check_rung(number)
     if settings.epochs < 1:
         raise InputError(f"expected epochs of 1 or more, got {settings.epochs}: choose another")
+    if settings.weights is not None and not settings.weights.parent.is_dir():
+        raise InputError(f"expected --weights in a folder that is there, got {settings.weights}: make it first")
     if settings.rung is not None:
         print(json.dumps(climb(settings.rung, settings)))
         return

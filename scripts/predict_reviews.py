@@ -10,6 +10,7 @@ A file and standard input hold one review a line. Each line of the answer is a p
 from dataclasses import dataclass
 from pathlib import Path
 import sys
+import zipfile
 
 from k3torch import cli, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
@@ -42,6 +43,12 @@ def main(settings: Settings) -> None:
     vocabulary, num_words = Vocabulary.load(settings.run / "vocabulary.json")
     model = load(settings.run / "model.keras")
 
+    if model.input_shape != (None, num_words):
+        raise InputError(
+            f"expected a model of {num_words} words beside that vocabulary, got inputs of {model.input_shape}: "
+            "give a run folder of train_imdb.py as it left it"
+        )
+
     words = [tokenize(text) for text in texts]
     for number, found in enumerate(words, 1):
         if not found:
@@ -61,7 +68,9 @@ def read(settings: Settings) -> list[str]:
     try:
         lines = (settings.file.read_text("utf-8") if settings.file else sys.stdin.read()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected UTF-8 text in {settings.file}, got {type(error).__name__}: check it") from error
+        where = settings.file or "standard input"
+        reason = error.strerror if isinstance(error, OSError) else "other bytes"
+        raise InputError(f"expected UTF-8 text in {where}, got {reason}: check it") from error
     reviews = [line for line in lines if line.strip()]
     if not reviews:
         raise InputError("expected reviews, one a line, got none: give them as arguments, by --file or standard input")
@@ -71,9 +80,11 @@ def read(settings: Settings) -> list[str]:
 def load(path: Path) -> keras.Model:
     if not path.is_file():
         raise InputError(f"expected a trained model at {path}, found none: give a run folder of train_imdb.py")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"expected a Keras model in {path}, found a damaged file or another kind: train it again")
     try:
         return keras.saving.load_model(path)  # in safe mode, which runs no code from the file
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"expected a Keras model in {path}, got: {reason}: train it again") from error
 

@@ -8,6 +8,7 @@ from k3torch.data.bags import BagDataset, bag_loader, bag_of_words, class_weight
 from k3torch.errors import InputError
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 WORDS = 12
@@ -129,3 +130,17 @@ def test_lengths_that_differ_are_named():
         BagDataset(bags, [0, 1])
     with pytest.raises(InputError, match="expected 1 sample weights"):
         BagDataset(bags, [0], [1, 2])
+
+
+def test_columns_first_are_turned_and_dense_rows_refused():
+    rows = scipy.sparse.csr_matrix(np.triu(np.ones((4, 4), "float32")))
+    x, _ = BagDataset(rows.tocsc(), [0] * 4).__getitems__([0, 1, 2, 3])
+    assert x.to_dense().tolist() == rows.toarray().tolist()
+    with pytest.raises(InputError, match="expected bags as a SciPy sparse matrix, got ndarray"):
+        BagDataset(rows.toarray(), [0] * 4)
+
+
+@pytest.mark.parametrize(("ids", "num_words"), [([1.5], 9), (["a"], 9), ([[1]], 9), ([1], 2**31), ([1], 0)])
+def test_ids_that_are_none_are_refused(ids, num_words):
+    with pytest.raises(InputError, match="expected"):
+        bag_of_words(ids, [0, 1], num_words)

@@ -40,8 +40,9 @@ def test_a_table_a_job_with_a_row_for_each_contender(review_table, tmp_path):
     [
         (["--contenders", "torch-bags"], "did you mean 'torch-bag'?"),
         (["--jobs", "bostn"], "did you mean 'boston'?"),
+        (["--jobs"], "expected at least one job"),
         (["--rounds", 0], "expected rounds of 1 or more, got 0"),
-        (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, found no file /no/python"),
+        (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, found none at /no/python"),
         (["--contenders", "keras-jax"], "expected what keras-jax needs"),
     ],
 )

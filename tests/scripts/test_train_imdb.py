@@ -153,7 +153,7 @@ def test_predict_refuses_what_is_no_run_and_no_review(trained, tmp_path, call):
         ([tmp_path, "text"], "expected a trained model"),
         ([out, "?!"], "found none in review 1"),
         ([out, "text", "--file", "x"], "got both"),
-        ([out, "--file", tmp_path / "missing"], "FileNotFoundError"),
+        ([out, "--file", tmp_path / "missing"], "No such file"),
         ([out], "expected reviews, one a line, got none"),
     ):
         code, _, said = call("predict_reviews.py", *arguments)

@@ -102,3 +102,16 @@ def test_where_inductor_fails_the_reason_is_said(cache, monkeypatch):
     with pytest.raises(native.NotNative, match="buf46"):
         native.loops([(trace(decay, mine), mine)], compile_missing=True)
     assert not list(cache.rglob("*.so"))
+
+
+def test_an_index_out_of_bounds_is_raised_and_does_not_end_the_process(cache):
+    def pick(out, table, rows):
+        out.copy_(table[rows])
+
+    mine = [torch.zeros(3), torch.arange(4.0), torch.tensor([0, 1, 2])]
+    (loop,) = native.loops([(trace(pick, mine), mine)], compile_missing=True)
+    loop.bind(mine)(1)
+    assert mine[0].tolist() == [0, 1, 2]
+    mine[2][1] = 9
+    with pytest.raises(IndexError, match=r"^index out of bounds"):
+        loop.bind(mine)(1)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 
 def model():
@@ -45,12 +46,13 @@ def test_the_bar_shows_epochs_and_figures_on_a_terminal(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(
-        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=120, legacy_windows=False)
+        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80, legacy_windows=False)
     )
     with progress.EpochBar("study run", 2) as bar:
         bar.advance({"loss": 0.25})
-        bar.advance({"loss": 0.125, "val_loss": 0.5})
+        bar.advance({"accuracy": 0.75, "loss": 0.125, "mae": 1.0, "val_accuracy": 0.5, "val_loss": 0.5, "val_mae": 2.0})
     said = screen.getvalue()
     assert "study run" in said
     assert "2/2" in said
-    assert "loss 0.1250  val_loss 0.5000" in said
+    assert "loss 0.125/0.500  accuracy 0.750/0.500" in said
+    assert max(map(len, Text.from_ansi(said).plain.splitlines())) <= 80

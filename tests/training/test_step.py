@@ -159,12 +159,12 @@ LAYERS = {
         MultiHotDense(6, activation="relu", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.01))
     ],
     "dropout": lambda: [MultiHotDense(6, activation="relu"), keras.layers.Dropout(0.5), keras.layers.Dense(4, "tanh")],
+    "constraint": lambda: [MultiHotDense(6, kernel_constraint=keras.constraints.MaxNorm(0.2))],
     "frozen": lambda: [MultiHotDense(6), keras.layers.Dense(4, trainable=False)],
 }
 KERAS_LAYERS = {
     "activity": lambda: [MultiHotDense(6, activity_regularizer="l2")],
     "batch norm": lambda: [MultiHotDense(6), keras.layers.BatchNormalization()],
-    "constraint": lambda: [MultiHotDense(6, kernel_constraint=keras.constraints.MaxNorm(0.2))],
 }
 
 
@@ -305,3 +305,25 @@ def test_nothing_waits_inside_an_epoch_on_cuda():
         model.train_step((x, y))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_subclasses_work_beside_functional_models():
+    class Net(FastModel):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+    class Chain(FastModel):
+        def __init__(self):
+            inputs = keras.Input((3,))
+            super().__init__(inputs, keras.layers.Dense(1)(inputs))
+
+    inputs = keras.Input((3,))
+    for model in (FastModel(inputs, keras.layers.Dense(1)(inputs)), Chain(), Net()):
+        assert isinstance(model, FastModel)
+        model.compile("sgd", "mse")
+        model.fit(np.ones((2, 3), "float32"), np.ones(2), verbose=0)
+        assert model(np.ones((2, 3), "float32")).shape == (2, 1)

@@ -84,3 +84,95 @@ def test_bad_folds_are_refused(folds):
 def test_smoothing_and_the_best_epoch():
     np.testing.assert_allclose(smooth([1.0, 0.0, 0.0]), [1.0, 0.9, 0.81])
     assert best_epoch(np.abs(np.arange(60) - 30.0)) > 31
+
+
+def _tiny(optimizer="sgd", activation="relu"):
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(4, activation=activation)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    model.compile(optimizer, "mse")
+    return model
+
+
+def _rows(n=40):
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    return x, x.sum(axis=1)
+
+
+def test_a_sequential_without_input_is_stacked_and_a_subclass_is_fitted():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+    def sequential():
+        model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def subclass():
+        model = Net()
+        model.compile("sgd", "mse")
+        return model
+
+    scores = {e: cross_validate(sequential, *_rows(), folds=2, epochs=2, engine=e).scores for e in ("auto", "fit")}
+    assert cross_validate(sequential, *_rows(), folds=2, epochs=1).engine == "stacked"
+    np.testing.assert_allclose(scores["auto"], scores["fit"], rtol=1e-5)
+    assert cross_validate(subclass, *_rows(), folds=2, epochs=1).engine == "fit"
+
+
+def test_models_that_differ_or_scale_the_loss_are_fitted(capsys):
+    activations = iter(["relu", "tanh"])
+    assert cross_validate(lambda: _tiny(activation=next(activations)), *_rows(), folds=2, epochs=1).engine == "fit"
+    assert "the models differ" in capsys.readouterr().err
+    scaled = lambda: _tiny(keras.optimizers.SGD(loss_scale_factor=8.0))  # noqa: E731
+    assert cross_validate(scaled, *_rows(), folds=2, epochs=1).engine == "fit"
+
+
+def test_models_of_one_plan_are_stacked_whatever_keras_numbers(capsys):
+    def build():
+        inputs = keras.Input((3,))
+        model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dense(4)(inputs)))
+        model.compile(keras.optimizers.Adam(), "binary_crossentropy", metrics=[keras.metrics.AUC()])
+        return model
+
+    x, y = _rows()
+    assert cross_validate(build, x, (y > 0) * 1.0, folds=2, epochs=1).engine == "stacked"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 1.5}, "expected batch_size of 1 or more, got 1.5"),
+        ({"epochs": True}, "expected epochs of 1 or more, got True"),
+        ({"seed": -1}, "expected seed as a whole number"),
+        ({"class_weight": "balanced"}, "expected class_weight as class to number"),
+        ({"class_weight": {0: -1}}, "expected class_weight as class to number"),
+    ],
+)
+def test_arguments_that_cannot_be_used(arguments, message):
+    with pytest.raises(InputError, match=message):
+        cross_validate(_tiny, *_rows(), folds=2, **arguments)
+
+
+@pytest.mark.parametrize("shared", ["model", "optimizer"])
+def test_a_model_or_optimizer_that_is_not_new_is_refused(shared):
+    model, optimizer = _tiny(), keras.optimizers.SGD()
+    build = (lambda: model) if shared == "model" else (lambda: _tiny(optimizer))
+    with pytest.raises(InputError, match="anew"):
+        cross_validate(build, *_rows(), folds=2, epochs=1)
+
+
+def test_what_fit_refuses_is_told_in_its_own_words():
+    def two_outputs():
+        inputs = keras.Input((3,))
+        model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
+        model.compile("sgd", ["mse", "mse"])
+        return model
+
+    with pytest.raises(ValueError, match="structure"):
+        cross_validate(two_outputs, *_rows(), folds=2, epochs=1)

@@ -11,6 +11,7 @@ import warnings
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+import scipy.sparse
 from scipy.sparse import csr_matrix
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -34,6 +35,11 @@ def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: boo
         InputError: for ids outside the range, or offsets that do not divide ``ids`` into reviews.
     """
     words, bounds = np.asarray(ids), np.asarray(offsets)
+    for name, array in (("ids", words), ("offsets", bounds)):
+        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+            raise InputError(f"expected {name} as whole numbers in one dimension, got {array.dtype} {array.shape}")
+    if not 0 < num_words < 2**31:
+        raise InputError(f"expected num_words from 1 to {2**31 - 1}, got {num_words}: choose another")
     _check_bounds(bounds, len(words))
     if len(words) and not 0 <= words.min() <= words.max() < num_words:
         raise InputError(
@@ -94,7 +100,9 @@ class BagDataset(Dataset[Batch]):
         sample_weight: ArrayLike | None = None,
         device: torch.device | str = "cpu",
     ):
-        self.bags = bags
+        if not scipy.sparse.issparse(bags):
+            raise InputError(f"expected bags as a SciPy sparse matrix, got {type(bags).__name__}: make one of it")
+        self.bags = bags.tocsr()  # itself, if it is one
         self.device = torch.device(device)
         targets = torch.as_tensor(labels, dtype=torch.float32)
         columns = [targets[:, None] if targets.ndim == 1 else targets]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 AUTO_DEADLINE, KERAS_DEADLINE = 10.0, 300.0  # seconds for the 17 MB of imdb.npz: when others would do, and when not
+MOST_WORDS = 1_000_000  # ten times the words of the canonical data; a larger number is a slip, and fills the memory
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def load_data(source: str | Path = "auto", num_words: int = 10000) -> Imdb:
     """
     if num_words <= FIRST_WORD:
         raise InputError(f"expected num_words above {FIRST_WORD} (ids 0 to 3 are no words), got {num_words}: give more")
+    if num_words > MOST_WORDS:
+        raise InputError(f"expected num_words up to {MOST_WORDS:,}, got {num_words}: no reviews have so many words")
     halves, name, reason = _open(str(source))
     train, test = (_limited(halves, half, num_words) for half in ("train", "test"))
     vocabulary = Vocabulary(tuple(_text(halves["words"]).split("\n"))) if len(halves["words"]) else None

@@ -219,13 +219,13 @@ def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:
         "gradient accumulation": optimizer.gradient_accumulation_steps,
         "averaged weights (use_ema)": optimizer.use_ema,
         "loss_scale_factor": optimizer.loss_scale_factor is not None,
-        "constraints": any(v.constraint is not None for v in model.trainable_variables),
         "overwrite_with_gradient": any(getattr(v, "overwrite_with_gradient", 0) for v in model.trainable_variables),
         "an overridden optimizer.apply": type(optimizer).apply is not keras.optimizers.Optimizer.apply,
     }
     if reasons := [name for name, needed in asked.items() if needed]:
         raise NotExact(" and ".join(reasons))
 
+    constrained = [v for v in model.trainable_variables if v.constraint is not None]
     step = short_update(optimizer) if wrap is None else wrap(keras_update(optimizer))
 
     def update(gradients: Sequence[Tensor | None], variables: Sequence[Any]) -> None:
@@ -234,6 +234,8 @@ def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:
             return
         optimizer._apply_weight_decay(variables)
         step(gradients, variables)  # type: ignore[arg-type]
+        for variable in constrained:
+            variable.assign(variable.constraint(variable))
         optimizer._iterations.value.add_(1)
 
     return update

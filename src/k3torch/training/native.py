@@ -48,7 +48,7 @@ class Loop:
 
     def __init__(self, library: ctypes.CDLL, number: int):
         self._run = getattr(library, f"run_{number}")
-        self._run.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+        self._run.argtypes, self._run.restype = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_char_p
         self._scratch = ctypes.c_int64.in_dll(library, f"scratch_{number}").value
 
     def bind(self, inputs: Tensors) -> Callable[[int], None]:
@@ -65,7 +65,8 @@ class _BoundLoop:
         self._scratch = scratch.data_ptr()
 
     def __call__(self, times: int) -> None:
-        self._run(times, self._pointers, self._scratch)
+        if error := self._run(times, self._pointers, self._scratch):
+            raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
 
 
 def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> list[Loop]:
@@ -147,8 +148,11 @@ class _Recorder:
             [
                 *self.kernels,
                 f'extern "C" int64_t scratch_{self.number} = {sum(map(_room, self.scratch))};',
-                f'extern "C" void run_{self.number}(int64_t times, char** inputs, char* scratch) {{',
-                f"  for (int64_t i = 0; i < times; ++i) {{\n{lines}\n  }}\n}}\n",
+                # Returns what went wrong, an index out of bounds, since nobody outside could catch it; or null.
+                f'extern "C" const char* run_{self.number}(int64_t times, char** inputs, char* scratch) try {{',
+                f"  for (int64_t i = 0; i < times; ++i) {{\n{lines}\n  }}\n  return nullptr;",
+                "} catch (const std::exception& error) {",
+                "  static thread_local std::string said;\n  said = error.what();\n  return said.c_str();\n}\n",
             ]
         )
 
@@ -268,9 +272,9 @@ def _in_short(error: Exception) -> str:
 
 def _with_plain_constants(graph: Graph) -> Graph:
     """Return the graph with its constant tensors of one repeated number made on the spot, so that they fold away."""
-    copy = torch.fx.GraphModule(graph, torch.fx.Graph())
-    for_output = copy.graph.graph_copy(graph.graph, {})
-    copy.graph.output(for_output)
+    nodes = torch.fx.Graph()
+    nodes.output(nodes.graph_copy(graph.graph, {}))
+    copy = torch.fx.GraphModule(graph, nodes)  # which takes over the constants that the nodes name
     for node in copy.graph.find_nodes(op="get_attr"):
         value = getattr(graph, str(node.target))
         if isinstance(value, torch.Tensor) and value.numel() and bool((value == value.flatten()[0]).all()):

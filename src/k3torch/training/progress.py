@@ -9,7 +9,7 @@ from typing import Any, Self
 from k3torch import runtime
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class EpochBar:
@@ -19,14 +19,14 @@ class EpochBar:
         shown = sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=None),  # what the others leave
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(stderr=True),
             disable=not shown,
+            expand=True,
         )
         self._task = self._bar.add_task(title, total=epochs, figures="")
 
@@ -39,8 +39,21 @@ class EpochBar:
 
     def advance(self, figures: dict[str, float]) -> None:
         """Count one epoch and show ``figures``, name to value."""
-        text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        self._bar.update(self._task, advance=1, figures=text)
+        self._bar.update(self._task, advance=1, figures=_in_short(figures))
+
+
+def _in_short(figures: dict[str, float]) -> str:
+    """Return the loss and the first metric, training/validation, so that a bar has room in 80 columns."""
+    names = sorted((n for n in figures if n.removeprefix("val_") == n or n[4:] not in figures), key=_loss_first)
+    texts = []
+    for name in names[:2]:
+        value, validated = f"{figures[name]:.3f}", figures.get(f"val_{name}")
+        texts.append(f"{name} {value}" if validated is None else f"{name} {value}/{validated:.3f}")
+    return "  ".join(texts)
+
+
+def _loss_first(name: str) -> bool:
+    return name != "loss"
 
 
 class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]

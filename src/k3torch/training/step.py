@@ -9,6 +9,8 @@ import warnings
 
 from k3torch.training import exact
 import keras
+from keras.src.models.functional import Functional
+from keras.src.models.model import functional_init_arguments
 from keras.src.utils.python_utils import is_default
 import torch
 
@@ -148,6 +150,23 @@ class FastStep:
 @keras.saving.register_keras_serializable(package="k3torch")
 class FastModel(FastStep, keras.Model):  # type: ignore[misc]
     """``keras.Model`` with the steps of ``FastStep``: ``FastModel(inputs, outputs)``, or subclass it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make a functional model of inputs and outputs, as ``keras.Model`` does."""
+        # Left to itself, Keras would change the bases of FastModel, and with it all of its subclasses.
+        functional = cls is FastModel and functional_init_arguments(args, kwargs)
+        return super().__new__(FastFunctional if functional else cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        kind = type(self)
+        if functional_init_arguments(args, kwargs) and FastModel in kind.__bases__ and kind is not FastFunctional:
+            kind.__bases__ = tuple(FastFunctional if base is FastModel else base for base in kind.__bases__)
+        super().__init__(*args, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="k3torch")
+class FastFunctional(FastModel, Functional):  # type: ignore[misc]
+    """What ``FastModel(inputs, outputs)`` makes."""
 
 
 @keras.saving.register_keras_serializable(package="k3torch")

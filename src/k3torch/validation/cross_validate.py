@@ -68,6 +68,8 @@ def cross_validate(
         Interrupted: a KeyboardInterrupt that holds the result so far.
     """
     _check(repeats=repeats, epochs=epochs, batch_size=batch_size)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"expected seed as a whole number of 0 or more, got {seed!r}: choose another")
     _choice("engine", engine, ("auto", "stacked", "fit"))
     _choice("normalize", normalize, (None, "fold", "train"))
     inputs, targets = _arrays(x, y)
@@ -75,13 +77,13 @@ def cross_validate(
     splits = [make_folds(folds, inputs, targets, groups, repeat=r, seed=seed) for r in range(repeats)]
     class_weights = None if class_weight is None else _of_classes(targets, class_weight)
 
-    jobs = []
+    jobs: list[Job] = []
     for repeat, parts in enumerate(splits):
         for fold, split in enumerate(parts):
             keras.utils.set_random_seed(int(np.random.SeedSequence([seed, repeat, fold]).generate_state(1)[0]))
             training, validation = _rows(inputs, targets, weights, class_weights, split, normalize)
             order = _orders(len(training), shuffle, (seed, repeat, fold))
-            jobs.append(Job(_built(build_model), training, validation, order))
+            jobs.append(Job(_built(build_model, inputs, jobs), training, validation, order))
 
     keras.utils.set_random_seed(seed)
     figures: list[engines.Figures] = []
@@ -90,6 +92,8 @@ def cross_validate(
         if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", figures):
             chosen = "fit"
             engines.fit(jobs, batch_size, epochs, callbacks or (), figures)
+    except IndexError as error:
+        raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
     except KeyboardInterrupt:
         if not figures:
             raise
@@ -123,7 +127,9 @@ def _stacked(
     figures: list[engines.Figures],
 ) -> bool:
     """Train as a stack; where that is not exact say why and return False, or refuse if it ``must`` be."""
-    reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(jobs[0].model)
+    reason = (
+        "callbacks act on one model at a time" if callbacks else engines.why_not_stacked([job.model for job in jobs])
+    )
     if reason is None:
         try:
             engines.stacked(jobs, batch_size, epochs, _say, figures)
@@ -158,10 +164,14 @@ def _orders(rows: int, shuffle: bool, key: tuple[int, ...]) -> engines.EpochOrde
     return lambda epoch: np.random.default_rng([*key, epoch]).permutation(rows)
 
 
-def _built(build_model: Callable[[], keras.Model]) -> keras.Model:
+def _built(build_model: Callable[[], keras.Model], x: Table, others: Sequence[Job]) -> keras.Model:
     model = build_model()
     if not isinstance(model, keras.Model) or not model.compiled:
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: compile it there")
+    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
+        raise InputError("expected build_model() to make model and optimizer anew, got the same again: build it there")
+    if isinstance(model, keras.Sequential) and not model.built:  # one without an Input knows its shapes by its data
+        model.build((None, *x.shape[1:]))
     return model
 
 
@@ -191,14 +201,16 @@ def _weights(sample_weight: ArrayLike, rows: int) -> Table:
 
 def _of_classes(y: Table, class_weight: Mapping[int, float]) -> Table:
     """Return the weight of each row's class; a class that is not named weighs 1, as in ``fit``."""
+    if not isinstance(class_weight, Mapping) or not all(weight >= 0 for weight in class_weight.values()):
+        raise InputError(f"expected class_weight as class to number of 0 or more, got {class_weight!r}: give a dict")
     labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
     return np.array([class_weight.get(int(label), 1.0) for label in labels], dtype="float32")
 
 
 def _check(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"expected {name} of 1 or more, got {value}: choose another")
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"expected {name} of 1 or more, got {value!r}: choose another")
 
 
 def _choice(name: str, value: Any, known: Sequence[Any]) -> None:

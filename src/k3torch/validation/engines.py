@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+import json
+import re
 from typing import Any
 
 from k3torch.data.loaders import BatchedTensors
@@ -34,17 +36,35 @@ class Job:
     order: EpochOrder
 
 
-def why_not_stacked(model: keras.Model) -> str | None:
+def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     """Return in a few words why a stack would not give just what ``fit`` gives, or None where it does."""
+    model = models[0]
     optimizer = model.optimizer
     reasons = {
-        "the model has several inputs or outputs": len(model.inputs) != 1 or len(model.outputs) != 1,
+        "the model is no Sequential or functional one": not hasattr(model, "inputs"),
+        "the model has several inputs or outputs": any(
+            len(getattr(model, ends, [None])) != 1 for ends in ("inputs", "outputs")
+        ),
         "the model has a train_step of its own": _overrides(model),
         f"{type(optimizer).__name__} is not exact in a stack": _unfit(optimizer),
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
         "the optimizer accumulates gradients": bool(optimizer.gradient_accumulation_steps),
+        "the optimizer scales the loss (loss_scale_factor)": optimizer.loss_scale_factor is not None,
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    if reason is None and any(_plan(other) != _plan(model) for other in models[1:]):
+        reason = "the models differ in more than their weights"
+    return reason
+
+
+def _plan(model: keras.Model) -> str:
+    """Return all that makes the model but its weights and the names and seeds that Keras makes up."""
+    parts = (model.get_config(), model.optimizer.get_config(), model.get_compile_config())
+    text = json.dumps(parts, default=str, sort_keys=True)
+    for number, layer in enumerate(model.layers):
+        text = text.replace(f'"{layer.name}"', f'"layer {number}"')
+    text = re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', text)  # the second AUC of a program is auc_1
+    return re.sub(r'"seed": -?\d+', '"seed": 0', text)
 
 
 def _overrides(model: keras.Model) -> bool:
@@ -124,7 +144,8 @@ def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[A
             )
         finally:
             bar.close()
-            figures.append(_table(job.model, epochs))
+            if isinstance(getattr(job.model, "history", None), keras.callbacks.History):  # not if it failed to start
+                figures.append(_table(job.model, epochs))
 
 
 def _table(model: keras.Model, epochs: int) -> Figures:
