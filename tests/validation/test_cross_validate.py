@@ -159,6 +159,16 @@ def test_arguments_that_cannot_be_used(arguments, message):
         cross_validate(_tiny, *_rows(), folds=2, **arguments)
 
 
+def test_a_metric_of_several_numbers_is_refused():
+    def build():
+        model = _tiny()
+        model.compile("sgd", "mse", metrics=[keras.metrics.F1Score()])
+        return model
+
+    with pytest.raises(InputError, match="expected metrics of one number, got f1_score"):
+        cross_validate(build, *_rows(), folds=2, epochs=1)
+
+
 @pytest.mark.parametrize("shared", ["model", "optimizer"])
 def test_a_model_or_optimizer_that_is_not_new_is_refused(shared):
     model, optimizer = _tiny(), keras.optimizers.SGD()

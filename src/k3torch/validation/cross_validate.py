@@ -170,6 +170,9 @@ def _built(build_model: Callable[[], keras.Model], x: Table, others: Sequence[Jo
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: compile it there")
     if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
         raise InputError("expected build_model() to make model and optimizer anew, got the same again: build it there")
+    for metric in keras.tree.flatten(model._compile_metrics._user_metrics) if model._compile_metrics else ():
+        if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
+            raise InputError(f"expected metrics of one number, got {metric.name}, one a class: let it average them")
     if isinstance(model, keras.Sequential) and not model.built:  # one without an Input knows its shapes by its data
         model.build((None, *x.shape[1:]))
     return model
