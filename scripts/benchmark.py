@@ -159,9 +159,7 @@ def main(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    for name in ("epochs", "rounds"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    cli.check_counts(settings, "epochs", "rounds")
     if not settings.jobs:
         raise InputError(f"expected at least one job among {', '.join(JOBS)}, got none: name some")
     for job in settings.jobs:

@@ -94,10 +94,7 @@ def main(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    for name in ("repeats", "epochs", "batch_size", "final_epochs", "final_batch_size"):
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise InputError(f"expected {name} of 1 or more, got {value}: choose another")
+    cli.check_counts(settings, "repeats", "epochs", "batch_size", "final_epochs", "final_batch_size")
     if (settings.table is None) != (settings.target is None):
         raise InputError("expected --table and --target together, got one of them: give both")
     check_free(settings)

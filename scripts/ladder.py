@@ -66,8 +66,7 @@ class Settings(RunSettings, runtime.MachineSettings):
 def main(settings: Settings) -> None:
     for number in (*settings.rungs, *([settings.rung] if settings.rung is not None else [])):
         rungs.check_rung(number)
-    if settings.epochs < 1:
-        raise InputError(f"expected epochs of 1 or more, got {settings.epochs}: choose another")
+    cli.check_counts(settings, "epochs")
     if settings.weights is not None and not settings.weights.parent.is_dir():
         raise InputError(f"expected --weights in a folder that is there, got {settings.weights}: make it first")
     if settings.rung is not None:

@@ -86,9 +86,7 @@ def main(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    for name in ("epochs", "batch_size"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    cli.check_counts(settings, "epochs", "batch_size")
     for name in settings.candidates:
         if name not in CANDIDATES:
             known = " ".join(CANDIDATES)

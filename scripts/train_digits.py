@@ -64,9 +64,7 @@ def main(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
-    for name in ("epochs", "batch_size"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    cli.check_counts(settings, "epochs", "batch_size")
     if not 0.01 <= settings.validation_share <= 0.9:
         raise InputError(f"expected a validation_share from 0.01 to 0.9, got {settings.validation_share}: choose one")
     check_callbacks(settings)

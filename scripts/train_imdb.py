@@ -73,9 +73,7 @@ def main(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    for name in ("epochs", "batch_size"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"expected {name} of 1 or more, got {getattr(settings, name)}: choose another")
+    cli.check_counts(settings, "epochs", "batch_size")
     check_rung(settings.rung)
     if settings.rung == OWN_LOOP and asks_for_callbacks(settings):
         raise InputError("expected no callbacks on rung 5, whose loop has none, got some: choose another rung")

@@ -77,3 +77,10 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 def test_did_you_mean():
     assert did_you_mean("rmsprp", ["adam", "rmsprop"]) == ", did you mean 'rmsprop'?"
     assert did_you_mean("xyz", ["adam"]) == ""
+
+
+def test_counts_below_one_are_refused_and_none_is_not():
+    cli.check_counts(Settings(epochs=1), "epochs")
+    cli.check_counts(Settings(epochs=None), "epochs")
+    with pytest.raises(InputError, match="expected epochs of 1 or more, got 0: choose another"):
+        cli.check_counts(Settings(epochs=0), "epochs")

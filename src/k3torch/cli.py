@@ -45,6 +45,18 @@ def parse(settings: type[Settings], arguments: list[str], description: str | Non
         raise
 
 
+def check_counts(settings: object, *names: str) -> None:
+    """Refuse settings of these names below 1; None passes.
+
+    Raises:
+        InputError: names the first.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"expected {name} of 1 or more, got {value}: choose another")
+
+
 def _one_line(box: str) -> str:
     """Flatten tyro's framed message: without its title, its footer, and a frame that is drawn, ASCII or missing."""
     lines = [line.strip("│| ") for line in box.splitlines()[1:]]
