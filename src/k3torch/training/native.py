@@ -32,6 +32,7 @@ _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 _LARGE_PRODUCT = 2**20  # multiplications, from which a library's matrix product is worth calling
 # One thread: a step costs less than waking a second one. No trial of the processor's vector instructions and no
 # precompiled header: each takes longer than our whole file.
+_RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # part of the name of what is kept
 _OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
 
 
@@ -92,7 +93,7 @@ def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> lis
 
 def _name(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
     machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
-    parts: list[Any] = [machine, sorted(_OPTIONS.items())]
+    parts: list[Any] = [machine, sorted(_OPTIONS.items()), _RUN]
     for graph, inputs in graphs:
         parts.append(graph.code)
         parts.append([(name, value.tolist()) for name, value in graph.named_buffers()])
@@ -149,7 +150,7 @@ class _Recorder:
                 *self.kernels,
                 f'extern "C" int64_t scratch_{self.number} = {sum(map(_room, self.scratch))};',
                 # Returns what went wrong, an index out of bounds, since nobody outside could catch it; or null.
-                f'extern "C" const char* run_{self.number}(int64_t times, char** inputs, char* scratch) try {{',
+                f'extern "C" {_RUN.format(self.number)} try {{',
                 f"  for (int64_t i = 0; i < times; ++i) {{\n{lines}\n  }}\n  return nullptr;",
                 "} catch (const std::exception& error) {",
                 "  static thread_local std::string said;\n  said = error.what();\n  return said.c_str();\n}\n",
