@@ -30,9 +30,9 @@ Graph = torch.fx.GraphModule
 _ALIGNMENT = 64  # bytes, a cache line
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 _LARGE_PRODUCT = 2**20  # multiplications, from which a library's matrix product is worth calling
+_RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # part of the name of what is kept
 # One thread: a step costs less than waking a second one. No trial of the processor's vector instructions and no
 # precompiled header: each takes longer than our whole file.
-_RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # part of the name of what is kept
 _OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
 
 
