@@ -85,7 +85,7 @@ def main(settings: Settings) -> None:
     device = runtime.configure(settings.device, settings.precision, settings.seed)
     data = load_data(settings.source, settings.num_words)
     print(data.reason)
-    held_out = 10_000 if len(data.train) == 25_000 else len(data.train) * 2 // 5
+    held_out = len(data.train) * 2 // 5  # 10,000 of 25,000
     validation = bags(data.train.slice(0, held_out), settings, device)
     training = bags(data.train.slice(held_out, len(data.train)), settings, device)
 

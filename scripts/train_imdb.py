@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
     print(data.reason)
 
     everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
-    held_out = 10_000 if len(everything) == 25_000 else len(everything) * 2 // 5
+    held_out = len(everything) * 2 // 5  # 10,000 of 25,000
     validation = Subset(everything, range(held_out))
     training = Subset(everything, range(held_out, len(everything)))
     sizes = {"train": len(training), "validation": len(validation), "test": len(test)}

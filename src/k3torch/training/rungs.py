@@ -86,16 +86,16 @@ def train(
     """Train with a progress bar; each epoch's figures land in ``rows``. ``callbacks`` are not for the rung of loops."""
     if rung == OWN_LOOP:
         _loop(model, data, () if validation is None else validation, epochs, title, rows)
-    elif isinstance(data, Arrays):
-        how: dict[str, Any] = {"y": data.y, "batch_size": data.batch_size, "shuffle": data.shuffle}
-        held_out = None
-        if isinstance(validation, Arrays):
-            held_out, how["validation_batch_size"] = (validation.x, validation.y), validation.batch_size
-        fit(model, data.x, epochs=epochs, title=title, rows=rows, validation=held_out, callbacks=callbacks,
-            one_thread=False, **how)  # fmt: skip
-    else:
-        fit(model, data, epochs=epochs, title=title, rows=rows, validation=validation, callbacks=callbacks,
-            one_thread=rung not in DENSE)  # fmt: skip
+        return
+    x: Any = data
+    held_out: Any = validation
+    how: dict[str, Any] = {}
+    if isinstance(data, Arrays):
+        x, how = data.x, {"y": data.y, "batch_size": data.batch_size, "shuffle": data.shuffle}
+    if isinstance(validation, Arrays):
+        held_out, how["validation_batch_size"] = (validation.x, validation.y), validation.batch_size
+    fit(model, x, epochs=epochs, title=title, rows=rows, validation=held_out, callbacks=callbacks,
+        one_thread=rung not in DENSE, **how)  # fmt: skip
 
 
 def _loop(

@@ -52,7 +52,7 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
         "the optimizer scales the loss (loss_scale_factor)": optimizer.loss_scale_factor is not None,
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
-    if reason is None and any(_plan(other) != _plan(model) for other in models[1:]):
+    if reason is None and len(set(map(_plan, models))) > 1:
         reason = "the models differ in more than their weights"
     return reason
 
