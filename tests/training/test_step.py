@@ -127,6 +127,8 @@ def test_losses_and_metrics_with_and_without_weights(loss, weighted):
         "accuracy",
         "mae",
         "mse",
+        "binary_crossentropy",
+        keras.metrics.BinaryCrossentropy(name="smooth", label_smoothing=0.1),
         keras.metrics.BinaryAccuracy(name="strict", threshold=0.7),
         keras.metrics.AUC(),
     ]

@@ -3,7 +3,7 @@
 Each is the mean (or the sum over rows) that Keras arrives at in several steps, up to float32 rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -18,10 +18,7 @@ _DEFAULTS = {"from_logits": False, "label_smoothing": 0.0, "axis": -1}
 
 def loss_formula(loss: keras.losses.Loss) -> Formula | None:
     """Return ``f(y, y_pred)``, the mean over the batch, or None for a loss that is not among these."""
-    settings = getattr(loss, "_fn_kwargs", {})
-    if any(_DEFAULTS.get(name) != value for name, value in settings.items()):
-        return None
-    return _LOSSES.get(getattr(loss, "fn", None))
+    return _MEANS.get(getattr(loss, "fn", None)) if _as_usual(getattr(loss, "_fn_kwargs", {})) else None
 
 
 def metric_formula(metric: keras.metrics.Metric) -> Formula | None:
@@ -29,7 +26,12 @@ def metric_formula(metric: keras.metrics.Metric) -> Formula | None:
     if metric._fn is keras.metrics.binary_accuracy and set(metric._fn_kwargs) <= {"threshold"}:
         threshold = metric._fn_kwargs.get("threshold", 0.5)
         return lambda y, y_pred: (y_pred > threshold).to(y.dtype).eq(y).sum() / y.shape[1]
-    return None if metric._fn_kwargs else _METRICS.get(metric._fn)
+    mean = _MEANS.get(metric._fn) if _as_usual(metric._fn_kwargs) else None
+    return mean and (lambda y, y_pred: mean(y, y_pred) * len(y))
+
+
+def _as_usual(settings: Mapping[str, Any]) -> bool:
+    return all(name in _DEFAULTS and _DEFAULTS[name] == value for name, value in settings.items())
 
 
 def fits(y: Any, y_pred: Tensor) -> bool:
@@ -50,12 +52,8 @@ def _mean_absolute_error(y: Tensor, y_pred: Tensor) -> Tensor:
     return F.l1_loss(y_pred, y)
 
 
-_LOSSES: dict[Any, Formula] = {
+_MEANS: dict[Any, Formula] = {
     keras.losses.binary_crossentropy: _binary_crossentropy,
     keras.losses.mean_squared_error: _mean_squared_error,
     keras.losses.mean_absolute_error: _mean_absolute_error,
-}
-_METRICS: dict[Any, Formula] = {
-    keras.metrics.mean_squared_error: lambda y, y_pred: F.mse_loss(y_pred, y, reduction="sum") / y.shape[1],
-    keras.metrics.mean_absolute_error: lambda y, y_pred: F.l1_loss(y_pred, y, reduction="sum") / y.shape[1],
 }
