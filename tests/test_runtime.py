@@ -61,3 +61,17 @@ def test_cuda_places_weights_there():
 
 def test_peak_memory_is_that_of_a_process_with_torch():
     assert 100 < runtime.peak_memory_mb() < 20_000
+
+
+def test_a_random_stream_goes_on_where_it_was_left_and_disturbs_no_other():
+    torch.manual_seed(1)
+    expected = torch.rand(4).tolist()
+    torch.manual_seed(1)
+    stream = runtime.RandomStream()
+    outside = torch.rand(2).tolist()
+    with stream:
+        inside = torch.rand(2).tolist()
+    outside += torch.rand(2).tolist()
+    with stream:
+        inside += torch.rand(2).tolist()
+    assert inside == outside == expected

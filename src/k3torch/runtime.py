@@ -83,6 +83,34 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # macOS counts bytes, Linux KiB
 
 
+class RandomStream:
+    """A stream of torch's random numbers for a part of the program: it goes on where the part left it.
+
+    It begins where torch's own stream stands when this is made. ``with stream:`` draws from it.
+    """
+
+    def __init__(self) -> None:
+        self._here = self._elsewhere = _random_states()
+
+    def __enter__(self) -> None:
+        self._elsewhere = _random_states()
+        _set_random_states(self._here)
+
+    def __exit__(self, *_: object) -> None:
+        self._here = _random_states()
+        _set_random_states(self._elsewhere)
+
+
+def _random_states() -> list[torch.Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+def _set_random_states(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all that it was asked; call it before reading a clock."""
     if device.type == "cuda":

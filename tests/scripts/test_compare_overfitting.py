@@ -66,7 +66,7 @@ def test_figures_follow_from_the_history(run):
 def test_a_variant_does_not_depend_on_the_others(run, table, tmp_path):
     script.main(_settings(table, tmp_path / "alone", variants=("dropout",)))
     alone, together = (_metrics(out)["variants"]["dropout"] for out in (tmp_path / "alone", run))
-    assert alone | {"seconds": 0} == together | {"seconds": 0}
+    assert alone == together
 
 
 def test_the_test_half_is_never_looked_at(table, tmp_path, monkeypatch):

@@ -132,6 +132,26 @@ def test_models_that_differ_or_scale_the_loss_are_fitted(capsys):
     assert cross_validate(scaled, *_rows(), folds=2, epochs=1).engine == "fit"
 
 
+@pytest.mark.parametrize("method", ["train_step", "test_step", "compute_loss", "compute_metrics"])
+def test_a_model_with_a_method_of_its_own_is_fitted(method, capsys):
+    called = []
+
+    def own(self, *args, **kwargs):
+        called.append(method)
+        return getattr(keras.Model, method)(self, *args, **kwargs)
+
+    kind = type("Net", (keras.Sequential,), {method: own})
+
+    def build():
+        model = kind([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    assert cross_validate(build, *_rows(), folds=2, epochs=1).engine == "fit"
+    assert called
+    assert "of its own" in capsys.readouterr().err
+
+
 def test_models_of_one_plan_are_stacked_whatever_keras_numbers(capsys):
     def build():
         inputs = keras.Input((3,))

@@ -45,7 +45,7 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
         "the model has several inputs or outputs": any(
             len(getattr(model, ends, [None])) != 1 for ends in ("inputs", "outputs")
         ),
-        "the model has a train_step of its own": _overrides(model),
+        "the model has a step, loss or metrics of its own": _overrides(model),
         f"{type(optimizer).__name__} is not exact in a stack": _unfit(optimizer),
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
         "the optimizer accumulates gradients": bool(optimizer.gradient_accumulation_steps),
@@ -68,9 +68,8 @@ def _plan(model: keras.Model) -> str:
 
 
 def _overrides(model: keras.Model) -> bool:
-    kind, plain = type(model), keras.Model
-    steps = {plain.train_step, FastModel.train_step}
-    return kind.train_step not in steps or kind.compute_loss is not plain.compute_loss
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return any(getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n)) for n in names)
 
 
 def _unfit(optimizer: keras.Optimizer) -> bool:
