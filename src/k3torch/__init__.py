@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from k3torch.models.layers import MultiHotDense as MultiHotDense
     from k3torch.runtime import configure as configure
     from k3torch.training.step import FastModel as FastModel
+    from k3torch.training.together import Together as Together
     from k3torch.validation.cross_validate import cross_validate as cross_validate
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ _HOME = {
     "FastModel": "k3torch.training.step",
     "InputError": "k3torch.errors",
     "MultiHotDense": "k3torch.models.layers",
+    "Together": "k3torch.training.together",
     "bag_loader": "k3torch.data.bags",
     "bag_of_words": "k3torch.data.bags",
     "configure": "k3torch.runtime",
