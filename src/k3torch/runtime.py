@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 import resource
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from k3torch.errors import InputError
 import torch
@@ -102,13 +102,16 @@ class RandomStream:
 
 
 def _random_states() -> list[torch.Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+    return [source.get_rng_state() for source in _random_sources()]
 
 
 def _set_random_states(states: list[torch.Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    for state in states[1:]:
-        torch.cuda.set_rng_state(state)
+    for source, state in zip(_random_sources(), states, strict=True):
+        source.set_rng_state(state)
+
+
+def _random_sources() -> list[Any]:
+    return [torch, *(device for device in (torch.cuda, torch.mps) if device.is_available())]
 
 
 def synchronize(device: torch.device) -> None:

@@ -31,20 +31,31 @@ def own_step():
     return imdb_classifier(WORDS, model_class=Net)
 
 
-class Doubled(keras.layers.Layer):
-    """Looks at torch's switch between training and prediction."""
+class Noisy(keras.layers.Layer):
+    """Looks at torch's switch between training and prediction, and draws random numbers in both."""
 
     def call(self, x):
-        return 2 * x if self.training else x
+        return torch.nn.functional.dropout(2 * x if self.training else x, 0.2)
 
 
 class Subclass(keras.Model):
     def __init__(self):
         super().__init__()
-        self.hidden, self.doubled, self.last = MultiHotDense(8), Doubled(), keras.layers.Dense(1, "sigmoid")
+        self.hidden, self.noisy, self.last = MultiHotDense(8), Noisy(), keras.layers.Dense(1, "sigmoid")
 
     def call(self, x):
-        return self.last(self.doubled(self.hidden(x)))
+        return self.last(self.noisy(self.hidden(x)))
+
+    def predict_step(self, data):
+        return 100 * super().predict_step(data)
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        self.batches = 0
+
+    def train_step(self, data):
+        self.batches += 1
+        return super().train_step(data) | {"batches": self.batches}
 
 
 def subclass():
@@ -58,7 +69,6 @@ MODELS = {
     "wide": lambda: imdb_classifier(WORDS, model_class=FastModel, units=(32,), optimizer="adam", dropout=0.2),
     "plain": lambda: imdb_classifier(WORDS, kernel_regularizer="l2", max_norm=1.0, optimizer="sgd", momentum=0.9),
     "own": own_step,
-    "averaged": lambda: imdb_classifier(WORDS, optimizer=keras.optimizers.SGD(0.1, use_ema=True)),
     "subclass": subclass,
 }
 
@@ -104,13 +114,16 @@ def test_what_all_report_is_reported_as_their_mean(models):
 
 
 def test_evaluate_and_predict_go_by_name(models):
+    keras.utils.set_random_seed(7)
     together = Together(models)
     figures = together.evaluate(loader(False), verbose=0, return_dict=True)
     outputs = together.predict(loader(False), verbose=0)
     for name, model in models.items():
+        keras.utils.set_random_seed(7)
         assert figures[f"{name}_loss"] == model.evaluate(loader(False), verbose=0, return_dict=True)["loss"]
         np.testing.assert_array_equal(outputs[name], model.predict(loader(False), verbose=0))
-    assert together.evaluate(loader(False), verbose=0)[: len(figures)] == list(figures.values())
+    keras.utils.set_random_seed(7)
+    assert Together(models).evaluate(loader(False), verbose=0) == list(figures.values())
 
 
 def test_a_callback_sees_every_figure_of_every_batch(models):
@@ -135,10 +148,56 @@ def test_afterwards_each_model_is_its_own_again(models):
         assert model.train_on_batch(x, y, return_dict=True)["loss"] > 0
 
 
-def test_models_that_cannot_train_are_refused():
+def test_a_callback_stops_all_models_and_brings_back_the_best(models):
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=9, restore_best_weights=True)
+    checkpoint = {}
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, _: checkpoint.setdefault("first", models["dropout"].get_weights())
+    )
+    history = fitted(Together(models), epochs=5, callbacks=[stop, keep])
+    assert len(history["loss"]) == 2
+    for now, first in zip(models["dropout"].get_weights(), checkpoint["first"], strict=True):
+        np.testing.assert_array_equal(now, first)
+
+
+def test_weights_can_be_saved_in_between(models, tmp_path):
+    path = tmp_path / "{epoch}.weights.h5"
+    together = Together(models)
+    fitted(together, callbacks=[keras.callbacks.ModelCheckpoint(str(path), save_weights_only=True)])
+    last = models["wide"].get_weights()
+    together.load_weights(tmp_path / "1.weights.h5")
+    assert (models["wide"].get_weights()[0] != last[0]).any()
+    together.load_weights(tmp_path / "2.weights.h5")
+    np.testing.assert_array_equal(models["wide"].get_weights()[0], last[0])
+
+
+def uncompiled():
     inputs = keras.Input((WORDS,))
-    uncompiled = FastModel(inputs, keras.layers.Dense(1)(inputs))
-    with pytest.raises(InputError, match="expected compiled models, got \\['b'\\]"):
-        Together({"a": imdb_classifier(WORDS), "b": uncompiled})
-    with pytest.raises(InputError, match="got none"):
-        Together({})
+    return keras.Model(inputs, keras.layers.Dense(1)(inputs))
+
+
+def sharing():
+    first = imdb_classifier(WORDS)
+    second = keras.Model(first.input, first.output)
+    second.compile("sgd", "mse")
+    return {"a": first, "b": second}
+
+
+REFUSED = {
+    "got none": dict,
+    "expected compiled models, got 'b'": lambda: {"a": imdb_classifier(WORDS), "b": uncompiled()},
+    "got 'a' with use_ema": lambda: {"a": imdb_classifier(WORDS, optimizer=keras.optimizers.SGD(use_ema=True))},
+    "got 'val': choose another": lambda: {"val": imdb_classifier(WORDS)},
+    "got some that share them": sharing,
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_would_go_wrong_is_refused(message):
+    with pytest.raises(InputError, match=message):
+        Together(REFUSED[message]())
+
+
+def test_it_is_not_compiled_itself(models):
+    with pytest.raises(InputError, match="compile each of its models"):
+        Together(models).compile("sgd", "mse")

@@ -85,13 +85,16 @@ class FastStep:
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
         before = self._logs_are_read
-        self._logs_are_read = _reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto"))
+        self._read_logs(_reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto")))
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             call.arguments["callbacks"] = [*keras.tree.flatten(callbacks or []), _InThisThread()]
         try:
             return method(*call.args, **call.kwargs)
         finally:
-            self._logs_are_read = before
+            self._read_logs(before)
+
+    def _read_logs(self: Any, read: bool) -> None:
+        self._logs_are_read = read
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch; chooses the parts of the step."""

@@ -13,68 +13,59 @@ import keras
 class Together(FastStep, keras.Model):  # type: ignore[misc]
     """Compiled models as one: ``fit`` it, and each of them is trained as by its own ``fit`` on these batches.
 
-    The models may be of any kind; each keeps its loss, optimizer and metrics, draws dropout masks from a stream of its
-    own, and ends with the very weights that it would have by itself after the same ``set_random_seed``. Figures go by
-    the models' names, ``l2_accuracy`` or ``val_l2_loss``; ``loss`` and whatever else all models report is their mean.
-    Save the models, not this.
+    The models may be of any kind; each takes its own steps, with its own loss, optimizer and metrics. New models end
+    to the bit as they do alone, if the batches' order comes from a generator of its own, as ``bag_loader``'s does, and
+    random numbers from torch: each model has a stream of them, which begins where torch's stands when this is made.
+
+    Figures go by the models' names, ``l2_accuracy`` or ``val_l2_loss``; ``loss`` and whatever else all models report
+    is their mean. Callbacks see and stop all models at once, those that change a learning rate find none. Save the
+    models, not this.
 
     Args:
         models: by name, compiled.
 
     Raises:
-        InputError: for a model that is not compiled, or no models.
+        InputError: for no models, one that is not compiled or averages weights (``use_ema``), models that share
+            weights, and names that begin with "val_", as validation figures do.
     """
 
     def __init__(self, models: Mapping[str, keras.Model]):
-        uncompiled = [name for name, model in models.items() if not model.compiled]
-        if uncompiled or not models:
-            raise InputError(f"expected compiled models, got {uncompiled or 'none'}: compile each before")
+        _check(models)
         super().__init__(name="together")
         self.models = dict(models)
         self._streams = {name: runtime.RandomStream() for name in models}
-        self.compile(optimizer=None)
+        self._latest: dict[str, Logs] = {}
+        super().compile(optimizer=None)
 
-    def call(self, x: Any, training: bool = False) -> dict[str, Any]:
-        """Return each model's output, by name."""
-        return {name: model(x, training=training) for name, model in self.models.items()}
+    def compile(self, *_: Any, **__: Any) -> None:
+        """Refuse: each model is compiled for itself.
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As ``keras.Model.fit``."""
-        history = super().fit(*args, **kwargs)
-        for model in self.models.values():  # averaged weights, if asked for, as Keras's own fit does in the end
-            model.optimizer.finalize_variable_values(model.trainable_weights)
-        return history
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch the torch layers in the models between training and prediction."""
-        for model in self.models.values():
-            model.train(mode)
-        return super().train(mode)  # type: ignore[no-any-return]
+        Raises:
+            InputError: always.
+        """
+        raise InputError("expected Together to be trained as it is, got a call of compile: compile each of its models")
 
     def train_step(self, data: Any) -> Logs:
         """Train each model on one batch, and return the metrics so far."""
         for name, model in self.models.items():
             with self._streams[name]:
-                model.train_function([data])
+                self._latest[name] = model.train_function([data])
         return self._logs()
 
     def test_step(self, data: Any) -> Logs:
         """Evaluate each model on one batch, and return the metrics so far."""
-        for model in self.models.values():
-            model.test_function([data])
+        for name, model in self.models.items():
+            with self._streams[name]:
+                self._latest[name] = model.test_function([data])
         return self._logs()
 
-    @property
-    def metrics(self) -> list[keras.Metric]:
-        """Those of all models."""
-        return [metric for model in self.models.values() for metric in model.metrics]
-
-    def get_metrics_result(self) -> Logs:
-        """Return the means of what all models report, and each model's figures under its name."""
-        results = {name: model.get_metrics_result() for name, model in self.models.items()}
-        shared = set.intersection(*(set(result) for result in results.values()))
-        means = {key: sum(result[key] for result in results.values()) / len(results) for key in sorted(shared)}
-        return means | {f"{name}_{key}": value for name, result in results.items() for key, value in result.items()}
+    def predict_step(self, data: Any) -> dict[str, Any]:
+        """Return each model's output for one batch, by name."""
+        outputs = {}
+        for name, model in self.models.items():
+            with self._streams[name]:
+                outputs[name] = model.predict_step(data)
+        return outputs
 
     def make_train_function(self, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch."""
@@ -88,32 +79,53 @@ class Together(FastStep, keras.Model):  # type: ignore[misc]
             model.make_test_function(force)
         return super().make_test_function(force)
 
-    def _choose_parts(self) -> None:
-        """Leave the parts of a step to the models."""
-        self._log_names = tuple(self.get_metrics_result())
+    def train(self, mode: bool = True) -> Self:
+        """Switch the torch layers in the models between training and prediction."""
+        for model in self.models.values():
+            model.train(mode)
+        return super().train(mode)  # type: ignore[no-any-return]
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """Those of all models."""
+        return [metric for model in self.models.values() for metric in model.metrics]
+
+    def reset_metrics(self) -> None:
+        """Begin an epoch in each model."""
+        for model in self.models.values():
+            model.reset_metrics()
+
+    def get_metrics_result(self) -> Logs:
+        """Return the means of what all models report after their latest steps, and each model's figures by name."""
+        results = {name: self.models[name]._get_metrics_result_or_logs(logs) for name, logs in self._latest.items()}
+        shared = set.intersection(*map(set, results.values())) if results else set()
+        means = {key: sum(result[key] for result in results.values()) / len(results) for key in sorted(shared)}
+        return means | {f"{name}_{key}": value for name, result in results.items() for key, value in result.items()}
 
     def _logs(self) -> Logs:
-        return self.get_metrics_result() if self._logs_are_read else dict.fromkeys(self._log_names)
+        return self.get_metrics_result() if self._logs_are_read else {}
 
-    def _with_quiet_logs(self, *args: Any, **kwargs: Any) -> Any:
-        """As in FastStep; the logs of the models themselves are read by nobody."""
-        before = {name: model._logs_are_read for name, model in self.models.items() if isinstance(model, FastStep)}
-        for name in before:
-            self.models[name]._logs_are_read = False
-        try:
-            return super()._with_quiet_logs(*args, **kwargs)
-        finally:
-            for name, value in before.items():
-                self.models[name]._logs_are_read = value
+    def _get_metrics_result_or_logs(self, logs: Logs) -> Logs:
+        return self.get_metrics_result()
+
+    def _flatten_metrics_in_order(self, logs: Logs) -> list[Any]:
+        return list(logs.values())  # Keras would look for the metrics' own names
+
+    def _read_logs(self, read: bool) -> None:
+        super()._read_logs(read)
+        for model in self.models.values():
+            if isinstance(model, FastStep):
+                model._read_logs(read)
+
+    def _choose_parts(self) -> None:
+        """Choose none: a step is made of the models' steps."""
 
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Let the models make what they make when they see data."""
         first_batch = _FirstOf(iterator)
         for model in self.models.values():
             model._symbolic_build(first_batch, data_batch)
-
-    def _flatten_metrics_in_order(self, logs: Logs) -> list[Any]:
-        return list(logs.values())  # Keras would look for the metrics' own names
+        self.built = True
 
 
 class _FirstOf:
@@ -126,3 +138,18 @@ class _FirstOf:
     def __iter__(self) -> Iterator[Any]:
         self._first = self._first or list(islice(self._items, 1))
         return iter(self._first)
+
+
+def _check(models: Mapping[str, keras.Model]) -> None:
+    if not models:
+        raise InputError("expected models to train together, got none: name some")
+    for name, model in models.items():
+        if not model.compiled:
+            raise InputError(f"expected compiled models, got {name!r} without: compile it before")
+        if getattr(model.optimizer, "use_ema", False):
+            raise InputError(f"expected models that keep their weights, got {name!r} with use_ema: train it by itself")
+        if f"{name}_".startswith("val_"):
+            raise InputError(f'expected names that do not begin with "val_", got {name!r}: choose another')
+    parts = [part for model in models.values() for part in (model, *model.variables)]
+    if len(set(map(id, parts))) < len(parts):
+        raise InputError("expected models with weights of their own, got some that share them: build each anew")
