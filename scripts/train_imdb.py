@@ -115,10 +115,15 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
 
 
 def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Settings, run: RunFolder) -> keras.Model:
-    """Train a fresh model on all that is not test for ``epochs`` epochs, and test it once."""
+    """Train a fresh model on all that is not test for ``epochs`` epochs, and test it once.
+
+    Where a callback changed the learning rate of the study, each epoch has the rate that it had there.
+    """
     model = build(settings.rung, settings.num_words)
     rows = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.seed)
-    train(settings.rung, model, rows, epochs=epochs, title="final run", rows=[])
+    rates = [row["learning_rate"] for row in run.history if "learning_rate" in row]
+    replay = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])] if rates else []
+    train(settings.rung, model, rows, epochs=epochs, title="final run", rows=[], callbacks=replay)
     figures = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
     run.metrics |= {"test_accuracy": figures["accuracy"], "test_loss": figures["loss"]}
     return model

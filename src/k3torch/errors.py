@@ -14,5 +14,6 @@ class InputError(ValueError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``", did you mean 'x'?"`` for the closest known name, or ``""`` where none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    by_lower_case = {option.lower(): option for option in known}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
+    return f", did you mean {by_lower_case[close[0]]!r}?" if close else ""

@@ -113,6 +113,8 @@ def test_a_schedule_takes_the_place_of_keras_2_decay():
     ("bad", "right"),
     [
         ({"optimizer": "rmsporp"}, "rmsprop"),
+        ({"optimizer": "SDG"}, "sgd"),
+        ({"activation": "ReLU"}, "relu"),
         ({"activation": "rleu"}, "relu"),
         ({"kernel_initializer": "glorot_unifrom"}, "glorot_uniform"),
         ({"kernel_regularizer": "l1_l2"}, "l1l2"),
@@ -123,6 +125,34 @@ def test_a_schedule_takes_the_place_of_keras_2_decay():
 def test_a_misspelt_name_suggests_the_right_one(bad, right):
     with pytest.raises(InputError, match=f"did you mean '{right}'"):
         imdb_classifier(10, **bad)
+
+
+def test_a_name_like_no_other_is_answered_with_those_that_are_known():
+    with pytest.raises(InputError, match="unknown optimizer 'xyz', known: adadelta adafactor adagrad adam"):
+        imdb_classifier(10, optimizer="xyz")
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"units": 8}, "units 8: give a list"),
+        ({"units": (8.5,)}, "a width in units 8.5: choose a whole number"),
+        ({"dropout": "0.5"}, "dropout '0.5': choose a share"),
+        ({"max_norm": "1"}, "max_norm '1'"),
+        ({"metrics": "mae"}, "metrics 'mae': give a list"),
+        ({"kernel_regularizer": 0.01}, "regularizer 0.01: give a name or an object"),
+        ({"model_class": "sequential"}, "model_class 'sequential': give keras.Model"),
+        ({"optimizer": None}, "optimizer None: give a name or an object"),
+        ({"optimizer": keras.optimizers.SGD}, "give a name or an object"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_refused(bad, words):
+    with pytest.raises(InputError, match=words):
+        imdb_classifier(10, **bad)
+
+
+def test_widths_may_come_from_numpy():
+    assert [layer.units for layer in _dense(imdb_classifier(10, units=np.array([4, 3])))] == [4, 3, 1]
 
 
 def test_all_bad_arguments_are_reported_at_once():
@@ -140,6 +170,11 @@ def test_all_bad_arguments_are_reported_at_once():
         ({"optimizer": "sgd", "nesterov": True}, "nesterov without momentum"),
         ({"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0}, "both clipnorm and clipvalue"),
         ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate -0.1"),
+        ({"optimizer": "sgd", "learning_rate": "0.1"}, "learning_rate '0.1'"),
+        ({"optimizer": "sgd", "learning_rate": float("nan")}, "learning_rate nan"),
+        ({"optimizer": "sgd", "clipnorm": 0}, "clipnorm 0"),
+        ({"optimizer": "sgd", "clipvalue": -1.0}, "clipvalue -1.0"),
+        ({"optimizer": "rmsprop", "momentum": 1.5}, "momentum 1.5"),
         ({"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1}, "set them on the object"),
     ],
 )

@@ -1,5 +1,7 @@
 """MultiHotDense against Dense on the multi-hot matrix: weights, outputs, gradients, saving."""
 
+from functools import partial
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
@@ -171,6 +173,21 @@ def test_fit_evaluate_and_predict_take_the_loader():
 
     assert model.evaluate(loader, verbose=0)[1] == 1.0
     np.testing.assert_allclose(model.predict(loader, verbose=0), model.predict(dense, verbose=0), atol=1e-6)
+
+
+def test_a_keras_model_compiled_as_a_whole_learns_the_same(monkeypatch):
+    monkeypatch.setattr(
+        torch, "compile", partial(torch.compile, backend="eager")
+    )  # traces, and spares the C++ compiler
+    labels = torch.arange(20.0)[:, None] % 2
+    losses = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((WORDS,)), MultiHotDense(3), keras.layers.Dense(1, "sigmoid")])
+        model.compile("sgd", "binary_crossentropy", jit_compile=jit_compile)
+        losses.append([float(model.train_on_batch(bags(), labels)) for _ in range(3)])
+    assert losses[1] == pytest.approx(losses[0])
+    assert losses[0][2] < losses[0][0]
 
 
 def test_ids_out_of_range_are_an_input_error():

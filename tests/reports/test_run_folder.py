@@ -51,8 +51,10 @@ def test_bad_input_leaves_no_folder(tmp_path):
 
 
 def test_a_folder_with_files_needs_force_and_loses_the_old_model(tmp_path):
-    (tmp_path / "model.keras").write_text("old")
-    (tmp_path / "notes.txt").write_text("mine")
+    written = ["model.keras", "config.json", "loss.png", "log.csv", "best.weights.h5", "tensorboard/train/events.1"]
+    (tmp_path / "tensorboard/train").mkdir(parents=True)
+    for name in [*written, "notes.txt"]:
+        (tmp_path / name).write_text("old")
     with pytest.raises(InputError, match="choose another or add --force"):
         check_free(Settings(out=tmp_path))
     with pytest.raises(InputError, match="add --force"), RunFolder("job", Settings(out=tmp_path)):
@@ -60,10 +62,27 @@ def test_a_folder_with_files_needs_force_and_loses_the_old_model(tmp_path):
     assert (tmp_path / "model.keras").read_text() == "old"
     with RunFolder("job", Settings(out=tmp_path, force=True)):
         pass
-    assert not (tmp_path / "model.keras").exists()
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.json", "metrics.json", "notes.txt"}
+    assert (tmp_path / "notes.txt").read_text() == "old"
+    assert json.loads((tmp_path / "config.json").read_text())["name"] == "job"
     with pytest.raises(InputError, match="found the file"):
         check_free(Settings(out=tmp_path / "notes.txt"))
+
+
+def test_force_takes_nothing_from_a_folder_that_holds_no_run(tmp_path):
+    (tmp_path / "holiday.png").write_text("mine")
+    with RunFolder("job", Settings(out=tmp_path, force=True)):
+        pass
+    assert (tmp_path / "holiday.png").read_text() == "mine"
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda form: form.replace("%Y%m%d-%H%M%S", "now"))
+    for expected in ("job-now", "job-now-2", "job-now-3"):
+        with RunFolder("job", Settings()) as run:
+            pass
+        assert run.path.name == expected
 
 
 def test_the_default_folder_is_named_after_the_job(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -111,6 +112,17 @@ def test_predictions_of_the_saved_model(trained, tmp_path, call):
     (tmp_path / "reviews.txt").write_text(lines)
     assert call("predict_reviews.py", out, "--file", tmp_path / "reviews.txt")[1] == said
     assert call("predict_reviews.py", out, typed=lines)[1] == said
+
+
+@pytest.mark.parametrize("rule", [["--schedule", "exponential"], ["--reduce-on-plateau", 1]])
+def test_the_final_model_has_the_learning_rates_of_the_study(table, tmp_path, call, rule):
+    out = tmp_path / "run"
+    code, *_ = call("train_imdb.py", "--source", table, "--epochs", 30, "--batch-size", 16, "--out", out, *rule)
+    assert code == 0
+    rates = [float(row["learning_rate"]) for row in csv.DictReader((out / "history.csv").open())]
+    best = json.loads((out / "metrics.json").read_text())["best_epoch"]
+    assert rates[best - 1] < rates[0] == pytest.approx(0.001)
+    assert float(keras.saving.load_model(out / "model.keras").optimizer.learning_rate) == pytest.approx(rates[best - 1])
 
 
 @pytest.mark.parametrize(("rung", "within"), [(2, 1e-4), (5, 0.1)])  # fit draws two orders an epoch, a loop one

@@ -6,15 +6,16 @@ defaults to ``vanilla_model``, and every argument of it can be given to any of t
     model = imdb_classifier(units=(4, 4), dropout=0.5, optimizer="adam", learning_rate=1e-3)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
 from k3torch.models.layers import MultiHotDense
-from k3torch.models.names import problem_with, refuse
+from k3torch.models.names import is_number, problem_with, refuse
 from k3torch.models.optimizers import make_optimizer
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
+import numpy as np
 
 
 class Choices(TypedDict, total=False):
@@ -128,16 +129,23 @@ def vanilla_model(
         [
             _too_small("features", features),
             _too_small("outputs", outputs),
-            *(_too_small("a width in units", width) for width in units),
+            *_problems_with_units(units),
             problem_with("activation", activation),
             problem_with("activation", output_activation),
             problem_with("initializer", kernel_initializer),
             *(problem_with("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
             problem_with("loss", loss),
-            *(problem_with("metric", metric) for metric in metrics),
+            *([f"metrics {metrics!r}: give a list"] if isinstance(metrics, str) else map(_metric_problem, metrics)),
             problem_with("optimizer", optimizer),
-            None if 0 <= dropout < 1 else f"dropout {dropout}: choose a share from 0 up to, not including, 1",
-            None if max_norm is None or max_norm > 0 else f"max_norm {max_norm}: 0 freezes a layer, None is no limit",
+            None
+            if is_number(dropout) and 0 <= dropout < 1
+            else f"dropout {dropout!r}: choose a share from 0 up to, not including, 1",
+            None
+            if max_norm is None or (is_number(max_norm) and max_norm > 0)
+            else f"max_norm {max_norm!r}: 0 freezes a layer, None is no limit",
+            None
+            if isinstance(model_class, type) and issubclass(model_class, keras.Model)
+            else f"model_class {model_class!r}: give keras.Model or a subclass of it",
         ]
     )
     hidden: dict[str, Any] = {
@@ -151,7 +159,7 @@ def vanilla_model(
     layers: list[keras.Layer] = []
     # Names of their own: Keras would number the layers of all models, and no state_dict would fit the next model.
     for number, width in enumerate(units, start=1):
-        layers.append((keras.layers.Dense if layers else first_layer)(width, name=f"hidden_{number}", **hidden))
+        layers.append((keras.layers.Dense if layers else first_layer)(int(width), name=f"hidden_{number}", **hidden))
         if dropout:
             layers.append(keras.layers.Dropout(dropout, name=f"dropout_{number}"))
     layers.append(
@@ -184,5 +192,16 @@ def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class
     return model_class(inputs, outputs)
 
 
-def _too_small(what: str, value: int) -> str | None:
-    return None if value >= 1 else f"{what} {value}: choose 1 or more"
+def _too_small(what: str, value: Any) -> str | None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return None if whole and value >= 1 else f"{what} {value!r}: choose a whole number of 1 or more"
+
+
+def _problems_with_units(units: Any) -> list[str | None]:
+    if not isinstance(units, Iterable) or isinstance(units, str):
+        return [f"units {units!r}: give a list of widths"]
+    return [_too_small("a width in units", width) for width in units]
+
+
+def _metric_problem(metric: Any) -> str | None:
+    return problem_with("metric", metric)

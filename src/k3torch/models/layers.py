@@ -69,6 +69,7 @@ class _BagMatmul(torch.autograd.Function):
             ) from None
 
     @staticmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         offsets, ids, values = ctx.saved_tensors

@@ -1,11 +1,13 @@
 """Check the names by which Keras's parts are asked for, and suggest the right one for a misspelt name."""
 
 from collections.abc import Iterable
+import math
 from types import ModuleType
 from typing import Any, Literal
 
 from k3torch.errors import InputError, did_you_mean
 import keras
+import numpy as np
 
 Kind = Literal["activation", "initializer", "loss", "metric", "optimizer", "regularizer"]
 
@@ -39,10 +41,18 @@ def known_names(kind: Kind) -> list[str]:
 
 
 def problem_with(kind: Kind, choice: Any) -> str | None:
-    """Return a sentence about ``choice`` if it is a name unknown to Keras; objects and known names give None."""
-    if not isinstance(choice, str) or _is_known(kind, choice):
+    """Return a sentence about ``choice`` if Keras cannot make its part of it; objects and known names give None."""
+    if not isinstance(choice, str):
+        if kind == "optimizer":
+            usable = isinstance(choice, keras.optimizers.Optimizer)
+        else:
+            usable = choice is None or callable(choice) or isinstance(choice, dict)  # a dict holds a configuration
+        return None if usable else f"{kind} {choice!r}: give a name or an object"
+    if _is_known(kind, choice):
         return None
-    return f"unknown {kind} {choice!r}{did_you_mean(choice, known_names(kind))}"
+    known = known_names(kind)
+    in_short = " ".join(name for name in known if name.islower())
+    return f"unknown {kind} {choice!r}" + (did_you_mean(choice, known) or f", known: {in_short}")
 
 
 def _is_known(kind: Kind, name: str) -> bool:
@@ -54,6 +64,11 @@ def _is_known(kind: Kind, name: str) -> bool:
         return _HOME[kind].get(name) is not None
     except (ValueError, TypeError, KeyError):  # no such name, or a class that cannot be made without arguments
         return False
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether ``value`` is a finite real number."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def refuse(problems: Iterable[str | None]) -> None:

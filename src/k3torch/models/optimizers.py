@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from k3torch.models.names import problem_with, refuse
+from k3torch.models.names import is_number, problem_with, refuse
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
@@ -63,7 +63,11 @@ def _problems(optimizer: str | Optimizer, given: dict[str, Any]) -> list[str | N
         found.append("both clipnorm and clipvalue: choose one")
     if given.get("nesterov") and not given.get("momentum"):
         found.append("nesterov without momentum: set momentum above 0")
-    rate = given.get("learning_rate", 1.0)
-    if isinstance(rate, int | float) and rate <= 0:
-        found.append(f"learning_rate {rate}: choose one above 0")
+    for name in ("learning_rate", "clipnorm", "clipvalue"):
+        value = given.get(name, 1.0)
+        if not isinstance(value, LearningRateSchedule) and not (is_number(value) and value > 0):
+            found.append(f"{name} {value!r}: choose one above 0")
+    momentum = given.get("momentum", 0.0)
+    if not (is_number(momentum) and 0 <= momentum <= 1):
+        found.append(f"momentum {momentum!r}: choose a share from 0 to 1")
     return found

@@ -70,7 +70,7 @@ def polynomials_picture(
             panel.plot(*samples, "o", color=BLACK, markersize=5, label="noisy samples")
             on_samples, off = errors[name]
             panel.set_title(f"{name}\nerror on samples {on_samples:.2f}, from cosine {off:.2f}")
-            panel.set(xlabel="x", ylabel="y", ylim=(-2.2, 3.4))
+            panel.set(xlabel="x", ylabel="y", ylim=(-2.2, 5.2))
             panel.grid(alpha=0.25)
         axes[0].legend(loc="upper center")  # of all panels; there the curves leave room for it
 

@@ -1,6 +1,7 @@
 """One picture of many variants of a network."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, picture
@@ -14,8 +15,8 @@ def all_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: st
     ``x-adam`` is drawn in the colour of ``x``, dashed: the network is the same.
     """
     families = list(dict.fromkeys(name.removesuffix("-adam") for name in curves))
-    colours = dict(zip(families, (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK), strict=False))
-    marks = dict(zip(families, "os^Dvx+", strict=False))
+    colours = dict(zip(families, cycle((BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)), strict=False))
+    marks = dict(zip(families, cycle("os^Dvx+*"), strict=False))  # one more: no pair comes twice among 56
     with picture(path, width=9.0, height=5.0) as axes:
         for name in sorted(curves, key=lambda name: -curves[name][-1]):
             family = name.removesuffix("-adam")

@@ -42,10 +42,11 @@ def learning_curves(
     epochs = np.arange(1, len(training) + 1)
     with picture(path) as axes:
         axes.plot(epochs, training, "o", color=BLUE, label="training")
-        axes.plot(epochs, validation, "-", color=ORANGE, linewidth=2, label="validation")
+        axes.plot(epochs, validation, ".-", color=ORANGE, linewidth=2, label="validation")
         if best_epoch is not None:
             axes.axvline(best_epoch, color=BLACK, linestyle=":", label=f"best epoch: {best_epoch}")
         axes.set(xlabel="epoch", ylabel=quantity, title=f"Training and validation {quantity}")
+        axes.set_xlim(0.5, max(len(training), 2) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import csv
 from dataclasses import asdict, dataclass
+from itertools import count
 import json
 import math
 from pathlib import Path
@@ -22,7 +23,11 @@ class RunSettings:
     out: Path | None = None
     """The run folder; by default runs/NAME-TIME."""
     force: bool = False
-    """Write into the run folder even if it has files in it."""
+    """Write into the run folder even if it has files in it; those of an earlier run go."""
+
+
+# What scripts leave in a run folder.
+_WRITTEN = ("*.json", "*.csv", "*.png", "*.keras", "*.h5", "*.md", "tensorboard/*/events.*")
 
 
 class RunFolder:
@@ -51,15 +56,16 @@ class RunFolder:
     def __enter__(self) -> Self:
         check_free(self.settings)
         self._started = time.perf_counter()
-        self._made = not self.path.exists()
+        self._made = self.settings.out is None or not self.path.exists()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
         except OSError as error:
             raise InputError(
                 f"expected to make the run folder {self.path}, got: {error.strerror}: set --out"
             ) from error
-        for stale in ("history.csv", "model.keras", "vocabulary.json"):  # of the run that --force replaces
-            (self.path / stale).unlink(missing_ok=True)
+        if (self.path / "config.json").exists():  # of the run that --force replaces
+            for stale in [file for pattern in _WRITTEN for file in self.path.glob(pattern)]:
+                stale.unlink()
         config = {"name": self.name, "version": __version__, **asdict(self.settings)}
         self.write_json("config.json", config)
         self._write_metrics("running")
@@ -76,6 +82,18 @@ class RunFolder:
             self.write_csv("history.csv", self.history)
         interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self._write_metrics("complete" if kind is None else "interrupted" if interrupted else "failed")
+
+    def _make_folder(self) -> None:
+        if self.settings.out is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return
+        name = self.path.name
+        for number in count(2):  # another run may have begun in this second
+            try:
+                self.path.mkdir(parents=True)
+                return
+            except FileExistsError:
+                self.path = self.path.with_name(f"{name}-{number}")
 
     @property
     def seconds(self) -> float:

@@ -29,7 +29,7 @@ class CallbackSettings:
     reduce_on_plateau: int = 0
     """Divide the learning rate by 5 after this many epochs without a lower validation loss; 0 never does."""
     csv_log: bool = False
-    """Write the figures of each epoch to log.csv while the run goes on."""
+    """Write the figures of each epoch to log.csv while the run goes on, epochs counted from 0 as Keras does."""
     tensorboard: bool = False
     """Write the figures of each epoch to the folder tensorboard, for `tensorboard --logdir`."""
 
