@@ -11,7 +11,7 @@ validation alike, so those losses of two variants cannot be compared. To try a v
 ``mine``. Takes about 15 seconds on two cores.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -85,6 +85,7 @@ class Settings(RunSettings, runtime.MachineSettings):
 def main(settings: Settings) -> None:
     check(settings)
     device = runtime.configure(settings.device, settings.precision, settings.seed)
+    models = {name: build(name, settings) for name in settings.variants}
     data = load_data(settings.source, settings.num_words)
     print(data.reason)
     held_out = len(data.train) * 2 // 5  # 10,000 of 25,000
@@ -97,10 +98,9 @@ def main(settings: Settings) -> None:
             "sizes": {"train": len(training), "validation": len(validation)},
             "device": str(device),
             "seed": settings.seed,
-            "variants": {},
         }
-        curves = train(training, validation, settings, run)
-        draw(curves, run)
+        train(models, training, validation, settings, run)
+        draw(run)
         run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
     show(run)
 
@@ -121,46 +121,64 @@ def bags(reviews: Reviews, settings: Settings, device: Any) -> BagDataset:
     return BagDataset(rows, reviews.labels, device=device)
 
 
-def train(training: BagDataset, validation: BagDataset, settings: Settings, run: RunFolder) -> dict[str, list[float]]:
-    """Train the variants, note their figures in ``run``, and return each one's validation loss after each epoch."""
-    models = {}
-    for name in settings.variants:
-        keras.utils.set_random_seed(settings.seed)  # so that a variant does not depend on those built before it
-        models[name] = VARIANTS[name](settings.num_words)
+def build(name: str, settings: Settings) -> keras.Model:
+    """Build a variant, from the seed, so that it does not depend on those built before it."""
+    keras.utils.set_random_seed(settings.seed)
+    model = VARIANTS[name](settings.num_words)
+    compiled = getattr(model, "_compile_metrics", None)
+    names = {getattr(m, "name", m) for m in keras.tree.flatten(compiled._user_metrics)} if compiled else set()
+    if not names >= {"accuracy", LOSS}:
+        raise InputError(
+            f"expected {name!r} to return a compiled Keras model with the metrics accuracy and {LOSS}, "
+            f"got {model!r} with {sorted(map(str, names)) or 'none'}: build it with variant()"
+        )
+    return model
+
+
+def train(
+    models: dict[str, keras.Model], training: BagDataset, validation: BagDataset, settings: Settings, run: RunFolder
+) -> None:
+    """Train the variants, and note their curves and figures in ``run``."""
+    keras.utils.set_random_seed(settings.seed)
     together = Together(models)
     loader = bag_loader(training, settings.batch_size, shuffle=True, seed=settings.seed)
     held_out = bag_loader(validation, settings.batch_size)
     rows: list[dict[str, float]] = []
     try:
         fit(together, loader, validation=held_out, epochs=settings.epochs, title="all variants", rows=rows)
-    finally:
-        run.history.extend(curves_of(row, settings.variants) for row in rows)
+    finally:  # also what an interrupted run knows
+        run.history.extend(curves_of(row, models) for row in rows)
+        run.metrics["variants"] = {name: figures_of(name, rows) for name in models if rows}
     # Measured again, without dropout and after the last update, as the validation rows are.
     last = together.evaluate(bag_loader(training, settings.batch_size), return_dict=True, verbose=0)
-    losses = {name: [row[f"val_{name}_{LOSS}"] for row in rows] for name in models}
-    for name, curve in losses.items():
-        best = int(np.argmin(curve))
-        run.metrics["variants"][name] = {
-            "best_epoch": best + 1,
-            "lowest_validation_loss": curve[best],
-            "validation_accuracy": rows[best][f"val_{name}_accuracy"],
-            "last_validation_loss": curve[-1],
-            "last_training_loss": last[f"{name}_{LOSS}"],
-            "gap": curve[-1] - last[f"{name}_{LOSS}"],
-        }
+    for name, found in run.metrics["variants"].items():
+        loss = last[f"{name}_{LOSS}"]
+        found |= {"last_training_loss": loss, "gap": found["last_validation_loss"] - loss}
     run.metrics["seconds_training"] = sum(row["seconds"] for row in rows)
-    return losses
 
 
-def curves_of(row: dict[str, float], variants: Sequence[str]) -> dict[str, float]:
+def figures_of(name: str, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what the validation of a variant comes to."""
+    losses = [row[f"val_{name}_{LOSS}"] for row in rows]
+    best = int(np.argmin(losses))
+    return {
+        "best_epoch": best + 1,
+        "lowest_validation_loss": losses[best],
+        "validation_accuracy": rows[best][f"val_{name}_accuracy"],
+        "last_validation_loss": losses[-1],
+    }
+
+
+def curves_of(row: Mapping[str, float], variants: Iterable[str]) -> dict[str, float]:
     """Return a row of the run's history, with two columns for each variant."""
     sides = {"training": "", "validation": "val_"}
     figures = {f"{name} {side}": row[f"{key}{name}_{LOSS}"] for name in variants for side, key in sides.items()}
     return {"epoch": row["epoch"]} | figures
 
 
-def draw(curves: dict[str, list[float]], run: RunFolder) -> None:
+def draw(run: RunFolder) -> None:
     """Draw each comparison whose variants were run, and one picture of all."""
+    curves = {name: [row[f"{name} validation"] for row in run.history] for name in run.metrics["variants"]}
     quantity = "validation loss (cross-entropy, no penalty)"
     for pair in COMPARISONS:
         if set(pair) <= set(curves):

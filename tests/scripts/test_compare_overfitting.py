@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from k3torch.errors import InputError
+import keras
 import numpy as np
 import pytest
 
@@ -99,6 +100,44 @@ def test_each_variant_differs_from_the_original_as_its_name_says(name):
             config = layer.kernel_regularizer.get_config() if layer.kernel_regularizer else {}
             assert {key: pytest.approx(0.001) for key in penalties} == config
         assert [layer.rate for layer in model.layers if hasattr(layer, "rate")] == [0.5, 0.5] * (name == "dropout")
+
+
+def test_a_variant_of_ones_own_that_lacks_what_is_compared_is_refused_before_training(table, tmp_path, monkeypatch):
+    for builder, got in (
+        (lambda n: script.imdb_classifier(n), "with \\['accuracy'\\]: build it with variant"),
+        (lambda n: script.imdb_classifier(n, metrics=()), "with none"),
+        (lambda n: None, "got None"),
+    ):
+        monkeypatch.setitem(script.VARIANTS, "mine", builder)
+        with pytest.raises(InputError, match=got):
+            script.main(_settings(table, tmp_path / "run", variants=("original", "mine")))
+        assert not (tmp_path / "run").exists()
+
+
+def test_more_variants_than_colours(table, tmp_path, monkeypatch):
+    more = [f"more{i}" for i in range(9)]
+    for name in more:
+        monkeypatch.setitem(script.VARIANTS, name, script.variant)
+    script.main(_settings(table, tmp_path / "run", epochs=1, variants=tuple(more)))
+    assert list(_metrics(tmp_path / "run")["variants"]) == more
+
+
+def test_an_interrupted_run_keeps_what_it_knows(table, tmp_path, monkeypatch):
+    class Interrupts(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    fit = script.fit
+    monkeypatch.setattr(script, "fit", lambda *a, **k: fit(*a, callbacks=[Interrupts()], **k))
+    with pytest.raises(KeyboardInterrupt):
+        script.main(_settings(table, tmp_path / "run", variants=("original", "l2")))
+    metrics = _metrics(tmp_path / "run")
+    assert metrics["status"] == "interrupted"
+    history = np.genfromtxt(tmp_path / "run/history.csv", delimiter=",", names=True)
+    assert len(history) == 2
+    for name in ("original", "l2"):
+        assert metrics["variants"][name]["lowest_validation_loss"] == min(history[f"{name}_validation"])
 
 
 @pytest.mark.parametrize(
