@@ -1,6 +1,10 @@
 """What fit takes, with equal results; and that a Keras model on this backend is a torch.nn.Module."""
 
+import subprocess
+import sys
+
 from k3torch.models.builders import boston_regressor, imdb_classifier
+from k3torch.training.step import FastModel
 import keras
 import numpy as np
 import pandas
@@ -140,3 +144,19 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("model_class", [keras.Model, FastModel])
+def test_exported_it_predicts_the_same_without_keras(tmp_path, model_class):
+    model = boston_regressor(model_class=model_class, dropout=0.5)
+    model.export(tmp_path / "model.pt2", "torch", verbose=False, dynamic_shapes=({0: torch.export.Dim("batch")},))
+    np.savez(tmp_path / "rows.npz", x=X, expected=model.predict(X, verbose=0))
+    code = """
+import sys, numpy, torch
+rows = numpy.load("rows.npz")
+found = torch.export.load("model.pt2").module()(torch.from_numpy(rows["x"]))
+numpy.testing.assert_allclose(found.detach(), rows["expected"], rtol=1e-5)
+assert "keras" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def learning_curves(
     epochs = np.arange(1, len(training) + 1)
     with picture(path) as axes:
         axes.plot(epochs, training, "o", color=BLUE, label="training")
-        axes.plot(epochs, validation, ".-", color=ORANGE, linewidth=2, label="validation")
+        axes.plot(epochs, validation, ".-", color=ORANGE, linewidth=2, markersize=8, label="validation")
         if best_epoch is not None:
             axes.axvline(best_epoch, color=BLACK, linestyle=":", label=f"best epoch: {best_epoch}")
         axes.set(xlabel="epoch", ylabel=quantity, title=f"Training and validation {quantity}")
