@@ -63,15 +63,19 @@ def test_peak_memory_is_that_of_a_process_with_torch():
     assert 100 < runtime.peak_memory_mb() < 20_000
 
 
-def test_a_random_stream_goes_on_where_it_was_left_and_disturbs_no_other():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_a_random_stream_goes_on_where_it_was_left_and_disturbs_no_other(device):
+    def draw():
+        return torch.rand((), device=device).item()
+
     torch.manual_seed(1)
-    expected = torch.rand(4).tolist()
+    expected = [draw(), draw()]
     torch.manual_seed(1)
     stream = runtime.RandomStream()
-    outside = torch.rand(2).tolist()
+    outside = [draw()]
     with stream:
-        inside = torch.rand(2).tolist()
-    outside += torch.rand(2).tolist()
+        inside = [draw()]
+    outside.append(draw())
     with stream:
-        inside += torch.rand(2).tolist()
+        inside.append(draw())
     assert inside == outside == expected

@@ -135,7 +135,8 @@ def vanilla_model(
             problem_with("initializer", kernel_initializer),
             *(problem_with("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
             problem_with("loss", loss),
-            *([f"metrics {metrics!r}: give a list"] if isinstance(metrics, str) else map(_metric_problem, metrics)),
+            f"metrics {metrics!r}: give a list" if isinstance(metrics, str) else None,
+            *(problem_with("metric", metric) for metric in metrics if not isinstance(metrics, str)),
             problem_with("optimizer", optimizer),
             None
             if is_number(dropout) and 0 <= dropout < 1
@@ -201,7 +202,3 @@ def _problems_with_units(units: Any) -> list[str | None]:
     if not isinstance(units, Iterable) or isinstance(units, str):
         return [f"units {units!r}: give a list of widths"]
     return [_too_small("a width in units", width) for width in units]
-
-
-def _metric_problem(metric: Any) -> str | None:
-    return problem_with("metric", metric)
