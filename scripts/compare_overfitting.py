@@ -18,13 +18,14 @@ from typing import Annotated, Any
 from k3torch import cli, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.imdb import Reviews, load_data
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
 from k3torch.reports.overfitting import all_variants
 from k3torch.reports.plots import compared_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training.progress import fit
+from k3torch.training.pure import given_metrics
 from k3torch.training.step import FastModel
 from k3torch.training.together import Together
 import keras
@@ -107,10 +108,7 @@ def main(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     cli.check_counts(settings, "epochs", "batch_size")
-    for name in settings.variants:
-        if name not in VARIANTS:
-            known = " ".join(VARIANTS)
-            raise InputError(f"expected variants among {known}, got {name!r}{did_you_mean(name, VARIANTS)}")
+    cli.check_names(settings, "variants", VARIANTS)
     if len(set(settings.variants)) != max(1, len(settings.variants)):
         raise InputError(f"expected each variant once, and one at least, got {list(settings.variants)}: name others")
     check_free(settings)
@@ -125,8 +123,7 @@ def build(name: str, settings: Settings) -> keras.Model:
     """Build a variant, from the seed, so that it does not depend on those built before it."""
     keras.utils.set_random_seed(settings.seed)
     model = VARIANTS[name](settings.num_words)
-    compiled = getattr(model, "_compile_metrics", None)
-    names = {getattr(m, "name", m) for m in keras.tree.flatten(compiled._user_metrics)} if compiled else set()
+    names = {getattr(m, "name", m) for m in given_metrics(model)} if isinstance(model, keras.Model) else set()
     if not names >= {"accuracy", LOSS}:
         raise InputError(
             f"expected {name!r} to return a compiled Keras model with the metrics accuracy and {LOSS}, "

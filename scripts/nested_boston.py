@@ -17,7 +17,7 @@ from typing import Any
 
 from k3torch import cli, runtime
 from k3torch.data import boston
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
 from k3torch.reports.nested import inner_and_outer
@@ -87,10 +87,7 @@ def main(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     cli.check_counts(settings, "epochs", "batch_size")
-    for name in settings.candidates:
-        if name not in CANDIDATES:
-            known = " ".join(CANDIDATES)
-            raise InputError(f"expected candidates among {known}, got {name!r}{did_you_mean(name, CANDIDATES)}")
+    cli.check_names(settings, "candidates", CANDIDATES)
     if not settings.candidates:
         raise InputError("expected at least one candidate, got none: name some")
     check_free(settings)

@@ -1,13 +1,13 @@
 """Turn a settings dataclass and a function into a command with one-line errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 import contextlib
 import io
 import re
 import sys
 from typing import TypeVar
 
-from k3torch.errors import InputError
+from k3torch.errors import InputError, check_count, did_you_mean
 import tyro
 
 Settings = TypeVar("Settings")
@@ -52,9 +52,19 @@ def check_counts(settings: object, *names: str) -> None:
         InputError: names the first.
     """
     for name in names:
-        value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise InputError(f"expected {name} of 1 or more, got {value}: choose another")
+        if (value := getattr(settings, name)) is not None:
+            check_count(name, value)
+
+
+def check_names(settings: object, field: str, known: Collection[str]) -> None:
+    """Refuse a name in a setting of several that is not among those known.
+
+    Raises:
+        InputError: names the first, those known, and the one that it may have meant.
+    """
+    for name in getattr(settings, field):
+        if name not in known:
+            raise InputError(f"expected {field} among {' '.join(known)}, got {name!r}{did_you_mean(name, known)}")
 
 
 def _one_line(box: str) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 import difflib
+from numbers import Integral
+from typing import Any
 
 
 class InputError(ValueError):
@@ -10,6 +12,16 @@ class InputError(ValueError):
     The message is a single line that says what was expected, what was found and what to do about it. Scripts
     print it without a traceback and exit with code 2; library callers may catch it as a ``ValueError``.
     """
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse a value, of any type, that is no whole number of 1 or more.
+
+    Raises:
+        InputError: with the name and the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InputError(f"expected {name} of 1 or more, got {value!r}: choose another")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -90,28 +90,21 @@ class RandomStream:
     """
 
     def __init__(self) -> None:
-        self._here = self._elsewhere = _random_states()
+        # Looked for once: a stream is entered at every step of a model.
+        self._sources: list[Any] = [torch, *(device for device in (torch.cuda, torch.mps) if device.is_available())]
+        self._other = [source.get_rng_state() for source in self._sources]  # of the stream that is not drawn from
 
     def __enter__(self) -> None:
-        self._elsewhere = _random_states()
-        _set_random_states(self._here)
+        self._swap()
 
     def __exit__(self, *_: object) -> None:
-        self._here = _random_states()
-        _set_random_states(self._elsewhere)
+        self._swap()
 
-
-def _random_states() -> list[torch.Tensor]:
-    return [source.get_rng_state() for source in _random_sources()]
-
-
-def _set_random_states(states: list[torch.Tensor]) -> None:
-    for source, state in zip(_random_sources(), states, strict=True):
-        source.set_rng_state(state)
-
-
-def _random_sources() -> list[Any]:
-    return [torch, *(device for device in (torch.cuda, torch.mps) if device.is_available())]
+    def _swap(self) -> None:
+        states = [source.get_rng_state() for source in self._sources]
+        for source, state in zip(self._sources, self._other, strict=True):
+            source.set_rng_state(state)
+        self._other = states
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,9 +1,25 @@
 """What several scripts are tried on."""
 
 import csv
+from pathlib import Path
 import random
+import subprocess
+import sys
 
 import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """A function that runs a script in a process of its own."""
+
+    def run(script, *arguments):
+        command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

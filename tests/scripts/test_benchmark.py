@@ -1,24 +1,14 @@
 """benchmark.py: its tables hold what was run, one row a contender; bad input is one line."""
 
 import json
-from pathlib import Path
-import subprocess
-import sys
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 
-
-def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-
-
-def test_a_table_a_job_with_a_row_for_each_contender(review_table, tmp_path):
+def test_a_table_a_job_with_a_row_for_each_contender(run_script, review_table, tmp_path):
     out = tmp_path / "run"
-    done = run("--source", review_table, "--num-words", 45, "--epochs", 1, "--rounds", 1,
-               "--contenders", "torch-bag", "torch", "--out", out)  # fmt: skip
+    done = run_script("benchmark.py", "--source", review_table, "--num-words", 45, "--epochs", 1, "--rounds", 1,
+                      "--contenders", "torch-bag", "torch", "--out", out)  # fmt: skip
 
     assert done.returncode == 0, done.stderr
     machine, *tables = (out / "benchmark.md").read_text().rstrip().split("\n\n")
@@ -46,8 +36,8 @@ def test_a_table_a_job_with_a_row_for_each_contender(review_table, tmp_path):
         (["--contenders", "keras-jax"], "expected what keras-jax needs"),
     ],
 )
-def test_bad_input_is_one_line(arguments, message):
-    done = run(*arguments)
+def test_bad_input_is_one_line(run_script, arguments, message):
+    done = run_script("benchmark.py", *arguments)
 
     assert done.returncode == 2
     assert message in done.stderr

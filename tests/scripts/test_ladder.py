@@ -2,23 +2,14 @@
 
 import csv
 import json
-from pathlib import Path
-import subprocess
-import sys
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "ladder.py"
 
-
-def run(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-
-
-def test_the_rungs_reach_the_same_weights(review_table, tmp_path):
+def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path):
     out = tmp_path / "run"
-    done = run("--source", review_table, "--num-words", 45, "--epochs", 1, "--rungs", 2, 3, 4, 5, "--out", out)
+    done = run_script("ladder.py", "--source", review_table, "--num-words", 45, "--epochs", 1,
+                      "--rungs", 2, 3, 4, 5, "--out", out)  # fmt: skip
 
     assert done.returncode == 0, done.stderr
     with (out / "ladder.csv").open() as file:
@@ -38,8 +29,8 @@ def test_the_rungs_reach_the_same_weights(review_table, tmp_path):
         (["--epochs", 0], "expected epochs of 1 or more, got 0"),
     ],
 )
-def test_bad_input_is_one_line(arguments, message):
-    done = run(*arguments)
+def test_bad_input_is_one_line(run_script, arguments, message):
+    done = run_script("ladder.py", *arguments)
 
     assert done.returncode == 2
     assert message in done.stderr

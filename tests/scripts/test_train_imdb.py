@@ -19,12 +19,6 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull", "waste"]
 
 
-def run(script, *arguments, **options):
-    """Run a script in a process of its own."""
-    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, **options)
-
-
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run a script in this process, which has Keras loaded; return its exit code, output and errors."""
@@ -57,9 +51,10 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(table, tmp_path_factory):
+def trained(run_script, table, tmp_path_factory):
     out = tmp_path_factory.mktemp("imdb") / "run"
-    done = run("train_imdb.py", "--source", table, "--epochs", 12, "--batch-size", 32, "--out", out, "--device", "cpu")
+    done = run_script("train_imdb.py", "--source", table, "--epochs", 12, "--batch-size", 32, "--out", out,
+                      "--device", "cpu")  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out, json.loads((out / "metrics.json").read_text()), done
 

@@ -135,18 +135,21 @@ def vanilla_model(
             problem_with("initializer", kernel_initializer),
             *(problem_with("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
             problem_with("loss", loss),
-            f"metrics {metrics!r}: give a list" if isinstance(metrics, str) else None,
+            _unless(not isinstance(metrics, str), f"metrics {metrics!r}: give a list"),
             *(problem_with("metric", metric) for metric in metrics if not isinstance(metrics, str)),
             problem_with("optimizer", optimizer),
-            None
-            if is_number(dropout) and 0 <= dropout < 1
-            else f"dropout {dropout!r}: choose a share from 0 up to, not including, 1",
-            None
-            if max_norm is None or (is_number(max_norm) and max_norm > 0)
-            else f"max_norm {max_norm!r}: 0 freezes a layer, None is no limit",
-            None
-            if isinstance(model_class, type) and issubclass(model_class, keras.Model)
-            else f"model_class {model_class!r}: give keras.Model or a subclass of it",
+            _unless(
+                is_number(dropout) and 0 <= dropout < 1,
+                f"dropout {dropout!r}: choose a share from 0 up to, not including, 1",
+            ),
+            _unless(
+                max_norm is None or (is_number(max_norm) and max_norm > 0),
+                f"max_norm {max_norm!r}: 0 freezes a layer, None is no limit",
+            ),
+            _unless(
+                isinstance(model_class, type) and issubclass(model_class, keras.Model),
+                f"model_class {model_class!r}: give keras.Model or a subclass of it",
+            ),
         ]
     )
     hidden: dict[str, Any] = {
@@ -193,9 +196,13 @@ def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class
     return model_class(inputs, outputs)
 
 
+def _unless(fits: bool, problem: str) -> str | None:
+    return None if fits else problem
+
+
 def _too_small(what: str, value: Any) -> str | None:
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return None if whole and value >= 1 else f"{what} {value!r}: choose a whole number of 1 or more"
+    return _unless(whole and value >= 1, f"{what} {value!r}: choose a whole number of 1 or more")
 
 
 def _problems_with_units(units: Any) -> list[str | None]:

@@ -9,6 +9,7 @@ read their own variables and ignore the weights that it passes.)
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MethodType
+from typing import Any
 
 import keras
 import torch
@@ -82,6 +83,11 @@ def results(model: keras.Model) -> Callable[[State], Tensor]:
 def metric_names(model: keras.Model) -> list[str]:
     """Return the names of the figures as ``fit`` has them in its history: ``loss`` first."""
     return list(model.get_metrics_result())
+
+
+def given_metrics(model: keras.Model) -> list[Any]:
+    """Return the metrics as ``compile`` was given them: names, functions and objects."""
+    return keras.tree.flatten(model._compile_metrics._user_metrics) if model._compile_metrics else []
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Several models on the same batches: gathered once, and a step of each model on every one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Self
 
@@ -47,25 +47,25 @@ class Together(FastStep, keras.Model):  # type: ignore[misc]
 
     def train_step(self, data: Any) -> Logs:
         """Train each model on one batch, and return the metrics so far."""
-        for name, model in self.models.items():
-            with self._streams[name]:
-                self._latest[name] = model.train_function([data])
+        self._latest = self._each(lambda model: model.train_function([data]))
         return self._logs()
 
     def test_step(self, data: Any) -> Logs:
         """Evaluate each model on one batch, and return the metrics so far."""
-        for name, model in self.models.items():
-            with self._streams[name]:
-                self._latest[name] = model.test_function([data])
+        self._latest = self._each(lambda model: model.test_function([data]))
         return self._logs()
 
     def predict_step(self, data: Any) -> dict[str, Any]:
         """Return each model's output for one batch, by name."""
-        outputs = {}
+        return self._each(lambda model: model.predict_step(data))
+
+    def _each(self, step: Callable[[keras.Model], Any]) -> dict[str, Any]:
+        """Return what the step of each model returns, with the random numbers that it draws from the model's stream."""
+        found = {}
         for name, model in self.models.items():
             with self._streams[name]:
-                outputs[name] = model.predict_step(data)
-        return outputs
+                found[name] = step(model)
+        return found
 
     def make_train_function(self, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch."""

@@ -5,7 +5,7 @@ import sys
 from typing import Any, Literal
 
 from k3torch.data.boston import Standardizer
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import InputError, check_count, did_you_mean
 from k3torch.training import pure
 from k3torch.training.compiled import NotTraceable
 from k3torch.training.walks import Rows
@@ -67,7 +67,8 @@ def cross_validate(
         InputError: for an argument that cannot be used; with ``engine="stacked"`` also where a stack is not exact.
         Interrupted: a KeyboardInterrupt that holds the result so far.
     """
-    _check(repeats=repeats, epochs=epochs, batch_size=batch_size)
+    for name, count in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size)):
+        check_count(name, count)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"expected seed as a whole number of 0 or more, got {seed!r}: choose another")
     _choice("engine", engine, ("auto", "stacked", "fit"))
@@ -170,7 +171,7 @@ def _built(build_model: Callable[[], keras.Model], x: Table, others: Sequence[Jo
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: compile it there")
     if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
         raise InputError("expected build_model() to make model and optimizer anew, got the same again: build it there")
-    for metric in keras.tree.flatten(model._compile_metrics._user_metrics) if model._compile_metrics else ():
+    for metric in pure.given_metrics(model):
         if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
             raise InputError(f"expected metrics of one number, got {metric.name}, one a class: let it average them")
     if isinstance(model, keras.Sequential) and not model.built:  # one without an Input knows its shapes by its data
@@ -208,12 +209,6 @@ def _of_classes(y: Table, class_weight: Mapping[int, float]) -> Table:
         raise InputError(f"expected class_weight as class to number of 0 or more, got {class_weight!r}: give a dict")
     labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
     return np.array([class_weight.get(int(label), 1.0) for label in labels], dtype="float32")
-
-
-def _check(**counts: int) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"expected {name} of 1 or more, got {value!r}: choose another")
 
 
 def _choice(name: str, value: Any, known: Sequence[Any]) -> None:
