@@ -33,6 +33,7 @@ from k3torch import cli, runtime
 from k3torch.data import boston
 from k3torch.data.bags import bag_of_words
 from k3torch.data.imdb import load_data
+from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError, did_you_mean
 from k3torch.reports import tables
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
@@ -91,7 +92,7 @@ def write_reviews(path: Path, settings: Settings) -> None:
 
 def write_boston(path: Path, _: Settings) -> None:
     (x, y), _test = boston.load_data()
-    np.savez(path, x=boston.Standardizer.fit(x).transform(x).astype("float32"), y=y.astype("float32"))
+    np.savez(path, x=Standardizer.fit(x).transform(x).astype("float32"), y=y.astype("float32"))
 
 
 JOBS = {

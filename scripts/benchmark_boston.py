@@ -33,13 +33,13 @@ def folds(x: Any, y: Any, models: int) -> tuple[Any, Any]:
 def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     """The stack of this project, metrics of every epoch included; the first epoch compiles."""
     from k3torch.models.builders import boston_regressor
-    from k3torch.training.stacked import WORTH_COMPILING, Stack
-    from k3torch.training.walks import Rows
+    from k3torch.stack.batch_loop import Samples
+    from k3torch.stack.model_stack import WORTH_COMPILING, ModelStack
     import keras
 
     keras.utils.set_random_seed(0)
-    rows = [Rows(a, b[:, None]) for a, b in zip(*folds(x, y, models), strict=True)]
-    stack = Stack([boston_regressor(x.shape[1]) for _ in rows], rows, rows, 1, WORTH_COMPILING)
+    rows = [Samples(a, b[:, None]) for a, b in zip(*folds(x, y, models), strict=True)]
+    stack = ModelStack([boston_regressor(x.shape[1]) for _ in rows], rows, rows, 1, WORTH_COMPILING)
     draw = np.random.default_rng(0)
     seconds = []
     for _ in range(epochs):

@@ -10,9 +10,8 @@ scikit-learn's KFold computed. Takes about 10 seconds.
 from dataclasses import dataclass
 
 from k3torch import cli, runtime
-from k3torch.reports import explain
+from k3torch.reports import demos, explain
 from k3torch.reports.run_folder import RunFolder, RunSettings
-from k3torch.training import demos
 import keras
 import numpy as np
 from numpy.typing import NDArray

@@ -21,13 +21,14 @@ from typing import Any, Literal
 from k3torch import cli, runtime
 from k3torch.data import boston
 from k3torch.data.loaders import array_loader
+from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
 from k3torch.reports.plots import BLUE, curve_with_band, picture
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
+from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
-from k3torch.training.step import FastModel
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import best_epoch, skipped_epochs, smooth
 from k3torch.validation.result import CrossValidation, Interrupted
@@ -188,7 +189,7 @@ def draw(path: Path, result: CrossValidation, curves: Float) -> None:
 def final(data: Data, settings: Settings, run: RunFolder) -> None:
     """Train a fresh model on all training rows, for as long as the folds advise, and test it once."""
     (x, y), (x_test, y_test) = data
-    scale = boston.Standardizer.fit(x)
+    scale = Standardizer.fit(x)
     epochs = settings.final_epochs or run.metrics["best_epoch"]
     keras.utils.set_random_seed(settings.seed)
     model = boston_regressor(x.shape[1], model_class=FastModel)

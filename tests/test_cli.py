@@ -82,5 +82,5 @@ def test_did_you_mean():
 def test_counts_below_one_are_refused_and_none_is_not():
     cli.check_counts(Settings(epochs=1), "epochs")
     cli.check_counts(Settings(epochs=None), "epochs")
-    with pytest.raises(InputError, match="expected epochs of 1 or more, got 0: choose another"):
+    with pytest.raises(InputError, match="expected epochs as a whole number of 1 or more, got 0"):
         cli.check_counts(Settings(epochs=0), "epochs")

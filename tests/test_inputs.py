@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from k3torch.models.builders import boston_regressor, imdb_classifier
-from k3torch.training.step import FastModel
+from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
 import pandas

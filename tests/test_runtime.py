@@ -61,21 +61,3 @@ def test_cuda_places_weights_there():
 
 def test_peak_memory_is_that_of_a_process_with_torch():
     assert 100 < runtime.peak_memory_mb() < 20_000
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
-def test_a_random_stream_goes_on_where_it_was_left_and_disturbs_no_other(device):
-    def draw():
-        return torch.rand((), device=device).item()
-
-    torch.manual_seed(1)
-    expected = [draw(), draw()]
-    torch.manual_seed(1)
-    stream = runtime.RandomStream()
-    outside = [draw()]
-    with stream:
-        inside = [draw()]
-    outside.append(draw())
-    with stream:
-        inside.append(draw())
-    assert inside == outside == expected

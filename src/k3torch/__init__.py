@@ -14,20 +14,18 @@ if TYPE_CHECKING:
     from k3torch.data.bags import bag_loader as bag_loader
     from k3torch.data.bags import bag_of_words as bag_of_words
     from k3torch.errors import InputError as InputError
-    from k3torch.models.layers import MultiHotDense as MultiHotDense
+    from k3torch.models.layers import SparseDense as SparseDense
     from k3torch.runtime import configure as configure
-    from k3torch.training.step import FastModel as FastModel
-    from k3torch.training.together import Together as Together
+    from k3torch.training.fast_model import FastModel as FastModel
     from k3torch.validation.cross_validate import cross_validate as cross_validate
 
 __version__ = "0.1.0"
 
 _HOME = {
     "BagDataset": "k3torch.data.bags",
-    "FastModel": "k3torch.training.step",
+    "FastModel": "k3torch.training.fast_model",
     "InputError": "k3torch.errors",
-    "MultiHotDense": "k3torch.models.layers",
-    "Together": "k3torch.training.together",
+    "SparseDense": "k3torch.models.layers",
     "bag_loader": "k3torch.data.bags",
     "bag_of_words": "k3torch.data.bags",
     "configure": "k3torch.runtime",

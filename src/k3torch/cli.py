@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TypeVar
 
-from k3torch.errors import InputError, check_count, did_you_mean
+from k3torch.errors import InputError, count_problem, did_you_mean, refuse
 import tyro
 
 Settings = TypeVar("Settings")
@@ -49,11 +49,10 @@ def check_counts(settings: object, *names: str) -> None:
     """Refuse settings of these names below 1; None passes.
 
     Raises:
-        InputError: names the first.
+        InputError: names all of them.
     """
-    for name in names:
-        if (value := getattr(settings, name)) is not None:
-            check_count(name, value)
+    values = ((name, getattr(settings, name)) for name in names)
+    refuse(count_problem(name, value) for name, value in values if value is not None)
 
 
 def check_names(settings: object, field: str, known: Collection[str]) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 import resource
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 from k3torch.errors import InputError
 import torch
@@ -83,47 +83,15 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # macOS counts bytes, Linux KiB
 
 
-class RandomStream:
-    """A stream of torch's random numbers for a part of the program: it goes on where the part left it.
-
-    It begins where torch's own stream stands when this is made. ``with stream:`` draws from it.
-    """
-
-    def __init__(self) -> None:
-        # Looked for once: a stream is entered at every step of a model.
-        self._sources: list[Any] = [torch, *(device for device in (torch.cuda, torch.mps) if device.is_available())]
-        self._other = [source.get_rng_state() for source in self._sources]  # of the stream that is not drawn from
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    def _swap(self) -> None:
-        states = [source.get_rng_state() for source in self._sources]
-        for source, state in zip(self._sources, self._other, strict=True):
-            source.set_rng_state(state)
-        self._other = states
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked; call it before reading a clock."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 @contextmanager
-def small_operations() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Compute on one thread, and without tiny numbers: for steps of microseconds.
 
     Such operations gain nothing from a second thread; and when another program holds its core, each of them waits.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    round_tiny_numbers()
+    flush_denormals()
     try:
         yield
     finally:
@@ -131,7 +99,7 @@ def small_operations() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def round_tiny_numbers() -> None:
+def flush_denormals() -> None:
     """Round numbers below 1e-38 to zero in this thread.
 
     The running average of a dead unit's gradient gets that small, and such numbers cost a hundred times more.

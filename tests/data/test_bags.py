@@ -4,7 +4,7 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from k3torch.data.bags import BagDataset, bag_loader, bag_of_words, class_weights
+from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.errors import InputError
 import numpy as np
 import pytest
@@ -103,10 +103,6 @@ def test_the_loader_leaves_the_global_generator_alone():
     list(loader)
 
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_class_weights_become_weights_of_rows():
-    assert class_weights([[0.0], [1.0], [2.0], [1.0]], {1: 3.0, 0: 0.5}).tolist() == [0.5, 3, 1, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 from k3torch.data import boston
-from k3torch.data.boston import Standardizer
+from k3torch.data.scaling import Standardizer
 import numpy as np
 import pytest
 

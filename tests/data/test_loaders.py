@@ -1,6 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from k3torch.data.loaders import array_loader
+from k3torch.data.loaders import array_loader, class_weights
 import numpy as np
 import torch
 
@@ -33,3 +33,7 @@ def test_the_order_changes_by_epoch_repeats_by_seed_and_leaves_the_global_genera
 
 def test_without_shuffle_the_rows_keep_their_order():
     assert [x.tolist() for (x,) in array_loader(np.arange(5), batch_size=2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_class_weights_become_weights_of_rows():
+    assert class_weights([[0.0], [1.0], [2.0], [1.0]], {1: 3.0, 0: 0.5}).tolist() == [0.5, 3, 1, 3]

@@ -2,7 +2,7 @@
 
 from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier, vanilla_model
-from k3torch.models.names import known_names, problem_with
+from k3torch.models.names import known_names, name_problem
 from k3torch.models.optimizers import make_optimizer
 import keras
 import numpy as np
@@ -128,22 +128,22 @@ def test_a_misspelt_name_suggests_the_right_one(bad, right):
 
 
 def test_a_name_like_no_other_is_answered_with_those_that_are_known():
-    with pytest.raises(InputError, match="unknown optimizer 'xyz', known: adadelta adafactor adagrad adam"):
+    with pytest.raises(InputError, match="a known optimizer, got 'xyz', known: adadelta adafactor adagrad adam"):
         imdb_classifier(10, optimizer="xyz")
 
 
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"units": 8}, "units 8: give a list"),
-        ({"units": (8.5,)}, "a width in units 8.5: choose a whole number"),
-        ({"dropout": "0.5"}, "dropout '0.5': choose a share"),
-        ({"max_norm": "1"}, "max_norm '1'"),
-        ({"metrics": "mae"}, "metrics 'mae': give a list"),
-        ({"kernel_regularizer": 0.01}, "regularizer 0.01: give a name or an object"),
-        ({"model_class": "sequential"}, "model_class 'sequential': give keras.Model"),
-        ({"optimizer": None}, "optimizer None: give a name or an object"),
-        ({"optimizer": keras.optimizers.SGD}, "give a name or an object"),
+        ({"units": 8}, "units as a list of widths, got 8"),
+        ({"units": (8.5,)}, "each width in units as a whole number of 1 or more, got 8.5"),
+        ({"dropout": "0.5"}, "dropout as a fraction .* got '0.5'"),
+        ({"max_norm": "1"}, "max_norm above 0.* got '1'"),
+        ({"metrics": "mae"}, "metrics as a list, got 'mae'"),
+        ({"kernel_regularizer": 0.01}, "regularizer as a name or an object, got 0.01"),
+        ({"model_class": "sequential"}, "model_class as keras.Model or a subclass of it, got 'sequential'"),
+        ({"optimizer": None}, "optimizer as a name or an object, got None"),
+        ({"optimizer": keras.optimizers.SGD}, "optimizer as a name or an object"),
     ],
 )
 def test_an_argument_of_the_wrong_kind_is_refused(bad, words):
@@ -158,7 +158,7 @@ def test_widths_may_come_from_numpy():
 def test_all_bad_arguments_are_reported_at_once():
     with pytest.raises(InputError) as caught:
         boston_regressor(units=(4, 0), activation="rel", loss="mss", dropout=1.0, max_norm=0)
-    for word in ("units 0", "'relu'", "'mse'", "dropout 1.0", "max_norm 0"):
+    for word in ("1 or more, got 0", "'relu'", "'mse'", "got 1.0", "max_norm above 0"):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -167,15 +167,18 @@ def test_all_bad_arguments_are_reported_at_once():
     ("arguments", "words"),
     [
         ({"optimizer": "adam", "momentum": 0.9}, "'momentum', which 'adam' lacks"),
-        ({"optimizer": "sgd", "nesterov": True}, "nesterov without momentum"),
-        ({"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0}, "both clipnorm and clipvalue"),
-        ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate -0.1"),
-        ({"optimizer": "sgd", "learning_rate": "0.1"}, "learning_rate '0.1'"),
-        ({"optimizer": "sgd", "learning_rate": float("nan")}, "learning_rate nan"),
-        ({"optimizer": "sgd", "clipnorm": 0}, "clipnorm 0"),
-        ({"optimizer": "sgd", "clipvalue": -1.0}, "clipvalue -1.0"),
-        ({"optimizer": "rmsprop", "momentum": 1.5}, "momentum 1.5"),
-        ({"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1}, "set them on the object"),
+        ({"optimizer": "sgd", "nesterov": True}, "momentum above 0 with nesterov, got none"),
+        ({"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0}, "either clipnorm or clipvalue, got both"),
+        ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate above 0, got -0.1"),
+        ({"optimizer": "sgd", "learning_rate": "0.1"}, "learning_rate above 0, got '0.1'"),
+        ({"optimizer": "sgd", "learning_rate": float("nan")}, "learning_rate above 0, got nan"),
+        ({"optimizer": "sgd", "clipnorm": 0}, "clipnorm above 0, got 0"),
+        ({"optimizer": "sgd", "clipvalue": -1.0}, "clipvalue above 0, got -1.0"),
+        ({"optimizer": "rmsprop", "momentum": 1.5}, "momentum as a fraction from 0 to 1, got 1.5"),
+        (
+            {"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1},
+            "with all its settings, got learning_rate beside it",
+        ),
     ],
 )
 def test_optimizer_arguments_that_do_not_fit_are_refused(arguments, words):
@@ -196,8 +199,8 @@ def test_known_names_are_those_that_keras_can_make(kind, names, never):
     known = set(known_names(kind))
     assert names <= known
     assert never not in known
-    assert all(problem_with(kind, name) is None for name in known)
-    assert problem_with(kind, never) is not None
+    assert all(name_problem(kind, name) is None for name in known)
+    assert name_problem(kind, never) is not None
 
 
 def test_categorical_and_sparse_categorical_crossentropy_agree():

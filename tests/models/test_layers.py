@@ -1,4 +1,4 @@
-"""MultiHotDense against Dense on the multi-hot matrix: weights, outputs, gradients, saving."""
+"""SparseDense against Dense on the multi-hot matrix: weights, outputs, gradients, saving."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.errors import InputError
-from k3torch.models.layers import MultiHotDense, bag_matmul
+from k3torch.models.layers import SparseDense, bag_matmul
 import keras
 import numpy as np
 import pytest
@@ -26,8 +26,8 @@ def bags(rows=20, seed=0, values=None):
 
 
 def pair(**arguments):
-    """A MultiHotDense and a Dense with the same weights."""
-    both = [kind(7, **arguments) for kind in (MultiHotDense, keras.layers.Dense)]
+    """A SparseDense and a Dense with the same weights."""
+    both = [kind(7, **arguments) for kind in (SparseDense, keras.layers.Dense)]
     for layer in both:
         layer.build((None, WORDS))
     both[1].set_weights(both[0].get_weights())
@@ -141,7 +141,7 @@ def test_weights_go_to_dense_and_back():
         inputs = keras.Input((WORDS,))
         return keras.Model(inputs, kind(4, name="first")(inputs))
 
-    ours, theirs, again = model(MultiHotDense), model(keras.layers.Dense), model(MultiHotDense)
+    ours, theirs, again = model(SparseDense), model(keras.layers.Dense), model(SparseDense)
     theirs.set_weights(ours.get_weights())
     again.set_weights(theirs.get_weights())
 
@@ -151,12 +151,12 @@ def test_weights_go_to_dense_and_back():
 
 
 def test_config_and_model_survive_saving(tmp_path):
-    layer = MultiHotDense(4, activation="relu", kernel_regularizer="l2", use_bias=False, name="first")
+    layer = SparseDense(4, activation="relu", kernel_regularizer="l2", use_bias=False, name="first")
     model = keras.Sequential([keras.Input((WORDS,)), layer, keras.layers.Dense(1)])
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
 
-    assert type(loaded.layers[0]) is MultiHotDense
+    assert type(loaded.layers[0]) is SparseDense
     assert loaded.layers[0].get_config() == layer.get_config()
     assert torch.equal(loaded(bags()), model(bags()))
 
@@ -166,7 +166,7 @@ def test_fit_evaluate_and_predict_take_the_loader():
     rows, ids = np.nonzero(dense)
     dataset = BagDataset(bag_of_words(ids, np.searchsorted(rows, np.arange(61)), WORDS), dense[:, 3])
     loader = bag_loader(dataset, 16)
-    model = keras.Sequential([keras.Input((WORDS,)), MultiHotDense(1, activation="sigmoid")])
+    model = keras.Sequential([keras.Input((WORDS,)), SparseDense(1, activation="sigmoid")])
     model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy", metrics=["accuracy"])
 
     model.fit(loader, epochs=30, verbose=0, shuffle=False)
@@ -183,7 +183,7 @@ def test_a_keras_model_compiled_as_a_whole_learns_the_same(monkeypatch):
     losses = []
     for jit_compile in (False, True):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((WORDS,)), MultiHotDense(3), keras.layers.Dense(1, "sigmoid")])
+        model = keras.Sequential([keras.Input((WORDS,)), SparseDense(3), keras.layers.Dense(1, "sigmoid")])
         model.compile("sgd", "binary_crossentropy", jit_compile=jit_compile)
         losses.append([float(model.train_on_batch(bags(), labels)) for _ in range(3)])
     assert losses[1] == pytest.approx(losses[0])

@@ -31,7 +31,7 @@ def test_a_table_a_job_with_a_row_for_each_contender(run_script, review_table, t
         (["--contenders", "torch-bags"], "did you mean 'torch-bag'?"),
         (["--jobs", "bostn"], "did you mean 'boston'?"),
         (["--jobs"], "expected at least one job"),
-        (["--rounds", 0], "expected rounds of 1 or more, got 0"),
+        (["--rounds", 0], "expected rounds as a whole number of 1 or more, got 0"),
         (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, found none at /no/python"),
         (["--contenders", "keras-jax"], "expected what keras-jax needs"),
     ],

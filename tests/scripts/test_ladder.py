@@ -26,7 +26,7 @@ def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path):
     ("arguments", "message"),
     [
         (["--rungs", 7], "expected rungs from 1 to 6, got 7"),
-        (["--epochs", 0], "expected epochs of 1 or more, got 0"),
+        (["--epochs", 0], "expected epochs as a whole number of 1 or more, got 0"),
     ],
 )
 def test_bad_input_is_one_line(run_script, arguments, message):

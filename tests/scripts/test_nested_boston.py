@@ -71,7 +71,7 @@ def test_the_score_is_that_of_the_chosen_epoch_on_the_unseen_rows(settings):
     [
         ({"candidates": ("smal",)}, "did you mean 'small'"),
         ({"candidates": ()}, "at least one candidate"),
-        ({"epochs": 0}, "expected epochs of 1 or more"),
+        ({"epochs": 0}, "expected epochs as a whole number of 1 or more"),
         ({"outer_folds": 1}, "expected from 2 folds"),
         ({"inner_folds": 500}, "expected from 2 folds"),
     ],

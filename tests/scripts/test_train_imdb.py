@@ -136,7 +136,7 @@ def test_another_rung_gives_the_same_figures(trained, table, tmp_path, call, run
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "expected epochs of 1 or more, got 0"),
+        (["--epochs", "0"], "expected epochs as a whole number of 1 or more, got 0"),
         (["--source", "missing.csv"], "found no file at missing.csv"),
         (["--epochz", "3"], "did you mean --epochs?"),
         (["--rung", "7"], "expected rungs from 1 to 6, got 7"),

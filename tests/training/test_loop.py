@@ -1,7 +1,7 @@
 """The loop of one's own against fit."""
 
 from k3torch.training import loop
-from k3torch.training.step import FastModel
+from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
 import pytest

@@ -167,8 +167,8 @@ def test_models_of_one_plan_are_stacked_whatever_keras_numbers(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 1.5}, "expected batch_size of 1 or more, got 1.5"),
-        ({"epochs": True}, "expected epochs of 1 or more, got True"),
+        ({"batch_size": 1.5}, "expected batch_size as a whole number of 1 or more, got 1.5"),
+        ({"epochs": True}, "expected epochs as a whole number of 1 or more, got True"),
         ({"seed": -1}, "expected seed as a whole number"),
         ({"class_weight": "balanced"}, "expected class_weight as class to number"),
         ({"class_weight": {0: -1}}, "expected class_weight as class to number"),

@@ -4,10 +4,11 @@ A batch's inputs are a torch CSR tensor of shape (batch, num_words): what Keras 
 features, at a hundredth of its dense size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 import warnings
 
+from k3torch.data.loaders import identity
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,18 +66,6 @@ def _bags(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matr
     bags = csr_matrix((np.ones(len(ids), np.float32), ids, offsets), shape=(len(bounds) - 1, num_words))
     bags.sum_duplicates()
     return bags
-
-
-def class_weights(labels: ArrayLike, class_weight: Mapping[int, float]) -> NDArray[np.float32]:
-    """Return each row's weight by its class, float32, shape (rows,); classes not named weigh 1.
-
-    Keras takes no ``class_weight`` beside a DataLoader: give these to the dataset as ``sample_weight``.
-    """
-    classes = np.rint(np.asarray(labels)).astype(int).reshape(-1)
-    weights = np.ones(len(classes), np.float32)
-    for label, weight in class_weight.items():
-        weights[classes == label] = weight
-    return weights
 
 
 class BagDataset(Dataset[Batch]):
@@ -156,15 +145,11 @@ def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, 
     ``shuffle`` draws a new order each epoch, from a generator of the loader's own.
     """
     order = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, collate_fn=_as_it_is)
+    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, collate_fn=identity)
 
 
 def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _check_bounds(bounds: NDArray[Any], words: int) -> None:

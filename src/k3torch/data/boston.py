@@ -7,11 +7,10 @@ comes from used the prices to put a value on clean air, not to predict them. ``k
 (20,640 districts, 8 features) is the replacement where there is network.
 """
 
-from dataclasses import dataclass
 from importlib.resources import files
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 FEATURES = ("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT")
 TARGET = "MEDV"
@@ -35,26 +34,3 @@ def load_data(test_split: float = 0.2, seed: int = 113) -> tuple[tuple[Float, Fl
     x, y = table[order, :-1], table[order, -1]
     split = int(len(x) * (1 - test_split))
     return (x[:split], y[:split]), (x[split:], y[split:])
-
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Shifts each column to mean 0 and scales it to deviation 1, as seen on the rows it was fitted on."""
-
-    mean: Float
-    std: Float
-
-    @classmethod
-    def fit(cls, rows: ArrayLike) -> "Standardizer":
-        """Measure the columns of ``rows``, shape (n, features), with the population deviation (divisor n).
-
-        A column that is constant keeps the divisor 1, so that it becomes zeros instead of NaN.
-        """
-        x = np.asarray(rows, dtype="float64")
-        # Comparing values, since rounding gives a constant column a deviation of 1e-17 or so instead of 0.
-        constant = (x == x[:1]).all(axis=0)
-        return cls(x.mean(axis=0), np.where(constant, 1.0, x.std(axis=0)))
-
-    def transform(self, rows: ArrayLike) -> Float:
-        """Return ``(rows - mean) / std`` as float64, of the shape of ``rows``."""
-        return (np.asarray(rows, dtype="float64") - self.mean) / self.std

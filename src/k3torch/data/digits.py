@@ -16,8 +16,9 @@ import tempfile
 from typing import Any, Literal
 
 from filelock import FileLock
-from k3torch.data.cache import cache_dir, cached_arrays
+from k3torch.data.loaders import identity
 from k3torch.errors import InputError
+from k3torch.files import cache_dir, cached_arrays
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
@@ -141,12 +142,8 @@ def digit_loader(digits: Digits, batch_size: int, shuffle: bool = False, seed: i
         batch_size=batch_size,
         shuffle=shuffle,
         generator=torch.Generator().manual_seed(seed),
-        collate_fn=_as_it_is,
+        collate_fn=identity,
     )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from k3torch.data import imdb_sources
 from k3torch.data.imdb_sources import Halves
-from k3torch.data.words import FIRST_WORD, UNKNOWN, Vocabulary
+from k3torch.data.text import FIRST_WORD, UNKNOWN, Vocabulary
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray

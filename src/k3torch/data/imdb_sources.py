@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from k3torch.data.cache import cached_arrays, download, sha256
 from k3torch.data.npz import load_arrays
-from k3torch.data.words import START, Sighted, Vocabulary
+from k3torch.data.text import START, Sighted, Vocabulary
 from k3torch.errors import InputError
+from k3torch.files import cached_arrays, download, sha256
 import numpy as np
 from numpy.typing import NDArray
 

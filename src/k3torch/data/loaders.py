@@ -4,11 +4,20 @@ Keras starts two iterators an epoch and drops one; a loader that draws its order
 so change every other random number of the run, dropout masks included.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+
+Value = TypeVar("Value")
+
+
+def identity(value: Value) -> Value:
+    """Return ``value``: the collate_fn of a loader whose dataset returns whole batches."""
+    return value
 
 
 class BatchedTensors(TensorDataset):
@@ -36,9 +45,17 @@ def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, see
         batch_size=batch_size,
         shuffle=shuffle,
         generator=order,
-        collate_fn=_as_it_is,
+        collate_fn=identity,
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+def class_weights(labels: ArrayLike, class_weight: Mapping[int, float]) -> NDArray[np.float32]:
+    """Return each row's weight by its class, float32, shape (rows,); classes not named weigh 1.
+
+    Keras takes no ``class_weight`` beside a DataLoader: give these to the dataset as ``sample_weight``.
+    """
+    classes = np.rint(np.asarray(labels)).astype(int).reshape(-1)
+    weights = np.ones(len(classes), np.float32)
+    for label, weight in class_weight.items():
+        weights[classes == label] = weight
+    return weights

@@ -9,13 +9,13 @@ defaults to ``vanilla_model``, and every argument of it can be given to any of t
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
-from k3torch.models.layers import MultiHotDense
-from k3torch.models.names import is_number, problem_with, refuse
+from k3torch.errors import Problem, count_problem, is_number, refuse, unless
+from k3torch.models.layers import SparseDense
+from k3torch.models.names import name_problem
 from k3torch.models.optimizers import make_optimizer
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
-import numpy as np
 
 
 class Choices(TypedDict, total=False):
@@ -47,7 +47,7 @@ def imdb_classifier(num_words: int = 10_000, **choices: Unpack[Choices]) -> kera
     (batch, 1). The other arguments are those of ``vanilla_model``.
     """
     chosen: Choices = {"units": (16, 16), "optimizer": "rmsprop", **choices}
-    return vanilla_model(num_words, first_layer=MultiHotDense, **chosen)
+    return vanilla_model(num_words, first_layer=SparseDense, **chosen)
 
 
 def boston_regressor(features: int = 13, **choices: Unpack[Choices]) -> keras.Model:
@@ -103,7 +103,7 @@ def vanilla_model(
         outputs: width of the last layer.
         output_activation: of the last layer: "sigmoid", "softmax" or "linear".
         activation: of the hidden layers.
-        dropout: share of each hidden layer's outputs zeroed in training; the rest is scaled by 1 / (1 - dropout),
+        dropout: fraction of each hidden layer's outputs zeroed in training; the rest is scaled by 1 / (1 - dropout),
             so that nothing has to be scaled at prediction.
         kernel_initializer: of all layers. An object draws the same stream of numbers for each layer, a name does not.
         kernel_regularizer: penalty on the weights of the hidden layers, as a name or an object.
@@ -120,35 +120,35 @@ def vanilla_model(
         clipvalue: largest element of a gradient.
         model_class: ``keras.Model`` or a subclass of it goes through the functional API, ``keras.Sequential``
             through a list of layers; the weights and outputs are the same.
-        first_layer: class of the first hidden layer; ``MultiHotDense`` also takes CSR rows.
+        first_layer: class of the first hidden layer; ``SparseDense`` also takes CSR rows.
 
     Raises:
         InputError: names every bad argument, with a suggestion for a misspelt name.
     """
     refuse(
         [
-            _too_small("features", features),
-            _too_small("outputs", outputs),
-            *_problems_with_units(units),
-            problem_with("activation", activation),
-            problem_with("activation", output_activation),
-            problem_with("initializer", kernel_initializer),
-            *(problem_with("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
-            problem_with("loss", loss),
-            _unless(not isinstance(metrics, str), f"metrics {metrics!r}: give a list"),
-            *(problem_with("metric", metric) for metric in metrics if not isinstance(metrics, str)),
-            problem_with("optimizer", optimizer),
-            _unless(
+            count_problem("features", features),
+            count_problem("outputs", outputs),
+            *_units_problems(units),
+            name_problem("activation", activation),
+            name_problem("activation", output_activation),
+            name_problem("initializer", kernel_initializer),
+            *(name_problem("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
+            name_problem("loss", loss),
+            unless(not isinstance(metrics, str), f"metrics as a list, got {metrics!r}"),
+            *(name_problem("metric", metric) for metric in metrics if not isinstance(metrics, str)),
+            name_problem("optimizer", optimizer),
+            unless(
                 is_number(dropout) and 0 <= dropout < 1,
-                f"dropout {dropout!r}: choose a share from 0 up to, not including, 1",
+                f"dropout as a fraction from 0 to, but not including, 1, got {dropout!r}",
             ),
-            _unless(
+            unless(
                 max_norm is None or (is_number(max_norm) and max_norm > 0),
-                f"max_norm {max_norm!r}: 0 freezes a layer, None is no limit",
+                f"max_norm above 0, or None for no limit, got {max_norm!r} (0 would freeze the layer)",
             ),
-            _unless(
+            unless(
                 isinstance(model_class, type) and issubclass(model_class, keras.Model),
-                f"model_class {model_class!r}: give keras.Model or a subclass of it",
+                f"model_class as keras.Model or a subclass of it, got {model_class!r}",
             ),
         ]
     )
@@ -196,16 +196,7 @@ def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class
     return model_class(inputs, outputs)
 
 
-def _unless(fits: bool, problem: str) -> str | None:
-    return None if fits else problem
-
-
-def _too_small(what: str, value: Any) -> str | None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return _unless(whole and value >= 1, f"{what} {value!r}: choose a whole number of 1 or more")
-
-
-def _problems_with_units(units: Any) -> list[str | None]:
+def _units_problems(units: Any) -> list[Problem]:
     if not isinstance(units, Iterable) or isinstance(units, str):
-        return [f"units {units!r}: give a list of widths"]
-    return [_too_small("a width in units", width) for width in units]
+        return [f"units as a list of widths, got {units!r}"]
+    return [count_problem("each width in units", width) for width in units]

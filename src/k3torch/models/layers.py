@@ -1,4 +1,4 @@
-"""MultiHotDense: Dense on a multi-hot bag, without the zeros."""
+"""SparseDense: Dense on a multi-hot bag, without the zeros."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 
 
 @keras.saving.register_keras_serializable(package="k3torch")
-class MultiHotDense(keras.layers.Dense):  # type: ignore[misc]
+class SparseDense(keras.layers.Dense):  # type: ignore[misc]
     """``keras.layers.Dense`` that also takes its input as a torch CSR tensor.
 
     Same arguments, weights, outputs and gradients as ``Dense`` on ``x.to_dense()``, up to the order in which

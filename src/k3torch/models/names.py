@@ -1,13 +1,10 @@
 """Check the names by which Keras's parts are asked for, and suggest the right one for a misspelt name."""
 
-from collections.abc import Iterable
-import math
 from types import ModuleType
 from typing import Any, Literal
 
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import Problem, did_you_mean, unless
 import keras
-import numpy as np
 
 Kind = Literal["activation", "initializer", "loss", "metric", "optimizer", "regularizer"]
 
@@ -40,19 +37,19 @@ def known_names(kind: Kind) -> list[str]:
     return sorted(name for name in listed if _is_known(kind, name))
 
 
-def problem_with(kind: Kind, choice: Any) -> str | None:
-    """Return a sentence about ``choice`` if Keras cannot make its part of it; objects and known names give None."""
+def name_problem(kind: Kind, choice: Any) -> Problem:
+    """Check for an object, or a name from which Keras builds one; a misspelt name gets a suggestion."""
     if not isinstance(choice, str):
         if kind == "optimizer":
             usable = isinstance(choice, keras.optimizers.Optimizer)
         else:
             usable = choice is None or callable(choice) or isinstance(choice, dict)  # a dict holds a configuration
-        return None if usable else f"{kind} {choice!r}: give a name or an object"
+        return unless(usable, f"{kind} as a name or an object, got {choice!r}")
     if _is_known(kind, choice):
         return None
     known = known_names(kind)
     in_short = " ".join(name for name in known if name.islower())
-    return f"unknown {kind} {choice!r}" + (did_you_mean(choice, known) or f", known: {in_short}")
+    return f"a known {kind}, got {choice!r}" + (did_you_mean(choice, known) or f", known: {in_short}")
 
 
 def _is_known(kind: Kind, name: str) -> bool:
@@ -64,15 +61,3 @@ def _is_known(kind: Kind, name: str) -> bool:
         return _HOME[kind].get(name) is not None
     except (ValueError, TypeError, KeyError):  # no such name, or a class that cannot be made without arguments
         return False
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether ``value`` is a finite real number."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def refuse(problems: Iterable[str | None]) -> None:
-    """Raise one InputError that holds every problem found; without any, do nothing."""
-    found = [problem for problem in problems if problem]
-    if found:
-        raise InputError("expected arguments that a Keras model can use, got " + "; ".join(found))

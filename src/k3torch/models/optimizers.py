@@ -3,7 +3,8 @@
 import inspect
 from typing import Any
 
-from k3torch.models.names import is_number, problem_with, refuse
+from k3torch.errors import Problem, is_number, refuse, unless
+from k3torch.models.names import name_problem
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
@@ -23,7 +24,7 @@ def make_optimizer(
     Args:
         optimizer: a name in any case, or an optimizer object, which is returned as it is.
         learning_rate: a step size, or a schedule over update steps (which replaces the ``decay`` of Keras 2).
-        momentum: share of the last update that is kept; SGD and RMSprop have it.
+        momentum: fraction of the last update that is kept; SGD and RMSprop have it.
         nesterov: look ahead along the velocity before taking the gradient; SGD has it.
         clipnorm: scale each variable's gradient to at most this Euclidean norm.
         clipvalue: clip each element of the gradients to plus or minus this.
@@ -49,25 +50,28 @@ def _class_of(name: str) -> type[Optimizer]:
     return type(keras.optimizers.get(name))
 
 
-def _problems(optimizer: str | Optimizer, given: dict[str, Any]) -> list[str | None]:
-    """List what is wrong, so that all of it can be said at once."""
+def _problems(optimizer: str | Optimizer, given: dict[str, Any]) -> list[Problem]:
+    """Check all arguments."""
     if isinstance(optimizer, Optimizer):
-        names = ", ".join(given)
-        return [f"an optimizer object together with {names}: set them on the object"] if given else []
-    if unknown := problem_with("optimizer", optimizer):
+        return [unless(not given, f"an optimizer object with all its settings, got {', '.join(given)} beside it")]
+    if unknown := name_problem("optimizer", optimizer):
         return [unknown]
-    found: list[str | None] = []
     accepted = inspect.signature(_class_of(optimizer)).parameters
-    found += [f"{name!r}, which {optimizer!r} lacks" for name in given if name not in accepted and name[:4] != "clip"]
-    if "clipnorm" in given and "clipvalue" in given:
-        found.append("both clipnorm and clipvalue: choose one")
-    if given.get("nesterov") and not given.get("momentum"):
-        found.append("nesterov without momentum: set momentum above 0")
-    for name in ("learning_rate", "clipnorm", "clipvalue"):
-        value = given.get(name, 1.0)
-        if not isinstance(value, LearningRateSchedule) and not (is_number(value) and value > 0):
-            found.append(f"{name} {value!r}: choose one above 0")
     momentum = given.get("momentum", 0.0)
-    if not (is_number(momentum) and 0 <= momentum <= 1):
-        found.append(f"momentum {momentum!r}: choose a share from 0 to 1")
-    return found
+    return [
+        *(
+            unless(name in accepted or name in ("clipnorm", "clipvalue"), f"no {name!r}, which {optimizer!r} lacks")
+            for name in given
+        ),
+        unless(not {"clipnorm", "clipvalue"} <= set(given), "either clipnorm or clipvalue, got both"),
+        unless(momentum or not given.get("nesterov"), "momentum above 0 with nesterov, got none"),
+        *(
+            unless(_is_rate(given.get(name, 1.0)), f"{name} above 0, got {given.get(name)!r}")
+            for name in ("learning_rate", "clipnorm", "clipvalue")
+        ),
+        unless(is_number(momentum) and 0 <= momentum <= 1, f"momentum as a fraction from 0 to 1, got {momentum!r}"),
+    ]
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, LearningRateSchedule) or (is_number(value) and value > 0)

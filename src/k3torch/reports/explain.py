@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from k3torch.data.cache import atomic_path
+from k3torch.files import atomic_path
 from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, RED, SKY, picture
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap

@@ -9,7 +9,7 @@ import matplotlib
 
 matplotlib.use("Agg")  # pictures go to files, also where there is no display
 
-from k3torch.data.cache import atomic_path
+from k3torch.files import atomic_path
 from matplotlib.axes import Axes
 import matplotlib.pyplot as plt
 from matplotlib.ticker import MaxNLocator

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from k3torch import __version__
-from k3torch.data.cache import atomic_path
 from k3torch.errors import InputError
+from k3torch.files import atomic_path
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ work before and after. What is given up is all that ``fit`` does around the step
 
 from collections.abc import Iterable
 
-from k3torch.training import exact
+from k3torch.training import fast_step
 import keras
 import torch
 
@@ -23,10 +23,10 @@ def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs
         epochs: how often to walk through both.
 
     Raises:
-        exact.NotExact: for a model whose parts need Keras's own step.
+        fast_step.Unsupported: for a model whose parts need Keras's own step.
     """
     model.optimizer.build(model.trainable_variables)
-    forward, update = exact.forward(model), exact.weights(model)
+    forward, update = fast_step.forward(model), fast_step.weights(model)
     loss_function = keras.losses.get(model.loss)
     variables = model.trainable_variables
     parameters = [variable.value for variable in variables]

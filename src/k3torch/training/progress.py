@@ -119,7 +119,7 @@ def fit(
     """
     bar = RichProgress(title)
     try:
-        with runtime.small_operations() if one_thread else nullcontext():
+        with runtime.single_threaded() if one_thread else nullcontext():
             model.fit(
                 loader,
                 validation_data=validation,

@@ -11,8 +11,8 @@ from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
 from k3torch.training import loop
+from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, fit
-from k3torch.training.step import FastModel
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def train(
 def _loop(
     model: keras.Model, batches: Any, validation: Any, epochs: int, title: str, rows: list[dict[str, float]]
 ) -> None:
-    with EpochBar(title, epochs) as bar, runtime.small_operations():
+    with EpochBar(title, epochs) as bar, runtime.single_threaded():
         for epoch in range(epochs):
             started = time.perf_counter()
             (figures,) = loop.train(model, batches, validation, epochs=1)

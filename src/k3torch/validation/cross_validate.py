@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 import sys
 from typing import Any, Literal
 
-from k3torch.data.boston import Standardizer
-from k3torch.errors import InputError, check_count, did_you_mean
-from k3torch.training import pure
-from k3torch.training.compiled import NotTraceable
-from k3torch.training.walks import Rows
+from k3torch.data.scaling import Standardizer
+from k3torch.errors import InputError, choice_problem, count_problem, refuse
+from k3torch.stack import stateless
+from k3torch.stack.batch_loop import Samples
+from k3torch.stack.graphs import UntraceableStep
 from k3torch.validation import engines
 from k3torch.validation.engines import Job
 from k3torch.validation.folds import Indices, Split, make_folds
@@ -67,12 +67,14 @@ def cross_validate(
         InputError: for an argument that cannot be used; with ``engine="stacked"`` also where a stack is not exact.
         Interrupted: a KeyboardInterrupt that holds the result so far.
     """
-    for name, count in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size)):
-        check_count(name, count)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"expected seed as a whole number of 0 or more, got {seed!r}: choose another")
-    _choice("engine", engine, ("auto", "stacked", "fit"))
-    _choice("normalize", normalize, (None, "fold", "train"))
+    refuse(
+        [
+            *(count_problem(n, v) for n, v in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size))),
+            count_problem("seed", seed, minimum=0),
+            choice_problem("engine", engine, ("auto", "stacked", "fit")),
+            choice_problem("normalize", normalize, (None, "fold", "train")),
+        ]
+    )
     inputs, targets = _arrays(x, y)
     weights = None if sample_weight is None else _weights(sample_weight, len(inputs))
     splits = [make_folds(folds, inputs, targets, groups, repeat=r, seed=seed) for r in range(repeats)]
@@ -104,7 +106,7 @@ def cross_validate(
 
 
 def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: str) -> CrossValidation:
-    names = pure.metric_names(jobs[0].model)
+    names = stateless.metric_names(jobs[0].model)
     table = np.asarray(figures)  # (jobs, 2, metrics, epochs)
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
     history = {
@@ -135,7 +137,7 @@ def _stacked(
         try:
             engines.stacked(jobs, batch_size, epochs, _say, figures)
             return True
-        except NotTraceable as error:
+        except UntraceableStep as error:
             reason = f"its step cannot be mapped over models ({error})"
     if must:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
@@ -145,14 +147,14 @@ def _stacked(
 
 def _rows(
     x: Table, y: Table, weights: Table | None, class_weights: Table | None, split: Split, normalize: str | None
-) -> tuple[Rows, Rows]:
+) -> tuple[Samples, Samples]:
     """Return a fold's training and validation rows, normalised and as float32."""
     training, validation = split
     scale = None if normalize is None else Standardizer.fit(x[training] if normalize == "fold" else x)
 
-    def part(rows: Indices, weighting: Table | None) -> Rows:
+    def part(rows: Indices, weighting: Table | None) -> Samples:
         chosen = x[rows] if scale is None else scale.transform(x[rows])
-        return Rows(chosen.astype("float32"), y[rows], None if weighting is None else weighting[rows])
+        return Samples(chosen.astype("float32"), y[rows], None if weighting is None else weighting[rows])
 
     both = weights if class_weights is None else class_weights if weights is None else weights * class_weights  # type: ignore[operator]
     return part(training, both), part(validation, weights)
@@ -171,7 +173,7 @@ def _built(build_model: Callable[[], keras.Model], x: Table, others: Sequence[Jo
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: compile it there")
     if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
         raise InputError("expected build_model() to make model and optimizer anew, got the same again: build it there")
-    for metric in pure.given_metrics(model):
+    for metric in stateless.given_metrics(model):
         if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
             raise InputError(f"expected metrics of one number, got {metric.name}, one a class: let it average them")
     if isinstance(model, keras.Sequential) and not model.built:  # one without an Input knows its shapes by its data
@@ -209,13 +211,6 @@ def _of_classes(y: Table, class_weight: Mapping[int, float]) -> Table:
         raise InputError(f"expected class_weight as class to number of 0 or more, got {class_weight!r}: give a dict")
     labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
     return np.array([class_weight.get(int(label), 1.0) for label in labels], dtype="float32")
-
-
-def _choice(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        names = [k for k in known if isinstance(k, str)]
-        hint = did_you_mean(value, names) if isinstance(value, str) else ""
-        raise InputError(f"expected {name} as one of {', '.join(map(repr, known))}, got {value!r}{hint}")
 
 
 def _say(line: str) -> None:

@@ -6,12 +6,12 @@ import json
 import re
 from typing import Any
 
-from k3torch.data.loaders import BatchedTensors
-from k3torch.training import pure
+from k3torch.data.loaders import BatchedTensors, identity
+from k3torch.stack import stateless
+from k3torch.stack.batch_loop import Samples
+from k3torch.stack.model_stack import ModelStack, prepare
+from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, RichProgress
-from k3torch.training.stacked import Stack, prepare
-from k3torch.training.step import FastModel
-from k3torch.training.walks import Rows
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ class Job:
     """One model to train: its rows, and the order of the rows in each epoch."""
 
     model: keras.Model
-    training: Rows
-    validation: Rows
+    training: Samples
+    validation: Samples
     order: EpochOrder
 
 
@@ -86,7 +86,7 @@ def stacked(
     They are of shape (2, metrics, epochs), of training and of validation; NaN as long as an epoch is not done.
 
     Raises:
-        compiled.NotTraceable: if the step of such a model cannot be mapped over models; ``figures`` is then empty.
+        graphs.UntraceableStep: if the step of such a model cannot be mapped over models; ``figures`` is then empty.
     """
     together = max(1, STACK_BYTES // _bytes_of(jobs[0]))
     stacks = -(-len(jobs) // together)
@@ -105,7 +105,7 @@ def _one_stack(
     bar: EpochBar,
 ) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
-    stack = Stack(models, training, [job.validation for job in jobs], batch_size, epochs, notice)
+    stack = ModelStack(models, training, [job.validation for job in jobs], batch_size, epochs, notice)
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     figures += list(table)
     score = min(1, len(stack.names) - 1)
@@ -119,7 +119,7 @@ def _one_stack(
 def _bytes_of(job: Job) -> int:
     """Return the memory that one model of a stack takes: its state, the step's new state, its rows."""
     prepare(job.model, job.training)
-    state = sum(v.value.nbytes for v in pure.variables(job.model))
+    state = sum(v.value.nbytes for v in stateless.variables(job.model))
     rows = sum(part.x.nbytes + part.y.nbytes for part in (job.training, job.validation))
     return int(2 * state + rows)
 
@@ -149,7 +149,7 @@ def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[A
 
 def _table(model: keras.Model, epochs: int) -> Figures:
     """Return what ``fit`` has noted so far as (2, metrics, epochs)."""
-    history, names = model.history.history, pure.metric_names(model)
+    history, names = model.history.history, stateless.metric_names(model)
     table = np.full((2, len(names), epochs), np.nan)
     for i, name in enumerate(names):
         for j, prefix in enumerate(("", "val_")):
@@ -176,13 +176,9 @@ class _Ordered(Sampler[int]):
         return len(self.order(0))
 
 
-def _loader(rows: Rows, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
+def _loader(rows: Samples, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
     parts = [rows.x, rows.y] + ([] if rows.sample_weight is None else [rows.sample_weight])
     dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
     return DataLoader(
-        dataset, batch_size, sampler=sampler, collate_fn=_as_it_is, generator=torch.Generator().manual_seed(0)
+        dataset, batch_size, sampler=sampler, collate_fn=identity, generator=torch.Generator().manual_seed(0)
     )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -1,7 +1,7 @@
 """Graphs as loops of machine code: the same numbers, kept on disk, refused where there is more to them than loops."""
 
-from k3torch.training import native
-from k3torch.training.compiled import trace
+from k3torch.stack import inductor_cpp
+from k3torch.stack.graphs import trace
 import pytest
 import torch
 from torch._inductor import config
@@ -23,7 +23,7 @@ def inputs():
 def test_a_loop_does_what_the_graph_does_as_often_as_asked(cache):
     mine, reference = inputs(), inputs()
     graph = trace(decay, mine)
-    (loop,) = native.loops([(graph, mine)], compile_missing=True)
+    (loop,) = inductor_cpp.loops([(graph, mine)], compile_missing=True)
     run = loop.bind(mine)
     run(3)
     run(4)
@@ -36,7 +36,7 @@ def test_a_loop_does_what_the_graph_does_as_often_as_asked(cache):
 
 def test_one_code_serves_other_tensors_and_views(cache):
     mine, stacked = inputs(), [torch.stack([tensor] * 2) for tensor in inputs()]
-    (loop,) = native.loops([(trace(decay, mine), mine)], compile_missing=True)
+    (loop,) = inductor_cpp.loops([(trace(decay, mine), mine)], compile_missing=True)
     loop.bind([tensor[1] for tensor in stacked])(2)
     loop.bind(mine)(2)
     assert all(torch.equal(ours[1], tensor) for ours, tensor in zip(stacked, mine, strict=True))
@@ -46,10 +46,10 @@ def test_one_code_serves_other_tensors_and_views(cache):
 def test_made_code_is_loaded_and_not_made_again(cache, monkeypatch):
     mine = inputs()
     graph = trace(decay, mine)
-    assert native.loops([(graph, mine)], compile_missing=False) == []
-    native.loops([(graph, mine)], compile_missing=True)
-    monkeypatch.setattr(native, "_source", lambda _: pytest.fail("it was made before"))
-    assert len(native.loops([(graph, mine)], compile_missing=False)) == 1
+    assert inductor_cpp.loops([(graph, mine)], compile_missing=False) == []
+    inductor_cpp.loops([(graph, mine)], compile_missing=True)
+    monkeypatch.setattr(inductor_cpp, "_source", lambda _: pytest.fail("it was made before"))
+    assert len(inductor_cpp.loops([(graph, mine)], compile_missing=False)) == 1
 
 
 def test_random_numbers_are_fair_differ_from_step_to_step_and_follow_the_seed(cache):
@@ -59,7 +59,7 @@ def test_random_numbers_are_fair_differ_from_step_to_step_and_follow_the_seed(ca
         clock.add_(1)
 
     out, total, clock = torch.zeros(1000), torch.zeros(1000), torch.zeros((), dtype=torch.int64)
-    (loop,) = native.loops([(trace(draw, [out, total, clock]), [out, total, clock])], compile_missing=True)
+    (loop,) = inductor_cpp.loops([(trace(draw, [out, total, clock]), [out, total, clock])], compile_missing=True)
     run = loop.bind([out, total, clock])
     run(1)
     first = out.clone()
@@ -78,15 +78,15 @@ def test_random_numbers_are_fair_differ_from_step_to_step_and_follow_the_seed(ca
 )
 def test_what_is_more_than_loops_is_refused(cache, function, why):
     mine = [torch.eye(128), torch.zeros((), dtype=torch.int64)]
-    with pytest.raises(native.NotNative, match=why):
-        native.loops([(trace(lambda x, c: (function(x, c), None)[1], mine), mine)], compile_missing=True)
+    with pytest.raises(inductor_cpp.UnsupportedGraph, match=why):
+        inductor_cpp.loops([(trace(lambda x, c: (function(x, c), None)[1], mine), mine)], compile_missing=True)
     assert not list((cache / "compiled").glob("*.so"))
 
 
 def test_without_a_compiler_it_says_so(cache):
     mine = inputs()
-    with config.patch({"cpp.cxx": (None, "no-such-compiler")}), pytest.raises(native.NoCompiler):
-        native.loops([(trace(decay, mine), mine)], compile_missing=True)
+    with config.patch({"cpp.cxx": (None, "no-such-compiler")}), pytest.raises(inductor_cpp.CompilerUnavailable):
+        inductor_cpp.loops([(trace(decay, mine), mine)], compile_missing=True)
     assert not list((cache / "compiled").glob("*.so"))
 
 
@@ -99,8 +99,8 @@ def test_where_inductor_fails_the_reason_is_said(cache, monkeypatch):
 
     mine = inputs()
     monkeypatch.setattr(compile_fx, "compile_fx_inner", fail)
-    with pytest.raises(native.NotNative, match="buf46"):
-        native.loops([(trace(decay, mine), mine)], compile_missing=True)
+    with pytest.raises(inductor_cpp.UnsupportedGraph, match="buf46"):
+        inductor_cpp.loops([(trace(decay, mine), mine)], compile_missing=True)
     assert not list(cache.rglob("*.so"))
 
 
@@ -109,7 +109,7 @@ def test_an_index_out_of_bounds_is_raised_and_does_not_end_the_process(cache):
         out.copy_(table[rows])
 
     mine = [torch.zeros(3), torch.arange(4.0), torch.tensor([0, 1, 2])]
-    (loop,) = native.loops([(trace(pick, mine), mine)], compile_missing=True)
+    (loop,) = inductor_cpp.loops([(trace(pick, mine), mine)], compile_missing=True)
     loop.bind(mine)(1)
     assert mine[0].tolist() == [0, 1, 2]
     mine[2][1] = 9

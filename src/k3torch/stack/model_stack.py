@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k3torch import runtime
-from k3torch.training import compiled, native, pure
-from k3torch.training.epochs import Epochs
-from k3torch.training.walks import Order, Rows, Table
+from k3torch.stack import graphs, inductor_cpp, stateless
+from k3torch.stack.batch_loop import Order, Samples, StackedSamples
+from k3torch.stack.epoch_graphs import EpochGraphs
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ WORTH_COMPILING, WORTH_LOOKING = 5_000, 500
 _ROWS_A_CALL = 4096
 
 
-class Stack:
+class ModelStack:
     """Trains models of one architecture at once, each on rows of its own.
 
     Args:
@@ -43,14 +43,14 @@ class Stack:
         names: of the metrics that ``train_epoch`` and ``evaluate`` return, ``"loss"`` first.
 
     Raises:
-        compiled.NotTraceable: if the step of such a model cannot be mapped over models.
+        graphs.UntraceableStep: if the step of such a model cannot be mapped over models.
     """
 
     def __init__(
         self,
         models: Sequence[keras.Model],
-        training: Sequence[Rows],
-        validation: Sequence[Rows],
+        training: Sequence[Samples],
+        validation: Sequence[Samples],
         batch_size: int,
         epochs: int,
         notice: Callable[[str], None] = print,
@@ -58,19 +58,19 @@ class Stack:
         self.models = list(models)
         for model in self.models:
             prepare(model, training[0])
-        self.names = pure.metric_names(self.models[0])
-        groups = zip(*map(pure.variables, self.models), strict=True)
+        self.names = stateless.metric_names(self.models[0])
+        groups = zip(*map(stateless.variables, self.models), strict=True)
         self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
         sums = self._state[len(self._state) - len(self.models[0].metrics_variables) :]
         self._sums = [(tensor, tensor.clone()) for tensor in sums]  # with the value to begin an epoch with
         device = self._state[0].device
         self._figures = torch.zeros(len(self.models), len(self.names), device=device)
-        self._tables = Table.of(training, device), Table.of(validation, device)
+        self._tables = StackedSamples.of(training, device), StackedSamples.of(validation, device)
         self._batch_size = batch_size
         steps = epochs * (max(map(len, training)) // batch_size)
         self._parts = self._side_by_side(steps, notice) or [self._all_at_once()]
         self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside this one
-        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.round_tiny_numbers)
+        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
     def train_epoch(self, orders: Sequence[Order]) -> Figures:
         """Train each model on its rows in its order, and return the metrics: (metrics, models).
@@ -81,21 +81,21 @@ class Stack:
         size = len(self.models) // len(self._parts)
         for number, part in enumerate(self._parts):  # before any thread starts: it draws random numbers
             part.load(orders[number * size : (number + 1) * size])
-        return self._run(Epochs.train)
+        return self._run(EpochGraphs.train)
 
     def evaluate(self) -> Figures:
         """Return the metrics on the validation rows: (metrics, models)."""
-        return self._run(Epochs.validate)
+        return self._run(EpochGraphs.validate)
 
     def unstack(self) -> list[keras.Model]:
         """Write weights, optimizer slots and other state back into the models, and return them."""
         for index, model in enumerate(self.models):
-            for variable, tensor in zip(pure.variables(model), self._state, strict=True):
+            for variable, tensor in zip(stateless.variables(model), self._state, strict=True):
                 variable.assign(tensor[index])
             model.reset_metrics()
         return self.models
 
-    def _run(self, do: Callable[[Epochs], None]) -> Figures:
+    def _run(self, do: Callable[[EpochGraphs], None]) -> Figures:
         for tensor, beginning in self._sums:
             tensor.copy_(beginning)
         waiting = iter(self._parts)  # whichever thread is free takes the next
@@ -104,44 +104,44 @@ class Stack:
             for part in waiting:
                 do(part)
 
-        with runtime.small_operations():
+        with runtime.single_threaded():
             helpers = [self._threads.submit(work) for _ in range(self._helpers)]
             work()
             for helper in helpers:
                 helper.result()
         return self._figures.T.cpu().numpy().copy()
 
-    def _side_by_side(self, steps: int, notice: Callable[[str], None]) -> list[Epochs]:
+    def _side_by_side(self, steps: int, notice: Callable[[str], None]) -> list[EpochGraphs]:
         """Return each model's epochs as machine code; none where that is not to be had, or not worth it."""
         if self._state[0].device.type != "cpu" or steps < WORTH_LOOKING:
             return []
         parts = [self._epochs(slice(i, i + 1), validation_batch=1) for i in range(len(self.models))]
         try:
-            loops = native.loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
-        except native.NotNative as reason:
+            loops = inductor_cpp.loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
+        except inductor_cpp.UnsupportedGraph as reason:
             notice(f"training uncompiled: its step is more than loops over numbers ({reason})")
             return []
-        except native.NoCompiler as error:
+        except inductor_cpp.CompilerUnavailable as error:
             notice(f"training uncompiled, some 100 times slower, since no C++ compiler works here ({error})")
             return []
         for part in parts:
             part.calls = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
         return parts if loops else []
 
-    def _all_at_once(self) -> Epochs:
+    def _all_at_once(self) -> EpochGraphs:
         epochs = self._epochs(slice(None), validation_batch=_ROWS_A_CALL)
-        epochs.calls = [compiled.repeated(graph, inputs) for graph, inputs in epochs.graphs()]
+        epochs.calls = [graphs.repeated(graph, inputs) for graph, inputs in epochs.graphs()]
         return epochs
 
-    def _epochs(self, members: slice, validation_batch: int) -> Epochs:
+    def _epochs(self, members: slice, validation_batch: int) -> EpochGraphs:
         state = [tensor[members] for tensor in self._state]
         sizes = self._batch_size, validation_batch
         longest = self._tables[0].walks(sizes[0]), self._tables[1].walks(sizes[1])
         training, validation = (table.of_models(members) for table in self._tables)
-        return Epochs(self.models[0], state, self._figures[members], training, validation, sizes, longest)
+        return EpochGraphs(self.models[0], state, self._figures[members], training, validation, sizes, longest)
 
 
-def prepare(model: keras.Model, rows: Rows) -> None:
+def prepare(model: keras.Model, rows: Samples) -> None:
     """Make the variables that a model gets only when it sees data: those of the optimizer and the metrics."""
     first = None if rows.sample_weight is None else rows.sample_weight[:1]
     model._symbolic_build(data_batch=(rows.x[:1], rows.y[:1], first))

@@ -7,7 +7,7 @@ the call, and compiles into one piece.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from k3torch.training import compiled, pure
+from k3torch.stack import graphs, stateless
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -17,7 +17,7 @@ Order = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Samples:
     """One model's rows: x (rows, ...), y (rows, outputs), and sample_weight (rows,) or None."""
 
     x: NDArray[np.generic]
@@ -29,14 +29,14 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Table:
+class StackedSamples:
     """The rows of several models: each column (models, most rows, ...), padded with zeros, and the rows of each."""
 
     columns: list[Tensor]
     lengths: list[int]
 
     @classmethod
-    def of(cls, models: Sequence[Rows], device: torch.device) -> "Table":
+    def of(cls, models: Sequence[Samples], device: torch.device) -> "StackedSamples":
         """Stack x, y and, where there are any, weights."""
         lengths = list(map(len, models))
         columns = []
@@ -49,9 +49,9 @@ class Table:
             columns.append(torch.from_numpy(padded).to(device))
         return cls(columns, lengths)
 
-    def of_models(self, members: slice) -> "Table":
+    def of_models(self, members: slice) -> "StackedSamples":
         """Return the same tensors, seen by some of the models."""
-        return Table([column[members] for column in self.columns], self.lengths[members])
+        return StackedSamples([column[members] for column in self.columns], self.lengths[members])
 
     def walks(self, batch_size: int) -> dict[int, int]:
         """Return the batches of the longest walk for each size of batches: the full one, and those that end a walk."""
@@ -61,7 +61,7 @@ class Table:
         return {size: longest[size] for size in sorted(sizes, reverse=True) if longest[size]}
 
 
-class Walk:
+class BatchLoop:
     """A step of ``pure``, mapped over models and repeated over batches of one size.
 
     Args:
@@ -79,10 +79,10 @@ class Walk:
 
     def __init__(
         self,
-        step: pure.Step,
+        step: stateless.Step,
         state: Sequence[Tensor],
         kept: int,
-        table: Table,
+        table: StackedSamples,
         batch_size: int,
         size: int,
         longest: int,
@@ -103,7 +103,7 @@ class Walk:
 
     def graph(self) -> torch.fx.GraphModule:
         """Return one step as a graph over ``inputs``."""
-        return compiled.trace(self._all_models, self.inputs)
+        return graphs.trace(self._all_models, self.inputs)
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order in which each model walks through its rows, and draw what its random numbers begin from."""

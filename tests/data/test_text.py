@@ -2,7 +2,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from k3torch.data.words import Vocabulary, tokenize
+from k3torch.data.text import Vocabulary, tokenize
 from k3torch.errors import InputError
 import numpy as np
 import pytest

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from k3torch.training import demos
+from k3torch.reports import demos
 import keras
 import numpy as np
 import pytest

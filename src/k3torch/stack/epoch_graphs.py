@@ -1,9 +1,9 @@
-"""Epochs of one or more stacked models: through the training rows, through the validation rows, and their metrics."""
+"""The graphs of one epoch of stacked models: training batches, validation batches, reading the metrics."""
 
 from collections.abc import Callable, Sequence
 
-from k3torch.training import compiled, pure
-from k3torch.training.walks import Order, Table, Walk
+from k3torch.stack import graphs, stateless
+from k3torch.stack.batch_loop import BatchLoop, Order, StackedSamples
 import keras
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ Graph = tuple[torch.fx.GraphModule, list[Tensor]]
 Call = Callable[[int], None]
 
 
-class Epochs:
-    """Epochs as a few graphs, which somebody else makes into functions.
+class EpochGraphs:
+    """EpochGraphs as a few graphs, which somebody else makes into functions.
 
     Args:
         model: one of the models, for its step.
-        state: the tensors of ``pure.variables``, stacked: (models, ...).
+        state: the tensors of ``stateless.variables``, stacked: (models, ...).
         figures: (models, metrics), where the metrics of the latest epoch are written.
         training: the rows to learn from.
         validation: the rows to be measured on.
@@ -34,17 +34,17 @@ class Epochs:
         model: keras.Model,
         state: Sequence[Tensor],
         figures: Tensor,
-        training: Table,
-        validation: Table,
+        training: StackedSamples,
+        validation: StackedSamples,
         sizes: tuple[int, int],
         longest: tuple[dict[int, int], dict[int, int]],
     ):
         kept = len(state) - len(model.metrics_variables)
         self.training_walks, self._validation_walks = (
-            [Walk(step, state, first, table, batch, size, count) for size, count in counts.items()]
+            [BatchLoop(step, state, first, table, batch, size, count) for size, count in counts.items()]
             for step, first, table, batch, counts in (
-                (pure.train_step(model), 0, training, sizes[0], longest[0]),
-                (pure.test_step(model), kept, validation, sizes[1], longest[1]),
+                (stateless.train_step(model), 0, training, sizes[0], longest[0]),
+                (stateless.test_step(model), kept, validation, sizes[1], longest[1]),
             )
         )
         for walk in self._validation_walks:
@@ -60,7 +60,7 @@ class Epochs:
     def graphs(self) -> list[Graph]:
         """Trace them: the training walks first, the reading of the metrics last."""
         walks = [walk.graph() for walk in [*self.training_walks, *self._validation_walks]]
-        return list(zip([*walks, compiled.trace(*self._reading)], self.inputs, strict=True))
+        return list(zip([*walks, graphs.trace(*self._reading)], self.inputs, strict=True))
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order in which each model walks through its training rows."""
@@ -75,7 +75,7 @@ class Epochs:
         """Measure each model on its validation rows; its metric sums stand where an epoch begins."""
         self._go(self._validation_walks, self.calls[len(self.training_walks) :])
 
-    def _go(self, walks: Sequence[Walk], calls: Sequence[Call]) -> None:
+    def _go(self, walks: Sequence[BatchLoop], calls: Sequence[Call]) -> None:
         with torch.no_grad():
             for walk, call in zip(walks, calls, strict=False):
                 call(walk.begin())
@@ -84,7 +84,7 @@ class Epochs:
 
 def _reader(model: keras.Model) -> Callable[..., None]:
     """Return a function that turns metric sums (its first arguments) into figures (its last, written into)."""
-    results = torch.vmap(pure.results(model))
+    results = torch.vmap(stateless.results(model))
 
     def read(*inputs: Tensor) -> None:
         inputs[-1].copy_(results(list(inputs[:-1])))

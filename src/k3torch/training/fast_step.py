@@ -1,7 +1,7 @@
 """The parts of Keras's train step without what Keras settles anew at every step.
 
 Each function below looks once at a compiled model and returns a part of the step as a plain function over torch
-tensors, or raises ``NotExact`` with the reason where only Keras's own part gives Keras's numbers. What is left out
+tensors, or raises ``Unsupported`` with the reason where only Keras's own part gives Keras's numbers. What is left out
 is argument binding, dtype and mask bookkeeping and name scopes; what computes is the same Keras code on the same
 variables, so the numbers are the same.
 """
@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from k3torch.models.layers import MultiHotDense, bag_matmul
-from k3torch.training.formulas import fits, loss_formula, metric_formula
-from k3torch.training.updates import keras_update, short_update
+from k3torch.data.loaders import identity
+from k3torch.models.layers import SparseDense, bag_matmul
+from k3torch.training.fused_losses import fits, loss_formula, metric_formula
+from k3torch.training.fused_optimizers import keras_update, short_update
 import keras
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.backend.torch.core import to_torch_dtype
@@ -29,7 +30,7 @@ Wrap = Callable[[Any], Any]
 UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
 # Layers whose call() takes one tensor and does all of the work; the rest of __call__ is bookkeeping for them.
-PLAIN_LAYERS = (keras.layers.Dense, MultiHotDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
+PLAIN_LAYERS = (keras.layers.Dense, SparseDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
 
 # What Keras itself calls in the end, as far as the activation goes; others run as Keras wrote them.
 TORCH_ACTIVATIONS = {
@@ -40,15 +41,11 @@ TORCH_ACTIVATIONS = {
 }
 
 
-def _as_it_is(function: Any) -> Any:
-    return function
-
-
-class NotExact(Exception):  # noqa: N818  (a reason, not an error)
+class Unsupported(Exception):  # noqa: N818  (a reason, not an error)
     """Keras's own part is needed; the message says for what."""
 
 
-def forward(model: keras.Model, wrap: Wrap = _as_it_is) -> Forward:
+def forward(model: keras.Model, wrap: Wrap = identity) -> Forward:
     """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``.
 
     ``wrap`` goes round all layers but the first.
@@ -56,9 +53,9 @@ def forward(model: keras.Model, wrap: Wrap = _as_it_is) -> Forward:
     layers = _chain(model)
     for layer in layers:
         if reason := _needs_its_wrapper(layer):
-            raise NotExact(f"the forward pass of layer {layer.name!r} ({reason})")
+            raise Unsupported(f"the forward pass of layer {layer.name!r} ({reason})")
     if len({layer.compute_dtype for layer in layers}) > 1:
-        raise NotExact("the forward pass of layers of several dtypes")
+        raise Unsupported("the forward pass of layers of several dtypes")
     name = layers[0].compute_dtype
     dtype, mixed = to_torch_dtype(name), name != layers[0].variable_dtype
     shape = tuple(model.inputs[0].shape[1:])
@@ -117,7 +114,7 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
     except (AttributeError, ValueError, TypeError, IndexError):  # no graph, or a layer used in several places
         linked = False
     if not linked or type(model).call not in (keras.Sequential.call, Functional.call):
-        raise NotExact("the forward pass of a model that is not a chain of layers")
+        raise Unsupported("the forward pass of a model that is not a chain of layers")
     return layers
 
 
@@ -141,10 +138,10 @@ def loss(model: keras.Model) -> Loss:
     """Return ``f(y, y_pred, sample_weight)``: the mean of one Keras loss over one output, plus all penalties."""
     compiled = getattr(model._compile_loss, "_flat_losses", None) or []
     if len(compiled) != 1 or compiled[0].path or compiled[0].loss_weights is not None:
-        raise NotExact("a loss that is not one unweighted loss over one output")
+        raise Unsupported("a loss that is not one unweighted loss over one output")
     chosen = compiled[0].loss
     if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
-        raise NotExact(f"the loss {chosen.name!r}")
+        raise Unsupported(f"the loss {chosen.name!r}")
     dtype = to_torch_dtype(chosen.dtype)
     formula = loss_formula(chosen)
     # Penalties on weights are there before the first step, those on outputs and of one's own only after it.
@@ -168,7 +165,7 @@ def metrics(model: keras.Model) -> UpdateMetrics:
     if compiled is None:
         return lambda *_: None
     if len(model.outputs) != 1:
-        raise NotExact("metrics of several outputs")
+        raise Unsupported("metrics of several outputs")
     updates = [_metric(metric) for metric in _listed(compiled._flat_metrics)]
     weighted = _listed(compiled._flat_weighted_metrics)
 
@@ -223,7 +220,7 @@ def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:
         "an overridden optimizer.apply": type(optimizer).apply is not keras.optimizers.Optimizer.apply,
     }
     if reasons := [name for name, needed in asked.items() if needed]:
-        raise NotExact(" and ".join(reasons))
+        raise Unsupported(" and ".join(reasons))
 
     constrained = [v for v in model.trainable_variables if v.constraint is not None]
     step = short_update(optimizer) if wrap is None else wrap(keras_update(optimizer))

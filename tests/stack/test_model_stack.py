@@ -1,8 +1,8 @@
 """A stack ends where Keras's own fit ends, from the same weights and in the same order."""
 
-from k3torch.training import native, stacked
-from k3torch.training.stacked import Stack
-from k3torch.training.walks import Rows
+from k3torch.stack import inductor_cpp, model_stack
+from k3torch.stack.batch_loop import Samples
+from k3torch.stack.model_stack import ModelStack
 import keras
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def agree(lengths, batch_size, weighted=False, **choices):
     rng = np.random.default_rng()
     models, references = [build(**choices) for _ in lengths], [build(**choices) for _ in lengths]
     rows = [
-        Rows(
+        Samples(
             rng.normal(size=(n, 5)).astype("float32"),
             rng.normal(size=(n, 1)).astype("float32"),
             rng.uniform(0.5, 2, n).astype("float32") if weighted else None,
@@ -53,7 +53,7 @@ def agree(lengths, batch_size, weighted=False, **choices):
     ]
     for model, reference in zip(models, references, strict=True):
         reference.set_weights(model.get_weights())
-    stack = Stack(models, rows, rows, batch_size, epochs=1)
+    stack = ModelStack(models, rows, rows, batch_size, epochs=1)
     orders = [rng.permutation(n) for n in lengths]
     trained, measured = stack.train_epoch(orders), stack.evaluate()
     stack.unstack()
@@ -91,9 +91,9 @@ def test_batches_of_one_and_sample_weights_end_where_fit_ends():
 @pytest.fixture
 def as_machine_code(monkeypatch):
     """Compile whatever the number of steps."""
-    monkeypatch.setattr(stacked, "WORTH_COMPILING", 0)
-    monkeypatch.setattr(stacked, "WORTH_LOOKING", 0)
-    monkeypatch.setattr(stacked.compiled, "repeated", lambda *_: pytest.fail("it should run as machine code"))
+    monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
+    monkeypatch.setattr(model_stack.graphs, "repeated", lambda *_: pytest.fail("it should run as machine code"))
 
 
 def test_machine_code_ends_where_fit_ends(as_machine_code):
@@ -102,8 +102,8 @@ def test_machine_code_ends_where_fit_ends(as_machine_code):
 
 
 def test_without_a_compiler_it_says_so_and_trains_all_the_same(monkeypatch, capsys, cache):
-    monkeypatch.setattr(stacked, "WORTH_COMPILING", 0)
-    monkeypatch.setattr(stacked, "WORTH_LOOKING", 0)
+    monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
     with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
         agree([9, 9], 4)
     assert "no C++ compiler" in capsys.readouterr().out
@@ -120,8 +120,8 @@ def test_dropout_zeroes_its_share_differently_in_each_model():
         model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
         model.compile(keras.optimizers.SGD(1.0), "mse")
         models.append(model)
-    rows = Rows(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
-    stack = Stack(models, [rows, rows], [rows, rows], 1, epochs=1)
+    rows = Samples(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
+    stack = ModelStack(models, [rows, rows], [rows, rows], 1, epochs=1)
     stack.train_epoch([np.arange(1)] * 2)
     first, second = (model.get_weights()[0][:, 0] for model in stack.unstack())
     # The gradient is -2 times the input after dropout: 0, or 1 / 0.7.
@@ -137,9 +137,9 @@ def test_a_penalty_of_another_strength_is_another_program():
             [keras.Input((5,)), keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(strength))]
         )
         model.compile("sgd", "mse")
-        rows = Rows(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
-        stack = Stack([model], [rows], [rows], 1, epochs=1)
-        return native._name(stack._parts[0].graphs())
+        rows = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
+        stack = ModelStack([model], [rows], [rows], 1, epochs=1)
+        return inductor_cpp._name(stack._parts[0].graphs())
 
     assert code(0.1) != code(0.2)
     assert code(0.1) == code(0.1)

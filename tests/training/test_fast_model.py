@@ -2,9 +2,10 @@
 
 import warnings
 
-from k3torch.data.bags import BagDataset, bag_loader, bag_of_words, class_weights
-from k3torch.models.layers import MultiHotDense
-from k3torch.training.step import FastModel, FastSequential
+from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
+from k3torch.data.loaders import class_weights
+from k3torch.models.layers import SparseDense
+from k3torch.training.fast_model import FastModel, FastSequential
 import keras
 from keras import losses, optimizers
 import numpy as np
@@ -29,7 +30,7 @@ def build(kind, optimizer="rmsprop", loss="binary_crossentropy", outputs=1, laye
     keras.utils.set_random_seed(1)
     inputs = x = keras.Input((WORDS,))
     last = keras.layers.Dense(outputs, activation="sigmoid" if outputs == 1 else "softmax")
-    for layer in [*(layers() if layers else [MultiHotDense(6, activation="relu")]), last]:
+    for layer in [*(layers() if layers else [SparseDense(6, activation="relu")]), last]:
         x = layer(x)
     model = kind(inputs, x)
     model.compile(optimizer() if callable(optimizer) else optimizer, loss, **{"metrics": ["accuracy"], **compiling})
@@ -157,16 +158,14 @@ def test_several_classes(loss):
 
 
 LAYERS = {
-    "regularised": lambda: [
-        MultiHotDense(6, activation="relu", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.01))
-    ],
-    "dropout": lambda: [MultiHotDense(6, activation="relu"), keras.layers.Dropout(0.5), keras.layers.Dense(4, "tanh")],
-    "constraint": lambda: [MultiHotDense(6, kernel_constraint=keras.constraints.MaxNorm(0.2))],
-    "frozen": lambda: [MultiHotDense(6), keras.layers.Dense(4, trainable=False)],
+    "regularised": lambda: [SparseDense(6, activation="relu", kernel_regularizer=keras.regularizers.L1L2(0.01, 0.01))],
+    "dropout": lambda: [SparseDense(6, activation="relu"), keras.layers.Dropout(0.5), keras.layers.Dense(4, "tanh")],
+    "constraint": lambda: [SparseDense(6, kernel_constraint=keras.constraints.MaxNorm(0.2))],
+    "frozen": lambda: [SparseDense(6), keras.layers.Dense(4, trainable=False)],
 }
 KERAS_LAYERS = {
-    "activity": lambda: [MultiHotDense(6, activity_regularizer="l2")],
-    "batch norm": lambda: [MultiHotDense(6), keras.layers.BatchNormalization()],
+    "activity": lambda: [SparseDense(6, activity_regularizer="l2")],
+    "batch norm": lambda: [SparseDense(6), keras.layers.BatchNormalization()],
 }
 
 

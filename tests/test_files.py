@@ -4,9 +4,9 @@ import itertools
 import threading
 import types
 
-from k3torch.data import cache as cache_module
-from k3torch.data.cache import atomic_path, cached_arrays, download
+from k3torch import files as cache_module
 from k3torch.errors import InputError
+from k3torch.files import atomic_path, cached_arrays, download
 import numpy as np
 import pytest
 

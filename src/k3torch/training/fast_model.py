@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 import warnings
 
-from k3torch.training import exact
+from k3torch.training import fast_step
 import keras
 from keras.src.models.functional import Functional
 from keras.src.models.model import functional_init_arguments
@@ -21,10 +21,10 @@ Logs = dict[str, Any]
 class Parts:
     """What a step is made of: each part the short one where that is exact, else Keras's own."""
 
-    forward: exact.Forward
-    loss: exact.Loss
-    update_metrics: exact.UpdateMetrics
-    update_weights: exact.UpdateWeights
+    forward: fast_step.Forward
+    loss: fast_step.Loss
+    update_metrics: fast_step.UpdateMetrics
+    update_weights: fast_step.UpdateWeights
     device: torch.device
     log_names: tuple[str, ...]
 
@@ -33,7 +33,7 @@ class FastStep:
     """The two overridden steps; name it before a Keras model class among the bases of your own.
 
     The numbers are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
-    step leaves out what Keras settles anew every time (``k3torch.training.exact``); metrics become Python numbers
+    step leaves out what Keras settles anew every time (``k3torch.training.fast_step``); metrics become Python numbers
     once an epoch, unless a progress bar or a callback reads them after every batch; and a batch moves to the device
     without being waited for. Where only Keras's own part is exact, that part is Keras's, and one warning says so.
     ``compile(jit_compile=True)`` puts ``torch.compile`` round the optimizer and the layers after the first.
@@ -66,7 +66,7 @@ class FastStep:
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         rows = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
-        exact.add_to_mean(self._loss_tracker, loss * rows, rows)
+        fast_step.add_to_mean(self._loss_tracker, loss * rows, rows)
         parts.update_metrics(y, y_pred, sample_weight)
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]
@@ -123,7 +123,7 @@ class FastStep:
         def choose(part: Callable[..., Any], keras_part: Any, **wrap: Any) -> Any:
             try:
                 return part(self, **wrap)
-            except exact.NotExact as reason:
+            except fast_step.Unsupported as reason:
                 reasons.append(str(reason))
                 return keras_part
 
@@ -132,10 +132,12 @@ class FastStep:
             self._say(overridden)
             return None
         parts = Parts(
-            forward=choose(exact.forward, exact.keras_forward(self), **wrap),
-            loss=choose(exact.loss, lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)),
-            update_metrics=choose(exact.metrics, self._compile_metrics and self._compile_metrics.update_state),
-            update_weights=choose(exact.weights, self.optimizer.apply, **wrap),
+            forward=choose(fast_step.forward, fast_step.keras_forward(self), **wrap),
+            loss=choose(
+                fast_step.loss, lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)
+            ),
+            update_metrics=choose(fast_step.metrics, self._compile_metrics and self._compile_metrics.update_state),
+            update_weights=choose(fast_step.weights, self.optimizer.apply, **wrap),
             device=self.trainable_variables[0].value.device,
             log_names=tuple(self.get_metrics_result()),
         )

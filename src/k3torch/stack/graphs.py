@@ -8,7 +8,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 Tensors = Sequence[torch.Tensor]
 
 
-class NotTraceable(Exception):  # noqa: N818  (a reason, not an error)
+class UntraceableStep(Exception):  # noqa: N818  (a reason, not an error)
     """A function cannot be had as a graph; the message says why, in a few words."""
 
 
@@ -18,14 +18,14 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
     The function may write into its inputs; the graph then does so too.
 
     Raises:
-        NotTraceable: if it does something that is no tensor operation.
+        UntraceableStep: if it does something that is no tensor operation.
     """
     try:
         with torch.no_grad():
             graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     except Exception as error:  # any layer, loss or metric may refuse in a way of its own
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise NotTraceable(first_line[:120]) from error
+        raise UntraceableStep(first_line[:120]) from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph

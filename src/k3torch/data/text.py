@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 import re
 
-from k3torch.data.cache import atomic_path
 from k3torch.errors import InputError
+from k3torch.files import atomic_path
 import numpy as np
 from numpy.typing import NDArray
 

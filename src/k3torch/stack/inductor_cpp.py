@@ -20,7 +20,7 @@ from typing import Any
 from unittest import mock
 import warnings
 
-from k3torch.data.cache import cache_dir, cached_file
+from k3torch.files import cache_dir, cached_file
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -36,11 +36,11 @@ _RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # part
 _OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
 
 
-class NoCompiler(Exception):  # noqa: N818  (a reason, not an error)
+class CompilerUnavailable(Exception):  # noqa: N818  (a reason, not an error)
     """There is no working C++ compiler; the message says what was tried."""
 
 
-class NotNative(Exception):  # noqa: N818  (a reason, not an error)
+class UnsupportedGraph(Exception):  # noqa: N818  (a reason, not an error)
     """The graph calls operators that are no loops (large matrix products), or Inductor fails on it; says which."""
 
 
@@ -81,8 +81,8 @@ def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> lis
         compile_missing: whether to make what is not there; if not, an empty list is returned for it.
 
     Raises:
-        NoCompiler: if there is none, or if it fails.
-        NotNative: if a graph cannot be had as plain C++.
+        CompilerUnavailable: if there is none, or if it fails.
+        UnsupportedGraph: if a graph cannot be had as plain C++.
     """
     name = _name(graphs)
     if not (compile_missing or (cache_dir() / name).exists()):
@@ -119,7 +119,7 @@ def _build(source: str, path: Path) -> None:
             builder = CppBuilder(name="loops", sources=str(file), BuildOption=options, output_dir=folder)
             builder.build()
         except Exception as error:  # the compiler's tool chain has errors of many kinds
-            raise NoCompiler(_in_short(error)) from error
+            raise CompilerUnavailable(_in_short(error)) from error
         path.write_bytes(Path(builder.get_target_file_path()).read_bytes())
 
 
@@ -184,7 +184,7 @@ class _Recorder:
     def _place(self, value: Any) -> str:
         """Return where a tensor lies: so many bytes into an input, or into the scratch memory."""
         if not isinstance(value, torch.Tensor):
-            raise NotNative("sizes known only when it runs")
+            raise UnsupportedGraph("sizes known only when it runs")
         for number, tensor in enumerate(self.inputs):
             if tensor.data_ptr() <= value.data_ptr() < tensor.data_ptr() + max(1, tensor.nbytes):
                 return f"inputs[{number}] + {value.data_ptr() - tensor.data_ptr()}"
@@ -194,7 +194,7 @@ class _Recorder:
             if storage.data_ptr() == value.untyped_storage().data_ptr():
                 return f"scratch + {start + value.data_ptr() - storage.data_ptr()}"
             start += _room(tensor)
-        raise NotNative("constants of several numbers")
+        raise UnsupportedGraph("constants of several numbers")
 
 
 class _NoOperators:
@@ -207,7 +207,7 @@ class _NoOperators:
         value = getattr(torch, name, None) if self._name == "torch" else None
         if isinstance(value, torch.dtype):
             return value
-        raise NotNative(f"{self._name}.{name}")
+        raise UnsupportedGraph(f"{self._name}.{name}")
 
 
 def _room(tensor: torch.Tensor) -> int:
@@ -244,7 +244,7 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
         warnings.simplefilter("ignore")  # they are about Inductor's insides
         plain = make_fx(with_clock, simpler, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
         if any(node.target in _PRODUCTS for node in plain.graph.nodes):
-            raise NotNative("large matrix products")
+            raise UnsupportedGraph("large matrix products")
         plain.graph.output_node().args = ((),)  # results are written into the inputs
         plain.recompile()
         examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
@@ -255,7 +255,7 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
             try:
                 compiled: Any = compile_fx_inner(plain, examples)
             except InductorError as error:
-                raise NotNative(_in_short(error)) from error
+                raise UnsupportedGraph(_in_short(error)) from error
             return compiled.current_callable
 
 
