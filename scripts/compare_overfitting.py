@@ -23,8 +23,8 @@ from k3torch.data.imdb import Reviews, load_data
 from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
-from k3torch.reports.overfitting import all_variants
-from k3torch.reports.plots import compared_curves
+from k3torch.reports.overfitting import plot_variants
+from k3torch.reports.plots import plot_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.stack.stateless import given_metrics
 from k3torch.training.fast_model import FastModel
@@ -213,8 +213,8 @@ def draw(run: RunFolder) -> None:
     for pair in COMPARISONS:
         if set(pair) <= set(curves):
             title = f"{pair[0]} against {pair[1]}"
-            compared_curves(run.path / f"{'-vs-'.join(pair)}.png", {n: curves[n] for n in pair}, quantity, title)
-    all_variants(run.path / "all.png", curves, quantity, "Ways to fight overfitting")
+            plot_curves(run.path / f"{'-vs-'.join(pair)}.png", {n: curves[n] for n in pair}, quantity, title)
+    plot_variants(run.path / "all.png", curves, quantity, "Ways to fight overfitting")
 
 
 FIGURES = ("lowest_validation_loss", "validation_accuracy", "last_validation_loss", "last_training_loss", "gap")

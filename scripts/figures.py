@@ -37,7 +37,7 @@ def losses(run: RunFolder) -> None:
     """Cross-entropy punishes a sure mistake without limit, squared error with 1 at most."""
     probabilities = np.linspace(0.001, 1, 400)
     cross_entropy, squared_error = demos.losses_for_label_one(probabilities)
-    explain.losses_picture(run.path / "losses.png", probabilities, cross_entropy, squared_error)
+    explain.plot_losses(run.path / "losses.png", probabilities, cross_entropy, squared_error)
     run.metrics["losses_at_0.001"] = {"cross_entropy": cross_entropy[0], "squared_error": squared_error[0]}
 
 
@@ -50,7 +50,7 @@ def momentum(run: RunFolder) -> None:
         path = demos.descend(demos.two_valleys, start=2.2, optimizer=optimizer, steps=120)
         descents[name] = (path, _heights(path))
         run.metrics[name] = {"weight": path[-1], "loss": descents[name][1][-1]}
-    explain.momentum_picture(run.path / "momentum.png", (weights, _heights(weights)), descents)
+    explain.plot_momentum(run.path / "momentum.png", (weights, _heights(weights)), descents)
 
 
 def polynomials(run: RunFolder) -> None:
@@ -58,7 +58,7 @@ def polynomials(run: RunFolder) -> None:
     fits = demos.fit_polynomials()
     verdicts = {1: "under-fit", 4: "right", 15: "over-fit"}
     names = {degree: f"degree {degree}: {verdict}" for degree, verdict in verdicts.items()}
-    explain.polynomials_picture(
+    explain.plot_polynomials(
         run.path / "polynomials.png",
         (fits.x, fits.y),
         (fits.grid, fits.truth),
@@ -76,7 +76,7 @@ def folds(run: RunFolder) -> None:
         "3-fold: each part validates once, the scores are averaged": demos.fold_roles(3, VALIDATION),
         "Validation and test cycled through the data": demos.fold_roles(5, VALIDATION, TEST),
     }
-    explain.folds_picture(run.path / "folds.png", schemes)
+    explain.plot_folds(run.path / "folds.png", schemes)
 
 
 def dropout(run: RunFolder) -> None:
@@ -88,7 +88,7 @@ def dropout(run: RunFolder) -> None:
         "training: what is left is scaled by 2": passes.training,
         "prediction: nothing changes": passes.prediction,
     }
-    explain.dropout_picture(run.path / "dropout.png", stages)
+    explain.plot_dropout(run.path / "dropout.png", stages)
     run.metrics["dropout_means"] = {name: values.mean() for name, values in stages.items()}
 
 

@@ -25,7 +25,7 @@ from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
-from k3torch.reports.plots import BLUE, curve_with_band, picture
+from k3torch.reports.plots import BLUE, plot_band, plot_to
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
@@ -176,10 +176,10 @@ def history(result: CrossValidation) -> list[dict[str, float]]:
 
 def draw(path: Path, result: CrossValidation, curves: Float) -> None:
     quantity, skipped = "validation mean absolute error", skipped_epochs(curves.shape[1])
-    curve_with_band(path / "validation_mae.png", curves, quantity, title="Every epoch")
+    plot_band(path / "validation_mae.png", curves, quantity, title="Every epoch")
     title = f"Smoothed, from epoch {skipped + 1}"
-    curve_with_band(path / "validation_mae_smoothed.png", smooth(curves[:, skipped:]), quantity, skipped + 1, title)
-    with picture(path / "scores.png", width=5.0) as axes:
+    plot_band(path / "validation_mae_smoothed.png", smooth(curves[:, skipped:]), quantity, skipped + 1, title)
+    with plot_to(path / "scores.png", width=5.0) as axes:
         axes.boxplot(list(result.scores), widths=0.5, medianprops={"color": BLUE})
         for number, scores in enumerate(result.scores, start=1):
             axes.plot([number] * len(scores), scores, "o", color=BLUE, alpha=0.6)
@@ -196,7 +196,7 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     rows = array_loader(
         scale.transform(x), y[:, None], batch_size=settings.final_batch_size, shuffle=True, seed=settings.seed
     )
-    fit(model, rows, epochs=epochs, title="final model", rows=[])
+    fit(model, rows, epochs=epochs, title="final model", history=[])
     test = array_loader(scale.transform(x_test), y_test[:, None], batch_size=len(x_test))
     run.metrics |= {
         "final_epochs": epochs,

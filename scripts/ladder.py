@@ -23,7 +23,7 @@ from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.data.imdb import load_data
 from k3torch.errors import InputError
 from k3torch.reports import tables
-from k3torch.reports.ladder import draw
+from k3torch.reports.ladder import plot_ladder
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training import rungs
 import keras
@@ -77,7 +77,7 @@ def main(settings: Settings) -> None:
         rows = compare(sorted({1, *settings.rungs}), settings)
         run.metrics |= {"rungs": rows}
         run.write_csv("ladder.csv", rows)
-        draw(run.path / "ladder.png", rows)
+        plot_ladder(run.path / "ladder.png", rows)
     show(rows)
     print(f"\nThe run folder: {run.path}")
 
@@ -126,7 +126,7 @@ def climb(number: int, settings: Settings) -> dict[str, Any]:
     rows: list[dict[str, float]] = []
     for epochs in (1, settings.epochs):
         timer = DeviceTimer(device)
-        rungs.train(number, model, train, validation=validation, epochs=epochs, title=f"rung {number}", rows=rows)
+        rungs.train(number, model, train, validation=validation, epochs=epochs, title=f"rung {number}", history=rows)
         on_device = timer.seconds() / epochs
         if len(rows) == 1 and settings.weights:
             np.savez(settings.weights, *(keras.ops.convert_to_numpy(v) for v in model.trainable_variables))

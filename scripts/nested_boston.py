@@ -20,7 +20,7 @@ from k3torch.data import boston
 from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
-from k3torch.reports.nested import inner_and_outer
+from k3torch.reports.nested import plot_nested
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import best_epoch
@@ -80,7 +80,7 @@ def main(settings: Settings) -> None:
         choices = [choose(curves, fold) for fold in range(settings.outer_folds)]
         unseen = meet_unseen_rows(choices, x, y, outer, settings)
         run.metrics |= figures(choices, unseen, curves) | {"device": str(device), "seed": settings.seed}
-        inner_and_outer(run.path / "inner_and_outer.png", [c.error for c in choices], unseen.scores[0].tolist())
+        plot_nested(run.path / "inner_and_outer.png", [c.error for c in choices], unseen.scores[0].tolist())
         run.metrics |= {"seconds_total": run.seconds}
     show(choices, unseen, run)
 

@@ -15,8 +15,8 @@ from k3torch.errors import InputError
 from k3torch.models.builders import digit_classifier
 from k3torch.models.graph import draw_graph
 from k3torch.reports import tables
-from k3torch.reports.digits import confusion_picture, misread_picture
-from k3torch.reports.plots import learning_curves
+from k3torch.reports.digits import plot_confusion, plot_misread
+from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training.callbacks import CallbackSettings, check_callbacks, make_callbacks
 from k3torch.training.progress import fit
@@ -90,7 +90,7 @@ def train_model(
         validation=digits.digit_loader(validation, 1000),
         epochs=settings.epochs,
         title="digits",
-        rows=run.history,
+        history=run.history,
         callbacks=make_callbacks(settings, run.path, settings.epochs),
     )
     losses = [row["val_loss"] for row in run.history]
@@ -103,7 +103,7 @@ def train_model(
     }
     for quantity in ("loss", "accuracy"):
         training, held_out = ([row[prefix + quantity] for row in run.history] for prefix in ("", "val_"))
-        learning_curves(run.path / f"{quantity}.png", training, held_out, quantity, best + 1)
+        plot_learning_curves(run.path / f"{quantity}.png", training, held_out, quantity, best + 1)
 
 
 def report(model: keras.Model, test: digits.Digits, run: RunFolder) -> None:
@@ -116,8 +116,8 @@ def report(model: keras.Model, test: digits.Digits, run: RunFolder) -> None:
     surest = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:24]
 
     confusion = confusion_matrix(labels, read_as, labels=range(10))
-    confusion_picture(run.path / "confusion.png", confusion)
-    misread_picture(run.path / "misread.png", test.images.numpy()[surest], labels[surest], read_as[surest])
+    plot_confusion(run.path / "confusion.png", confusion)
+    plot_misread(run.path / "misread.png", test.images.numpy()[surest], labels[surest], read_as[surest])
     run.metrics |= {
         "test_accuracy": figures["accuracy"],
         "test_loss": figures["loss"],

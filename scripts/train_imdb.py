@@ -18,7 +18,7 @@ from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words
 from k3torch.data.imdb import Imdb, Reviews, load_data
 from k3torch.errors import InputError
 from k3torch.reports import tables
-from k3torch.reports.plots import learning_curves
+from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
 from k3torch.training.callbacks import CallbackSettings, asks_for_callbacks, make_callbacks
 from k3torch.training.rungs import OWN_LOOP, build, check_rung, serve, train
@@ -96,7 +96,7 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
         validation=serve(rung, validation, settings.batch_size),
         epochs=settings.epochs,
         title="study run",
-        rows=run.history,
+        history=run.history,
         callbacks=make_callbacks(settings, run.path, settings.epochs),
     )
     best = int(np.argmin([row["val_loss"] for row in run.history]))
@@ -104,7 +104,7 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
         training_curve, validation_curve = (
             [row[name] for row in run.history] for name in (quantity, f"val_{quantity}")
         )
-        learning_curves(run.path / f"{quantity}.png", training_curve, validation_curve, quantity, best + 1)
+        plot_learning_curves(run.path / f"{quantity}.png", training_curve, validation_curve, quantity, best + 1)
     run.metrics |= {
         "best_epoch": best + 1,
         "validation_loss": run.history[best]["val_loss"],
@@ -123,7 +123,7 @@ def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Setti
     rows = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.seed)
     rates = [row["learning_rate"] for row in run.history if "learning_rate" in row]
     replay = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])] if rates else []
-    train(settings.rung, model, rows, epochs=epochs, title="final run", rows=[], callbacks=replay)
+    train(settings.rung, model, rows, epochs=epochs, title="final run", history=[], callbacks=replay)
     figures = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
     run.metrics |= {"test_accuracy": figures["accuracy"], "test_loss": figures["loss"]}
     return model

@@ -6,9 +6,9 @@ import pytest
 
 
 def test_pictures_are_written_whole_and_figures_closed(tmp_path):
-    plots.learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
-    plots.curve_with_band(tmp_path / "b.png", np.random.RandomState(0).rand(4, 9), "MAE", first_epoch=11)
-    plots.compared_curves(tmp_path / "c.png", {"a": [1, 2], "b": [2, 1, 0]}, "loss")
+    plots.plot_learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
+    plots.plot_band(tmp_path / "b.png", np.random.RandomState(0).rand(4, 9), "MAE", first_epoch=11)
+    plots.plot_curves(tmp_path / "c.png", {"a": [1, 2], "b": [2, 1, 0]}, "loss")
     for name in "abc":
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.size == (1050, 675)
@@ -27,8 +27,8 @@ def test_a_picture_that_fails_leaves_nothing(tmp_path):
 def test_curves_are_drawn_from_epoch_1_and_the_band_spans_the_runs(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots.plt, "close", drawn.append)
-    plots.learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
-    plots.curve_with_band(tmp_path / "b.png", [[1.0, 2.0], [3.0, 6.0]], "MAE", first_epoch=11)
+    plots.plot_learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
+    plots.plot_band(tmp_path / "b.png", [[1.0, 2.0], [3.0, 6.0]], "MAE", first_epoch=11)
     curves, band = (figure.axes[0] for figure in drawn)
     assert curves.lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.3]]
     assert curves.lines[1].get_xydata().tolist() == [[1, 0.6], [2, 0.4]]

@@ -21,7 +21,7 @@ def test_rows_are_the_history_of_fit(capsys):
     rows = []
     loader, validation = array_loader(x[0], y, batch_size=4), array_loader(x[1], y, batch_size=12)
     made = model()
-    progress.fit(made, loader, epochs=3, title="t", rows=rows, validation=validation)
+    progress.fit(made, loader, epochs=3, title="t", history=rows, validation=validation)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for name, values in made.history.history.items():
         assert [row[name] for row in rows] == values
@@ -38,7 +38,7 @@ def test_an_interrupted_fit_closes_the_bar_and_keeps_the_rows():
     rows = []
     loader = array_loader(np.ones((4, 2)), np.ones(4), batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        progress.fit(model(), loader, epochs=5, title="t", rows=rows, callbacks=[Stop()])
+        progress.fit(model(), loader, epochs=5, title="t", history=rows, callbacks=[Stop()])
     assert [row["epoch"] for row in rows] == [1, 2]
 
 

@@ -24,7 +24,7 @@ def _train(rung, shuffle=False):
     model, rows = rungs.build(rung, WORDS), []
     rungs.train(
         rung, model, rungs.serve(rung, training, 8, shuffle=shuffle), validation=rungs.serve(rung, validation, 8),
-        epochs=2, title="", rows=rows,
+        epochs=2, title="", history=rows,
     )  # fmt: skip
     return rows, model.get_weights()
 
@@ -48,7 +48,7 @@ def test_shuffled_rows_train_another_way(rung):
 @pytest.mark.parametrize("rung", [1, 4, 5])
 def test_without_validation_there_are_no_figures_of_it(rung):
     rows = []
-    rungs.train(rung, rungs.build(rung, WORDS), rungs.serve(rung, _rows(), 8), epochs=1, title="", rows=rows)
+    rungs.train(rung, rungs.build(rung, WORDS), rungs.serve(rung, _rows(), 8), epochs=1, title="", history=rows)
     assert set(rows[0]) == {"epoch", "seconds", "loss", "accuracy"}
 
 

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from k3torch.reports.plots import picture
+from k3torch.reports.plots import plot_to
 import numpy as np
 from numpy.typing import NDArray
 
 
-def confusion_picture(path: Path, counts: NDArray[np.int64]) -> None:
+def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
     """Draw a confusion matrix, shape (10, 10): rows the true digits, columns what they were read as.
 
     Shades show the share of the row, so that a rare digit counts as much as a frequent one; the numbers are counts.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with picture(path, width=7.0, height=6.4) as axes:
+    with plot_to(path, width=7.0, height=6.4) as axes:
         axes.grid(visible=False)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
@@ -25,12 +25,12 @@ def confusion_picture(path: Path, counts: NDArray[np.int64]) -> None:
         axes.figure.colorbar(image, label="share of the true digit", shrink=0.85)
 
 
-def misread_picture(
+def plot_misread(
     path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], read_as: NDArray[np.int64], columns: int = 6
 ) -> None:
     """Draw digits, shape (n, 28, 28), in a grid; under each the true digit and what it was read as."""
     rows = max(1, -(-len(images) // columns))
-    with picture(path, width=7.0, height=0.6 + 1.45 * rows) as axes:
+    with plot_to(path, width=7.0, height=0.6 + 1.45 * rows) as axes:
         axes.axis("off")
         for place, (image, label, read) in enumerate(zip(images, labels, read_as, strict=True)):
             row, column = divmod(place, columns)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from k3torch.files import atomic_path
-from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, RED, SKY, picture
+from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, RED, SKY, plot_to
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
@@ -32,9 +32,9 @@ def panels(path: Path, rows: int, columns: int, width: float, height: float) -> 
         plt.close(figure)
 
 
-def losses_picture(path: Path, probabilities: Float, cross_entropy: Float, squared_error: Float) -> None:
+def plot_losses(path: Path, probabilities: Float, cross_entropy: Float, squared_error: Float) -> None:
     """Draw both losses of a sample with label 1 over the predicted probability, all of shape (n,)."""
-    with picture(path) as axes:
+    with plot_to(path) as axes:
         axes.plot(probabilities, cross_entropy, color=RED, linewidth=2.5, label="cross-entropy: grows without limit")
         axes.plot(probabilities, squared_error, "--", color=BLUE, linewidth=2.5, label="squared error: at most 1")
         axes.set(xlabel="predicted probability of label 1", ylabel="loss", ylim=(0, 5), xlim=(0, 1))
@@ -42,7 +42,7 @@ def losses_picture(path: Path, probabilities: Float, cross_entropy: Float, squar
         axes.legend()
 
 
-def momentum_picture(path: Path, curve: tuple[Float, Float], descents: Mapping[str, tuple[Float, Float]]) -> None:
+def plot_momentum(path: Path, curve: tuple[Float, Float], descents: Mapping[str, tuple[Float, Float]]) -> None:
     """Draw ways downhill on one curve, a panel each; a curve and a way are (weights, losses) of equal shape."""
     with panels(path, 1, len(descents), width=5.0 * len(descents), height=4.6) as axes:
         for panel, colour, (name, (weights, losses)) in zip(axes, (ORANGE, GREEN), descents.items(), strict=True):
@@ -55,7 +55,7 @@ def momentum_picture(path: Path, curve: tuple[Float, Float], descents: Mapping[s
             panel.legend(loc="upper center")
 
 
-def polynomials_picture(
+def plot_polynomials(
     path: Path,
     samples: tuple[Float, Float],
     truth: tuple[Float, Float],
@@ -75,7 +75,7 @@ def polynomials_picture(
         axes[0].legend(loc="upper center")  # of all panels; there the curves leave room for it
 
 
-def folds_picture(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
+def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
     """Draw ways to divide the rows, a panel each: (rounds, parts) of 0 training, 1 validation, 2 test."""
     heights = [len(roles) for roles in schemes.values()]
     figure, grid = plt.subplots(
@@ -107,7 +107,7 @@ def folds_picture(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
         plt.close(figure)
 
 
-def dropout_picture(path: Path, stages: Mapping[str, Float]) -> None:
+def plot_dropout(path: Path, stages: Mapping[str, Float]) -> None:
     """Draw a layer's outputs at several stages, each (samples, features), numbers in the cells, zeros left white."""
     top = max(float(values.max()) for values in stages.values())
     with panels(path, 2, -(-len(stages) // 2), width=10.5, height=7.6) as axes:

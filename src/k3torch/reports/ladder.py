@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from k3torch.reports.plots import BLUE, picture
+from k3torch.reports.plots import BLUE, plot_to
 
 
-def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def plot_ladder(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Draw the seconds of an epoch as a bar for each rung, with its memory beside it.
 
     Args:
@@ -16,7 +16,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     names = [f"{row['rung']}  {row['name']}" for row in rows]
     seconds = [row["seconds"] for row in rows]
-    with picture(path, width=8.5, height=0.9 + 0.55 * len(rows)) as axes:
+    with plot_to(path, width=8.5, height=0.9 + 0.55 * len(rows)) as axes:
         bars = axes.barh(names, seconds, color=BLUE)
         labels = [f" {row['seconds']:.3f} s,  {row['peak memory MB']:.0f} MB" for row in rows]
         axes.bar_label(bars, labels, padding=3)

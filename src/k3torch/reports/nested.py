@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from k3torch.reports.plots import BLACK, BLUE, ORANGE, picture
+from k3torch.reports.plots import BLACK, BLUE, ORANGE, plot_to
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 
-def inner_and_outer(path: Path, inner: Sequence[float], outer: Sequence[float]) -> None:
+def plot_nested(path: Path, inner: Sequence[float], outer: Sequence[float]) -> None:
     """Draw for each outer fold the error that its choice had on the inner folds, and the one on the unseen rows."""
     folds = np.arange(1, len(inner) + 1)
-    with picture(path) as axes:
+    with plot_to(path) as axes:
         axes.vlines(folds, inner, outer, color=BLACK, alpha=0.3)
         for values, mark, colour, name in (
             (inner, "o", BLUE, "inner folds: chosen for this"),

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, picture
+from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, plot_to
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 
-def all_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str) -> None:
+def plot_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str) -> None:
     """Draw every variant's curve per epoch, the legend in the order in which the curves end.
 
     ``x-adam`` is drawn in the colour of ``x``, dashed: the network is the same.
@@ -17,7 +17,7 @@ def all_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: st
     families = list(dict.fromkeys(name.removesuffix("-adam") for name in curves))
     colours = dict(zip(families, cycle((BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)), strict=False))
     marks = dict(zip(families, cycle("os^Dvx+*"), strict=False))  # one more: no pair comes twice among 56
-    with picture(path, width=9.0, height=5.0) as axes:
+    with plot_to(path, width=9.0, height=5.0) as axes:
         for name in sorted(curves, key=lambda name: -curves[name][-1]):
             family = name.removesuffix("-adam")
             axes.plot(

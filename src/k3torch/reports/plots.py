@@ -22,7 +22,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW, BLACK = COLOURS = (
 
 
 @contextmanager
-def picture(path: Path, width: float = 7.0, height: float = 4.5) -> Iterator[Axes]:
+def plot_to(path: Path, width: float = 7.0, height: float = 4.5) -> Iterator[Axes]:
     """Yield axes to draw on; the PNG appears at ``path`` when the block ends well. Sizes in inches at 150 dpi."""
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     try:
@@ -35,12 +35,12 @@ def picture(path: Path, width: float = 7.0, height: float = 4.5) -> Iterator[Axe
         plt.close(figure)
 
 
-def learning_curves(
+def plot_learning_curves(
     path: Path, training: Sequence[float], validation: Sequence[float], quantity: str, best_epoch: int | None = None
 ) -> None:
     """Draw one quantity per epoch on training rows (dots) and validation rows (line), from epoch 1."""
     epochs = np.arange(1, len(training) + 1)
-    with picture(path) as axes:
+    with plot_to(path) as axes:
         axes.plot(epochs, training, "o", color=BLUE, label="training")
         axes.plot(epochs, validation, ".-", color=ORANGE, linewidth=2, markersize=8, label="validation")
         if best_epoch is not None:
@@ -51,11 +51,11 @@ def learning_curves(
         axes.legend()
 
 
-def curve_with_band(path: Path, curves: ArrayLike, quantity: str, first_epoch: int = 1, title: str = "") -> None:
+def plot_band(path: Path, curves: ArrayLike, quantity: str, first_epoch: int = 1, title: str = "") -> None:
     """Draw the mean over ``curves``, shape (runs, epochs), with a band from their lowest to their highest."""
     runs = np.atleast_2d(np.asarray(curves))
     epochs = np.arange(first_epoch, first_epoch + runs.shape[1])
-    with picture(path) as axes:
+    with plot_to(path) as axes:
         axes.fill_between(epochs, runs.min(0), runs.max(0), color=SKY, alpha=0.35, label="lowest to highest fold")
         axes.plot(epochs, runs.mean(0), color=BLUE, linewidth=2, label="mean over folds")
         axes.set(xlabel="epoch", ylabel=quantity, title=title)
@@ -63,10 +63,10 @@ def curve_with_band(path: Path, curves: ArrayLike, quantity: str, first_epoch: i
         axes.legend()
 
 
-def compared_curves(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str = "") -> None:
+def plot_curves(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str = "") -> None:
     """Draw several named curves per epoch, from epoch 1; each has a colour and a mark of its own."""
     marks = "os^Dvx+*"
-    with picture(path) as axes:
+    with plot_to(path) as axes:
         for i, (name, values) in enumerate(curves.items()):
             style: dict[str, Any] = {
                 "color": COLOURS[i % len(COLOURS)],

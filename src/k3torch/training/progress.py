@@ -85,11 +85,11 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc]
-    """Appends a row an epoch to ``rows`` (epoch from 1, seconds, figures), so that an interrupted run keeps them."""
+    """Appends one dict an epoch to ``epochs``: epoch (from 1), seconds and metrics; an interrupted run keeps them."""
 
-    def __init__(self, rows: list[dict[str, float]]):
+    def __init__(self, epochs: list[dict[str, float]]):
         super().__init__()
-        self.rows = rows
+        self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Read the clock."""
@@ -97,8 +97,8 @@ class History(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the epoch."""
-        figures = {name: float(value) for name, value in (logs or {}).items()}
-        self.rows.append({"epoch": epoch + 1, "seconds": time.perf_counter() - self._started, **figures})
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        self.epochs.append({"epoch": epoch + 1, "seconds": time.perf_counter() - self._started, **metrics})
 
 
 def fit(
@@ -107,13 +107,13 @@ def fit(
     *,
     epochs: int,
     title: str,
-    rows: list[dict[str, float]],
+    history: list[dict[str, float]],
     validation: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     one_thread: bool = True,
     **how: Any,
 ) -> None:
-    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's figures land in ``rows``.
+    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's metrics are appended to ``history``.
 
     The operations of networks as small as the lecture's are fastest on ``one_thread``. ``how`` goes to ``model.fit``.
     """
@@ -124,7 +124,7 @@ def fit(
                 loader,
                 validation_data=validation,
                 epochs=epochs,
-                callbacks=[*callbacks, History(rows), bar],
+                callbacks=[*callbacks, History(history), bar],
                 verbose=0,
                 **{"shuffle": False, **how},  # the loader does, and Keras warns otherwise
             )

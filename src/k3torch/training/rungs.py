@@ -79,13 +79,16 @@ def train(
     *,
     epochs: int,
     title: str,
-    rows: list[dict[str, float]],
+    history: list[dict[str, float]],
     validation: Served | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    """Train with a progress bar; each epoch's figures land in ``rows``. ``callbacks`` are not for the rung of loops."""
+    """Train with a progress bar, and append each epoch's metrics to ``history``.
+
+    ``callbacks`` are not for the rung of the caller's own loop.
+    """
     if rung == OWN_LOOP:
-        _loop(model, data, () if validation is None else validation, epochs, title, rows)
+        _loop(model, data, () if validation is None else validation, epochs, title, history)
         return
     x: Any = data
     held_out: Any = validation
@@ -94,16 +97,16 @@ def train(
         x, how = data.x, {"y": data.y, "batch_size": data.batch_size, "shuffle": data.shuffle}
     if isinstance(validation, Arrays):
         held_out, how["validation_batch_size"] = (validation.x, validation.y), validation.batch_size
-    fit(model, x, epochs=epochs, title=title, rows=rows, validation=held_out, callbacks=callbacks,
+    fit(model, x, epochs=epochs, title=title, history=history, validation=held_out, callbacks=callbacks,
         one_thread=rung not in DENSE, **how)  # fmt: skip
 
 
 def _loop(
-    model: keras.Model, batches: Any, validation: Any, epochs: int, title: str, rows: list[dict[str, float]]
+    model: keras.Model, batches: Any, validation: Any, epochs: int, title: str, history: list[dict[str, float]]
 ) -> None:
     with EpochBar(title, epochs) as bar, runtime.single_threaded():
         for epoch in range(epochs):
             started = time.perf_counter()
-            (figures,) = loop.train(model, batches, validation, epochs=1)
-            rows.append({"epoch": epoch + 1, "seconds": time.perf_counter() - started, **figures})
-            bar.advance(figures)
+            (metrics,) = loop.train(model, batches, validation, epochs=1)
+            history.append({"epoch": epoch + 1, "seconds": time.perf_counter() - started, **metrics})
+            bar.advance(metrics)
