@@ -18,7 +18,7 @@ def test_pictures_are_written_whole_and_figures_closed(tmp_path):
 
 
 def test_a_picture_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError), plots.picture(tmp_path / "a.png"):
+    with pytest.raises(ZeroDivisionError), plots.plot_to(tmp_path / "a.png"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
     assert plt.get_fignums() == []
