@@ -1,12 +1,14 @@
 import hashlib
 import http.server
 import itertools
+import os
+from pathlib import Path
 import threading
 import types
 
-from k3torch import files as cache_module
+from k3torch import files
 from k3torch.errors import InputError
-from k3torch.files import atomic_path, cached_arrays, download
+from k3torch.files import atomic_path, cached_arrays, cached_file, download
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_arrays_are_built_once(cache):
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "no seal"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "no checksum", "no text as checksum"])
 def test_a_damaged_cache_is_rebuilt_and_says_so(cache, capsys, damage):
     cached_arrays("thing", lambda: {"x": np.arange(100)})
     path = cache / "thing.npz"
@@ -48,6 +50,8 @@ def test_a_damaged_cache_is_rebuilt_and_says_so(cache, capsys, damage):
         path.write_bytes(content)
     elif damage == "truncate":
         path.write_bytes(content[:100])
+    elif damage == "no text as checksum":
+        path.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
     else:
         path.with_suffix(".sha256").unlink()
     np.testing.assert_array_equal(cached_arrays("thing", lambda: {"x": np.arange(3)})["x"], range(3))
@@ -65,6 +69,124 @@ def test_nothing_is_left_when_building_fails(cache):
 
 def _refuse(*_):
     raise InputError("no")
+
+
+def _mode(path):
+    return path.stat().st_mode & 0o777
+
+
+needs_users = pytest.mark.skipif(not hasattr(os, "getuid"), reason="no file modes on this system")
+
+
+@needs_users
+def test_the_cache_folder_is_made_for_the_user_alone(cache):
+    assert files.cache_dir() == cache
+    cached_file("compiled/a.so", lambda path: path.write_text("code"))
+    assert [_mode(cache), _mode(cache / "compiled")] == [0o700, 0o700]
+
+
+@needs_users
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(cache, capsys, mode):
+    cached_file("a.so", lambda path: path.write_text("planted"))
+    cache.chmod(mode)
+    files._usable.cache_clear()
+    path = cached_file("a.so", lambda path: path.write_text("ours"))
+    assert path.read_text() == "ours"
+    assert cache not in path.parents
+    assert _mode(path.parent) == 0o700
+    assert capsys.readouterr().err.count("other users may write to it") == 1
+
+
+@needs_users
+@pytest.mark.parametrize("of", ["folder", "file"])
+def test_nothing_is_loaded_that_another_user_owns(cache, capsys, monkeypatch, of):
+    cached_file("compiled/a.so", lambda path: path.write_text("planted"))
+    planted = cache if of == "folder" else cache / "compiled/a.so"
+    lstat = Path.lstat
+
+    def of_another_user(path):
+        found = lstat(path)
+        return types.SimpleNamespace(st_uid=found.st_uid + (path == planted), st_mode=found.st_mode)
+
+    monkeypatch.setattr(Path, "lstat", of_another_user)
+    files._usable.cache_clear()
+    assert cached_file("compiled/a.so", lambda path: path.write_text("ours")).read_text() == "ours"
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_cache_that_cannot_be_a_folder_is_replaced_with_one_line(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    for chosen in (str(file), str(file / "below")):
+        monkeypatch.setenv("K3TORCH_CACHE", chosen)
+        np.testing.assert_array_equal(cached_arrays("thing", lambda: {"x": np.arange(3)})["x"], range(3))
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"the cache folder {chosen} is not used" in said
+    assert file.read_text() == "not a folder"
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("K3TORCH_CACHE", "~/x")
+    assert files.cache_dir() == tmp_path / "x"
+
+
+def test_a_directory_in_place_of_a_file_is_no_end(cache, capsys):
+    (cache / "thing.npz").mkdir(parents=True)
+    np.testing.assert_array_equal(cached_arrays("thing", lambda: {"x": np.arange(3)})["x"], range(3))
+    assert "continuing without the cache folder" in capsys.readouterr().err
+    assert (cache / "thing.npz").is_dir()
+
+
+def test_a_full_disk_is_no_end(cache, capsys):
+    tries = []
+
+    def write(path):
+        tries.append(path)
+        if len(tries) == 1:
+            raise OSError(28, "No space left on device")
+        path.write_text("content")
+
+    assert cached_file("a", write).read_text() == "content"
+    assert capsys.readouterr().err == f"continuing without the cache folder {cache}: No space left on device\n"
+
+
+def test_a_held_lock_is_mentioned_and_given_up(cache, capsys, monkeypatch):
+    monkeypatch.setattr(files, "LOCK_NOTICE", 0.01)
+    monkeypatch.setattr(files, "LOCK_TIMEOUT", 0.05)
+    cache.mkdir()
+    with files.FileLock(cache / "a.lock"):
+        path = cached_file("a.txt", lambda path: path.write_text("content"))
+    assert path.read_text() == "content"
+    assert cache not in path.parents
+    waiting, without = capsys.readouterr().err.splitlines()
+    assert waiting == f"waiting for another process, which holds {cache / 'a.lock'}"
+    assert "continuing without the cache folder" in without
+
+
+def test_drafts_of_killed_processes_are_removed(cache):
+    cache.mkdir()
+    (cache / ".a-killed.txt").write_text("half")
+    (cache / ".b-killed.txt").write_text("of another file")
+    cached_file("a.txt", lambda path: path.write_text("content"))
+    assert sorted(path.name for path in cache.glob(".*")) == [".b-killed.txt"]
+
+
+def test_the_compiler_gets_a_cache_folder_inside_ours(cache, monkeypatch):
+    for before, after in (
+        (None, cache / "inductor"),
+        (str(Path(files.tempfile.gettempdir(), "torchinductor_somebody")), cache / "inductor"),
+        ("/chosen/by/the/user", Path("/chosen/by/the/user")),
+    ):
+        if before is None:
+            monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+        else:
+            monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", before)
+        files.private_compiler_cache()
+        assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) == after
 
 
 @pytest.fixture
@@ -103,7 +225,7 @@ def test_a_failed_download_leaves_no_file(tmp_path, server):
 
 def test_a_download_that_trickles_past_its_deadline_leaves_no_file(tmp_path, server, monkeypatch):
     ten_seconds_a_look = types.SimpleNamespace(monotonic=itertools.count(0, 10).__next__)
-    monkeypatch.setattr(cache_module, "time", ten_seconds_a_look)
+    monkeypatch.setattr(files, "time", ten_seconds_a_look)
     with pytest.raises(InputError, match="within 5 s, got Timeout"):
         download(f"{server}/good", tmp_path / "file", "sha256:" + "0" * 64, 5)
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "file.lock"])

@@ -1,48 +1,98 @@
-"""Files that outlive a run: a cache folder, whole-or-nothing writes, locks, checksums, downloads."""
+"""Files that outlive a process: atomic writes, a private cache folder, locks, checksums and downloads."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import functools
 import hashlib
 import os
 from pathlib import Path
+import shutil
+import stat
 import sys
 import tempfile
 import time
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from k3torch.errors import InputError
-import numpy as np
-from numpy.typing import NDArray
 import platformdirs
-import pooch
-import requests
 
-Arrays = dict[str, NDArray[np.generic]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[np.generic]]
+
+LOCK_NOTICE, LOCK_TIMEOUT = 2.0, 600.0  # seconds until a lock that another process holds is mentioned, and given up
 
 
 def cache_dir() -> Path:
-    """Return the cache folder, made if missing: ``$K3TORCH_CACHE``, else the system's place for caches."""
-    folder = Path(os.environ.get("K3TORCH_CACHE") or platformdirs.user_cache_dir("k3torch"))
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return the cache folder, made if missing: ``$K3TORCH_CACHE``, else the system's folder for caches.
+
+    Compiled code is loaded from it, so it must belong to the user alone: it is made with mode 0700, and not used if
+    another user owns it or may write to it. A folder that cannot be used is replaced by a private temporary one, which
+    is deleted when the process ends; one line on standard error says why.
+    """
+    return _usable(os.environ.get("K3TORCH_CACHE") or platformdirs.user_cache_dir("k3torch"))
+
+
+@functools.cache
+def _usable(chosen: str) -> Path:
+    try:
+        folder = Path(chosen).expanduser()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = _access_by_others(folder)
+        if problem is None and not os.access(folder, os.W_OK | os.X_OK):
+            problem = "it is read-only"
+    except (OSError, ValueError, RuntimeError) as error:  # a file in its place, a NUL in its name, no home folder
+        problem = _reason(error)
+    if problem is None:
+        return folder
+    _notice(f"the cache folder {chosen} is not used: {problem}")
+    return _temporary_dir()
+
+
+@functools.cache
+def _temporary_dir() -> Path:
+    import atexit  # only a process without a usable cache needs it
+
+    folder = Path(tempfile.mkdtemp(prefix="k3torch-"))  # mode 0700
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _access_by_others(path: Path) -> str | None:
+    """Return why users other than this one could have written ``path``, or None where they could not."""
+    if not hasattr(os, "getuid"):  # Windows: the user's folders are private by default
+        return None
+    status = path.lstat()
+    if status.st_uid != os.getuid():
+        return "another user owns it"
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"other users may write to it (chmod 700 {path} denies them)"
+    return None
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a path beside ``target`` to write to; it takes the target's place when the block ends well.
+    """Yield a path beside ``target`` to write to; it replaces ``target`` when the block succeeds.
 
-    The file appears whole or not at all, also when the process is killed half-way.
+    Other processes see the old file or the whole new one, also when this process is killed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=_draft_prefix(target), suffix=target.suffix, dir=target.parent)
     os.close(handle)
     draft = Path(name)
     try:
         yield draft
-        draft.chmod(0o644)  # mkstemp gives 0600, which is not what a person expects of a result
+        draft.chmod(0o644)  # mkstemp gives 0600, which users do not expect of a result
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _draft_prefix(target: Path) -> str:
+    return f".{target.stem}-"
 
 
 def sha256(path: Path) -> str:
@@ -51,8 +101,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached_arrays(name: str, build: Callable[[], Mapping[str, NDArray[np.generic]]]) -> Arrays:
-    """Return the arrays that ``build`` makes, from ``name``.npz in the cache where that is sound; none is pickled."""
+def cached_arrays(name: str, build: "Callable[[], Mapping[str, NDArray[np.generic]]]") -> "Arrays":
+    """Return the arrays that ``build`` returns, from ``name``.npz in the cache where it is intact, without pickles."""
+    import numpy as np
 
     def write(path: Path) -> None:
         np.savez(path, allow_pickle=False, **build())
@@ -62,65 +113,132 @@ def cached_arrays(name: str, build: Callable[[], Mapping[str, NDArray[np.generic
 
 
 def cached_file(name: str, write: Callable[[Path], None]) -> Path:
-    """Return the path of ``name`` in the cache, which ``write`` fills where it is missing.
+    """Return the path of ``name`` in the cache folder; ``write`` fills the file where it is missing.
 
-    A file that does not match the checksum beside it is written again, with a line on standard error. Processes that
-    want the same file at once wait for the first of them.
+    A file that does not match the checksum beside it, or that another user may have written, is written again, with
+    one line on standard error. Processes that want the same file at once wait for the first of them. Where the cache
+    cannot be used (disk full, no permission, a lock that is held too long), the file goes to a private temporary
+    folder, with one line.
     """
-    path = cache_dir() / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seal = path.with_suffix(".sha256")
-    with FileLock(path.with_suffix(".lock")):
-        if path.exists() and seal.exists() and seal.read_text().strip() == sha256(path):
+    try:
+        return _cached_in(cache_dir(), name, write)
+    except OSError as error:
+        _notice(f"continuing without the cache folder {cache_dir()}: {_reason(error)}")
+        return _cached_in(_temporary_dir(), name, write)
+
+
+def _cached_in(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
+    path = folder / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    checksum_file = path.with_suffix(".sha256")
+    with locked(path.with_suffix(".lock")):
+        if _is_intact(path, checksum_file):
             return path
         if path.exists():
-            print(f"the cached {path} is damaged: building it again", file=sys.stderr)
+            _notice(f"the cached file {path} is damaged: building it again")
+        for abandoned in path.parent.glob(f"{_draft_prefix(path)}*"):  # by a killed process: this one holds the lock
+            abandoned.unlink(missing_ok=True)
         with atomic_path(path) as draft:
             write(draft)
             checksum = sha256(draft)
-        with atomic_path(seal) as draft:
+        with atomic_path(checksum_file) as draft:
             draft.write_text(checksum + "\n")
     return path
 
 
+def _is_intact(path: Path, checksum_file: Path) -> bool:
+    if not (path.is_file() and checksum_file.is_file()):
+        return False
+    if _access_by_others(path.parent) or _access_by_others(path):
+        return False
+    return checksum_file.read_bytes().strip() == sha256(path).encode()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``, which is made if missing, during the block.
+
+    Raises:
+        TimeoutError: if another process holds it for longer than ``LOCK_TIMEOUT`` seconds.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_NOTICE)
+    except Timeout:
+        _notice(f"waiting for another process, which holds {path}")
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT)
+        except Timeout as error:
+            raise TimeoutError(f"another process has held {path} for {LOCK_TIMEOUT:g} s") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def download(url: str, target: Path, checksum: str, deadline: float) -> Path:
-    """Fetch ``url`` into ``target`` unless that file is there already, and return ``target``.
+    """Download ``url`` to ``target`` unless that file is there already, and return ``target``.
 
     Args:
-        url: where the file is.
-        target: where it goes, written whole or not at all.
-        checksum: ``"sha256:..."`` or ``"md5:..."`` of the file; one that is there already is held to it too.
+        url: address of the file.
+        target: where it is written, atomically.
+        checksum: ``"sha256:..."`` or ``"md5:..."``; an existing file is compared with it as well.
         deadline: seconds that the whole download may take.
 
     Raises:
-        InputError: when it cannot be fetched in time, or when what came has another checksum.
+        InputError: if the download fails or takes too long, or the file has another checksum.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel("WARNING")  # the caller says what happens; a second voice would only confuse
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # the caller reports what happens
     try:
-        with FileLock(target.with_suffix(".lock")):
-            pooch.retrieve(url, checksum, fname=target.name, path=target.parent, downloader=_Downloader(deadline))
-    except OSError as error:  # what requests raises is an OSError
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_suffix(".lock")):
+            pooch.retrieve(url, checksum, fname=target.name, path=target.parent, downloader=_downloader(deadline))
+    except requests.RequestException as error:
         raise InputError(
             f"expected to download {url} within {deadline:g} s, got {type(error).__name__}: "
             "check the network, or give a local file"
         ) from error
-    except ValueError as error:  # pooch's word for a wrong checksum
+    except OSError as error:
+        raise InputError(f"expected to write {target}, got: {_reason(error)}") from error
+    except ValueError as error:  # pooch raises it for a wrong checksum
         raise InputError(f"expected {url} to match its checksum, but it does not: try again later") from error
     return target
 
 
-class _Downloader:
-    """Pooch's protocol for a downloader, with a limit on the whole and not only on each silence."""
+def _downloader(deadline: float) -> Callable[..., None]:
+    """Return a downloader for pooch that limits the time of the whole download, not only of each silence."""
+    import requests
 
-    def __init__(self, deadline: float):
-        self.deadline = deadline
-
-    def __call__(self, url: str, output_file: str, _: pooch.Pooch) -> None:
-        end = time.monotonic() + self.deadline
-        with requests.get(url, stream=True, timeout=self.deadline) as answer, Path(output_file).open("wb") as file:
+    def fetch(url: str, output_file: str, _: object) -> None:
+        end = time.monotonic() + deadline
+        with requests.get(url, stream=True, timeout=deadline) as answer, Path(output_file).open("wb") as file:
             answer.raise_for_status()
             for chunk in answer.iter_content(chunk_size=1 << 16):
                 file.write(chunk)
                 if time.monotonic() > end:
-                    raise requests.Timeout(f"not done after {self.deadline:g} s")
+                    raise requests.Timeout(f"not done after {deadline:g} s")
+
+    return fetch
+
+
+def private_compiler_cache() -> None:
+    """Point torch's compiler to a folder inside ``cache_dir()`` for its own caches.
+
+    Its default lies in the shared temporary directory, under a name that another user can create first, and it
+    unpickles what it finds there. A folder that the user has chosen (``TORCHINDUCTOR_CACHE_DIR``) is kept.
+    """
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    shared = os.path.join(tempfile.gettempdir(), "torchinductor_")  # noqa: PTH118  (torch sets the variable so itself)
+    if not chosen or chosen.startswith(shared):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr)
