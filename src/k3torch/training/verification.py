@@ -156,7 +156,10 @@ def _tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
     named = [(variable.path, variable.value) for variable in variables]
     seen: set[int] = set()
     names: Counter[str] = Counter()
-    for name, tensor in [*named, *model.named_parameters(), *model.named_buffers()]:
+    for layer in model._flatten_layers():  # a model knows the torch parts of nested layers only as Keras variables
+        parts = [*layer.named_parameters(), *layer.named_buffers()]
+        named += [(f"{layer.name}.{name}", tensor) for name, tensor in parts]
+    for name, tensor in named:
         if id(tensor) not in seen:
             seen.add(id(tensor))
             names[name] += 1
