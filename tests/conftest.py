@@ -11,6 +11,11 @@ import torch
 os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.mkdtemp(prefix="k3torch-tests-")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--random-models N``: how many random models the fast paths are compared with Keras on."""
+    parser.addoption("--random-models", type=int, default=12)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs CUDA where there is none."""
     if not torch.cuda.is_available():
