@@ -26,7 +26,7 @@ class SparseDense(keras.layers.Dense):  # type: ignore[misc]
         (batch, units), in the layer's compute dtype.
 
     Raises:
-        InputError: if the input's width differs from the width that the layer was built for, or a column index is outside
+        InputError: if the input has another width than the layer was built for, or a column index is outside
             0 ... num_words - 1.
     """
 

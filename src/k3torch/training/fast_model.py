@@ -158,8 +158,9 @@ class FastModel(FastStep, keras.Model):  # type: ignore[misc]
 
     Saving: a model made of inputs and outputs is written as a plain Keras model, with its weights, compile settings
     and optimizer state. ``keras.saving.load_model`` returns a ``FastModel`` where k3torch has been imported, and a
-    ``keras.Model`` elsewhere, on any backend, provided that the layers are Keras's own. A subclass is saved as itself,
-    as in Keras: register it with ``keras.saving.register_keras_serializable``.
+    ``keras.Model`` elsewhere, on any backend, provided that the layers are Keras's own (and no ``FastModel`` among
+    them: Keras names the weights of inner models by their class). A subclass is saved as itself, as in Keras: register
+    it with ``keras.saving.register_keras_serializable``.
 
     A model that was saved as ``keras.Model`` loads as one. To train it by the fast step, keeping the optimizer state::
 
