@@ -16,8 +16,6 @@ from k3torch import cli, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.text import Vocabulary, tokenize
 from k3torch.errors import InputError
-from k3torch.models import layers  # noqa: F401  (load_model needs to know SparseDense,
-from k3torch.training import fast_model  # noqa: F401  and FastModel)
 import keras
 import numpy as np
 import tyro

@@ -1,1 +1,5 @@
-"""Real rows in, batches out: torch and NumPy, never Keras models."""
+"""Samples in, batches out: torch and NumPy, never Keras models."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""SparseDense: Dense on a multi-hot bag, without the zeros."""
+"""SparseDense: Dense on a sparse multi-hot matrix, computed from the nonzero values alone."""
 
 from typing import Any
 
@@ -10,17 +10,24 @@ import torch
 
 @keras.saving.register_keras_serializable(package="k3torch")
 class SparseDense(keras.layers.Dense):  # type: ignore[misc]
-    """``keras.layers.Dense`` that also takes its input as a torch CSR tensor.
+    """``keras.layers.Dense`` that also takes its input as a sparse CSR tensor of torch.
 
-    Same arguments, weights, outputs and gradients as ``Dense`` on ``x.to_dense()``, up to the order in which
-    numbers are summed: what ``get_weights`` of one returns, ``set_weights`` of the other takes. Dense inputs go
-    ``Dense``'s own way. The gradient goes to the weights and not to ``x``: this is a model's first layer.
+    Arguments, weights, outputs and gradients are those of ``Dense`` on ``x.to_dense()``, up to the order of the
+    float32 sums. ``get_weights`` and ``set_weights`` are compatible with ``Dense``. A dense input is passed to
+    ``Dense``. The layer computes no gradient for a sparse input, so it must be the first layer of a model.
 
-    Input:
-        CSR (batch, num_words), float; an empty row gives the bias alone, a stored value other than 1 counts as much.
+    A model file that contains the layer needs ``import k3torch`` before ``keras.saving.load_model``.
+
+    Input shape:
+        (batch, num_words), float, CSR or dense. The output of an empty row is ``activation(bias)``; values other
+        than 1 act as in ``Dense``.
+
+    Output shape:
+        (batch, units), in the layer's compute dtype.
 
     Raises:
-        InputError: for a column outside 0 ... num_words - 1, or a width other than the layer was built for.
+        InputError: if the input has another width than the layer was built for, or a column index is outside
+            0 ... num_words - 1.
     """
 
     def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
@@ -29,14 +36,19 @@ class SparseDense(keras.layers.Dense):  # type: ignore[misc]
             return super().call(inputs, training=training)  # type: ignore[no-any-return]
         kernel = keras.ops.convert_to_tensor(self.kernel)
         if inputs.shape[-1] != kernel.shape[0]:
-            raise InputError(f"expected bags of {kernel.shape[0]} words, got {inputs.shape[-1]}: use one num_words")
+            raise InputError(
+                f"expected bags of {kernel.shape[0]} words, got {inputs.shape[-1]}: make the bags with that num_words"
+            )
         x = bag_matmul(inputs, kernel)
         if self.bias is not None:
             x = x + self.bias.value
         return x if self.activation is None else self.activation(x)  # type: ignore[no-any-return]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler knows no CSR tensors
+keras.saving.get_custom_objects()["k3torch>MultiHotDense"] = SparseDense  # its name in earlier files
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch.compile does not support CSR tensors
 def bag_matmul(bags: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Return ``bags @ kernel`` in the kernel's dtype, differentiable in the kernel.
 
@@ -50,7 +62,7 @@ def bag_matmul(bags: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 class _BagMatmul(torch.autograd.Function):
-    """Both directions are weighted bag sums; PyTorch's own backward of a bag sorts all ids at every step."""
+    """``bags @ kernel`` as a weighted ``embedding_bag``, with a backward that, unlike PyTorch's, sorts no ids."""
 
     @staticmethod
     def forward(
@@ -75,12 +87,12 @@ class _BagMatmul(torch.autograd.Function):
         offsets, ids, values = ctx.saved_tensors
         if gradient.device.type != "cpu":
             return None, None, None, _scatter(offsets, ids, values, gradient, ctx.num_words)
-        # A batch's CSR arrays are the CSC arrays of its transpose: one pass, no index to build and nothing to sort.
-        wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32  # SciPy knows no bfloat16
-        words = csc_matrix(
+        # The CSR arrays of a batch are the CSC arrays of its transpose: no index to build and nothing to sort.
+        wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32  # SciPy does not support bfloat16
+        transpose = csc_matrix(
             (values.to(wide).numpy(), ids.numpy(), offsets.numpy()), shape=(ctx.num_words, len(gradient))
         )
-        summed = words @ gradient.to(wide).numpy()
+        summed = transpose @ gradient.to(wide).numpy()
         return None, None, None, torch.from_numpy(summed).to(gradient.dtype)
 
 
@@ -94,10 +106,10 @@ def _bag_sum(offsets: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, ta
 def _scatter(
     offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, gradient: torch.Tensor, num_words: int
 ) -> torch.Tensor:
-    """Add each review's gradient to its words' rows: accelerators have fast atomic adds, and no transposed index."""
-    review = torch.repeat_interleave(
+    """Return ``bags.T @ gradient`` by atomic adds, which are fast on accelerators."""
+    samples = torch.repeat_interleave(
         torch.arange(len(gradient), device=ids.device), offsets.diff(), output_size=len(ids)
     )
     summed = torch.zeros(num_words, gradient.shape[1], dtype=torch.float32, device=ids.device)
-    terms = gradient.float()[review] * values.float()[:, None]
+    terms = gradient.float()[samples] * values.float()[:, None]
     return summed.index_add_(0, ids, terms).to(gradient.dtype)

@@ -1,1 +1,5 @@
-"""What a person sees: run folder, plots, tables."""
+"""What the user sees: run folder, plots, tables."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,8 @@
-"""How it is trained: one rung of the ladder a file."""
+"""How one model is trained."""
+
+# Loaded before any module of this package starts to load, since the end of Keras's import loads some of them
+# (see k3torch._keras_setup), and a module that is itself in the middle of its import has no names yet.
+import keras  # noqa: F401
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

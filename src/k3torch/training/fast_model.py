@@ -8,6 +8,7 @@ from typing import Any
 import warnings
 
 from k3torch.training import fast_step
+from k3torch.training.saving import save_as
 import keras
 from keras.src.models.functional import Functional
 from keras.src.models.model import functional_init_arguments
@@ -152,31 +153,51 @@ class FastStep:
             warnings.warn(f"{type(self).__name__} takes Keras's own way for {', '.join(new)}", stacklevel=5)
 
 
-@keras.saving.register_keras_serializable(package="k3torch")
 class FastModel(FastStep, keras.Model):  # type: ignore[misc]
-    """``keras.Model`` with the steps of ``FastStep``: ``FastModel(inputs, outputs)``, or subclass it."""
+    """``keras.Model`` with the steps of ``FastStep``: ``FastModel(inputs, outputs)``, or subclass it.
+
+    Saving: a model made of inputs and outputs is written as a plain Keras model, with its weights, compile settings
+    and optimizer state. ``keras.saving.load_model`` returns a ``FastModel`` where k3torch has been imported, and a
+    ``keras.Model`` elsewhere, on any backend, provided that the layers are Keras's own (and no ``FastModel`` among
+    them: Keras names the weights of inner models by their class). A subclass is saved as itself, as in Keras: register
+    it with ``keras.saving.register_keras_serializable``.
+
+    A model that was saved as ``keras.Model`` loads as one. To train it by the fast step, keeping the optimizer state::
+
+        fast = k3torch.FastModel(loaded.inputs, loaded.outputs)  # the same layers
+        fast.compile(loaded.optimizer, loss="mse")
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a functional model of inputs and outputs, as ``keras.Model`` does."""
         # Left to itself, Keras would change the bases of FastModel, and with it all of its subclasses.
         functional = cls is FastModel and functional_init_arguments(args, kwargs)
-        return super().__new__(FastFunctional if functional else cls, *args, **kwargs)
+        return super().__new__(_Functional if functional else cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any):
-        kind = type(self)
-        if functional_init_arguments(args, kwargs) and FastModel in kind.__bases__ and kind is not FastFunctional:
-            kind.__bases__ = tuple(FastFunctional if base is FastModel else base for base in kind.__bases__)
+        if functional_init_arguments(args, kwargs) and not isinstance(self, _Functional):
+            for kind in type(self).__mro__:
+                if FastModel in kind.__bases__:
+                    kind.__bases__ = tuple(_Functional if base is FastModel else base for base in kind.__bases__)
         super().__init__(*args, **kwargs)
 
 
-@keras.saving.register_keras_serializable(package="k3torch")
-class FastFunctional(FastModel, Functional):  # type: ignore[misc]
-    """What ``FastModel(inputs, outputs)`` makes."""
+class _Functional(FastModel, Functional):  # type: ignore[misc]
+    """What ``FastModel(inputs, outputs)`` makes; it goes by the name that the user knows."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As in Keras, through the public class: pickle finds classes by their names."""
+        return FastModel._unpickle_model, super().__reduce__()[1]
 
 
-@keras.saving.register_keras_serializable(package="k3torch")
 class FastSequential(FastStep, keras.Sequential):  # type: ignore[misc]
-    """``keras.Sequential`` with the steps of ``FastStep``."""
+    """``keras.Sequential`` with the steps of ``FastStep``; saved and loaded as ``FastModel`` is."""
+
+
+_Functional.__name__ = _Functional.__qualname__ = "FastModel"
+save_as(_Functional, "keras.models.Model")
+save_as(FastSequential, "keras.models.Sequential")
+keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
 
 
 class _InThisThread(keras.callbacks.Callback):  # type: ignore[misc]

@@ -1,0 +1,13 @@
+"""The modules and public names, for ``lazy_loader`` and for type checkers."""
+
+from . import callbacks as callbacks
+from . import fast_model as fast_model
+from . import fast_step as fast_step
+from . import fused_losses as fused_losses
+from . import fused_optimizers as fused_optimizers
+from . import loop as loop
+from . import progress as progress
+from . import rungs as rungs
+from . import saving as saving
+from .fast_model import FastModel as FastModel
+from .fast_model import FastSequential as FastSequential

@@ -1,0 +1,10 @@
+"""The modules and public names, for ``lazy_loader`` and for type checkers."""
+
+from . import curves as curves
+from . import engines as engines
+from . import folds as folds
+from . import result as result
+from .cross_validate import cross_validate as cross_validate
+from .result import CrossValidation as CrossValidation
+from .result import Interrupted as Interrupted
+from .result import Interval as Interval
