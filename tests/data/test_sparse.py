@@ -179,7 +179,12 @@ def run(data, layout, rows, columns, seed):
         refused += 1
         return
     x, _ = dataset.__getitems__(list(range(rows)))
-    assert x.to_dense().shape == (rows, columns)
+    expected = np.zeros((rows, columns), "float32")
+    for major in range(len(matrix.indptr) - 1):
+        for place in range(matrix.indptr[major], matrix.indptr[major + 1]):
+            minor = matrix.indices[place]
+            expected[(major, minor) if layout == "csr" else (minor, major)] += matrix.data[place]
+    np.testing.assert_allclose(x.to_dense(), expected, rtol=1e-6)
     served += 1
 
 

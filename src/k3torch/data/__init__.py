@@ -1,1 +1,1 @@
-"""Real rows in, batches out: torch and NumPy, never Keras models."""
+"""Loading of data sets, preprocessing, and DataLoaders: NumPy and torch, no Keras models."""
