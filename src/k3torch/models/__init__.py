@@ -1,1 +1,1 @@
-"""What is trained: layers and functions that return a Keras model."""
+"""Layers, optimizers and functions that return a Keras model."""
