@@ -20,8 +20,8 @@ def draw_graph(model: keras.Model, path: Path) -> Path:
     missing = [
         f"{what} ({how})"
         for what, how, found in (
-            ("the package pydot", "pip install 'k3torch[graph]'", importlib.util.find_spec("pydot")),
-            ("Graphviz's program dot", "install the package graphviz of your system", shutil.which("dot")),
+            ("package pydot", "pip install 'k3torch[graph]'", importlib.util.find_spec("pydot")),
+            ("program dot of Graphviz", "install the package graphviz of your system", shutil.which("dot")),
         )
         if found is None
     ]

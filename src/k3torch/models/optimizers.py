@@ -44,7 +44,9 @@ def make_optimizer(
     refuse(_problems(optimizer, given))
     if isinstance(optimizer, Optimizer):
         return optimizer
-    return _class_of(optimizer)(**given)
+    # Keras accepts Python floats only.
+    numbers = {name: float(value) for name, value in given.items() if is_number(value)}
+    return _class_of(optimizer)(**given | numbers)
 
 
 def _class_of(name: str) -> type[Optimizer]:
