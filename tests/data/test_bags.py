@@ -241,10 +241,10 @@ def test_a_device_that_is_not_there_is_one_line(device):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("rows", [[3], [0, -4]])
-def test_rows_that_are_not_there_are_an_index_error(rows):
-    with pytest.raises(IndexError, match="expected rows from 0 to 2"):
-        BagDataset(some_bags(), [0] * 3).__getitems__(rows)
+@pytest.mark.parametrize(("indices", "found"), [([3], "3 to 3"), ([0, -4], "-4 to 0")])
+def test_indices_out_of_range_are_an_index_error(indices, found):
+    with pytest.raises(IndexError, match=f"expected indices from 0 to 2, got {found}"):
+        BagDataset(some_bags(), [0] * 3).__getitems__(indices)
 
 
 def test_iterating_over_a_dataset_ends_after_its_last_sample():

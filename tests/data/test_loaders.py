@@ -10,11 +10,11 @@ import torch
 
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_every_sample_comes_once_and_stays_with_its_target(n, batch_size):
-    rows = np.arange(n)
-    loader = array_loader(rows[:, None], -rows, batch_size=batch_size, shuffle=True, seed=3)
+    values = np.arange(n)
+    loader = array_loader(values[:, None], -values, batch_size=batch_size, shuffle=True, seed=3)
     batches = list(loader)
     x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert sorted(x[:, 0].tolist()) == rows.tolist()
+    assert sorted(x[:, 0].tolist()) == values.tolist()
     assert (y == -x[:, 0]).all()
     assert x.dtype == y.dtype == torch.float32
     assert [len(batch[0]) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)

@@ -98,7 +98,7 @@ class BagDataset(Dataset[Batch]):
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
-            lengths that differ, and a device that this machine lacks.
+            lengths that differ, and a device that this machine does not have.
     """
 
     def __init__(
@@ -128,23 +128,23 @@ class BagDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return int(self.bags.shape[0])
 
-    def __getitem__(self, row: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:
         """Return one sample with its label and weight; x is dense, (num_words,), float32."""
-        x, *rest = self.__getitems__([row])
+        x, *rest = self.__getitems__([index])
         return (x.to_dense()[0], *(column[0] for column in rest))
 
-    def __getitems__(self, rows: Sequence[int]) -> Batch:
-        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(rows), num_words), float32.
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(indices), num_words), float32.
 
         Raises:
-            IndexError: for a row that is not there; negative rows count from the end.
+            IndexError: for an index out of range; negative indices count from the end.
         """
-        index = np.asarray(rows, dtype=np.int64)
-        if len(index) and not -len(self) <= index.min() <= index.max() < len(self):
-            raise IndexError(f"expected rows from 0 to {len(self) - 1}, got {index.min()} to {index.max()}")
-        index = np.where(index < 0, index + len(self), index)
-        x = self._gather(index) if self.device.type == "cpu" else self._gather_on_device(index)
-        on_device = torch.from_numpy(index).to(self.device, non_blocking=True)
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"expected indices from 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows)
+        on_device = torch.from_numpy(rows).to(self.device, non_blocking=True)
         return (x, *(column[on_device] for column in self.columns))
 
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:

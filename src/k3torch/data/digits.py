@@ -130,13 +130,13 @@ class DigitDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.digits)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.transform(self.digits.images[row]), self.digits.labels[row]
-
-    def __getitems__(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the samples ``rows`` as one batch: transformed images, and labels int64 (len(rows),)."""
-        index = torch.as_tensor(rows)
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self.transform(self.digits.images[index]), self.digits.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one batch: the transformed images, and the labels int64 (len(indices),)."""
+        batch = torch.as_tensor(indices)
+        return self.transform(self.digits.images[batch]), self.digits.labels[batch]
 
 
 def digit_loader(digits: Digits, batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Any]:

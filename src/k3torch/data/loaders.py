@@ -27,10 +27,10 @@ def identity(value: Value) -> Value:
 class BatchedTensors(TensorDataset):
     """A TensorDataset that gathers a whole batch with one index operation, instead of sample by sample."""
 
-    def __getitems__(self, rows: list[int]) -> tuple[torch.Tensor, ...]:
-        """Return the samples ``rows`` of each tensor; the first dimension is len(rows)."""
-        index = torch.as_tensor(rows)
-        return tuple(tensor[index] for tensor in self.tensors)
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, ...]:
+        """Return one batch of each tensor, first dimension len(indices)."""
+        batch = torch.as_tensor(indices)
+        return tuple(tensor[batch] for tensor in self.tensors)
 
 
 def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Any]:
