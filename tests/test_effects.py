@@ -1,4 +1,4 @@
-"""What each of the lecture's choices does, shown by its effect and, where there is a formula, by its numbers."""
+"""The effect of each argument that the lecture varies, compared with its formula where there is one."""
 
 from k3torch.models.builders import boston_regressor, imdb_classifier, vanilla_model
 from k3torch.models.optimizers import make_optimizer
@@ -16,13 +16,13 @@ def _numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
-def _regressor(**choices):
+def _regressor(**options):
     keras.utils.set_random_seed(1)
-    return vanilla_model(5, (16,), output_activation="linear", loss="mse", metrics=(), **choices)
+    return vanilla_model(5, (16,), output_activation="linear", loss="mse", metrics=(), **options)
 
 
-def _trained(epochs=30, **choices):
-    model = _regressor(optimizer=choices.pop("optimizer", "adam"), learning_rate=0.02, **choices)
+def _trained(epochs=30, **options):
+    model = _regressor(optimizer=options.pop("optimizer", "adam"), learning_rate=0.02, **options)
     model.fit(X, Y, epochs=epochs, batch_size=16, shuffle=False, verbose=0)
     return model
 
@@ -46,7 +46,7 @@ def test_layer_losses_are_the_penalties_by_formula(where):
     model = _regressor(**{where: keras.regularizers.L1L2(0.1, 0.2)})
     hidden = model.layers[1]
     hidden.bias.assign(RNG.normal(size=16))
-    outputs = _numpy(model.layers[1](X))  # also the call that an activity penalty comes from
+    outputs = _numpy(model.layers[1](X))  # this call also computes the activity penalty
     kernel, bias = hidden.get_weights()
     penalised = {"kernel_regularizer": kernel, "bias_regularizer": bias, "activity_regularizer": outputs}[where]
     expected = 0.1 * np.abs(penalised).sum() + 0.2 * (penalised**2).sum()
@@ -70,7 +70,7 @@ def test_dropout_is_on_in_training_and_off_at_prediction():
     np.testing.assert_array_equal(_numpy(model(X)), _numpy(without(X)))
     passes = np.stack([_numpy(model(X, training=True)) for _ in range(400)])
     assert passes.std(axis=0).min() > 0.01
-    # Scaled up while it is on, it gives on average what it gives while it is off.
+    # The outputs that are kept are scaled up, so that the mean equals the output without dropout.
     np.testing.assert_allclose(passes.mean(axis=0), _numpy(model(X)), atol=6 * passes.std(axis=0).max() / 20)
 
 
@@ -86,10 +86,10 @@ def test_max_norm_holds_after_every_step():
     assert np.max(norms) > 0.49  # the limit is reached: without it the weights would be longer
 
 
-def _one_step(gradient, **choices):
-    """How far one update moves variables that have this gradient, from 0."""
+def _one_step(gradient, **options):
+    """The values of variables after one update from 0 with this gradient."""
     variables = [keras.Variable(np.zeros(len(gradient)), dtype="float64")]
-    optimizer = make_optimizer("sgd", learning_rate=1.0, **choices)
+    optimizer = make_optimizer("sgd", learning_rate=1.0, **options)
     optimizer.apply([keras.ops.convert_to_tensor(np.asarray(gradient, "float64"))], variables)
     return _numpy(variables[0].value.detach())
 
@@ -102,7 +102,7 @@ def test_clipnorm_keeps_the_direction_and_clipvalue_does_not():
 
 
 def test_momentum_and_nesterov_follow_their_formulas_and_differ():
-    """Loss w**2 / 2, so that the gradient is w: v <- m v - r w, then w + v, or w + m v - r w looking ahead."""
+    """For the loss w**2 / 2 the gradient is w: v <- m v - r w, then w <- w + v, or w + m v - r w with Nesterov."""
     paths = []
     for nesterov in (False, True):
         weight = keras.Variable(1.0, dtype="float64")
@@ -154,13 +154,14 @@ def _two_headed(loss_weights):
 
 def test_losses_of_several_outputs_are_summed_with_their_weights():
     targets = {"price": Y, "cheap": LABELS}
-    figures = _two_headed({"price": 0.25, "cheap": 3.0}).evaluate(X, targets, return_dict=True, verbose=0)
-    assert figures["loss"] == pytest.approx(0.25 * figures["price_loss"] + 3 * figures["cheap_loss"], rel=1e-5)
+    metrics = _two_headed({"price": 0.25, "cheap": 3.0}).evaluate(X, targets, return_dict=True, verbose=0)
+    assert metrics["loss"] == pytest.approx(0.25 * metrics["price_loss"] + 3 * metrics["cheap_loss"], rel=1e-5)
 
-    blind = _two_headed({"price": 1.0, "cheap": 0.0})
-    head = blind.get_layer("cheap").get_weights()[0]
-    blind.fit(X, targets, epochs=2, verbose=0)
-    np.testing.assert_array_equal(blind.get_layer("cheap").get_weights()[0], head)  # a loss of weight 0 teaches nothing
+    unweighted = _two_headed({"price": 1.0, "cheap": 0.0})
+    head = unweighted.get_layer("cheap").get_weights()[0]
+    unweighted.fit(X, targets, epochs=2, verbose=0)
+    # A loss of weight 0 changes no weight.
+    np.testing.assert_array_equal(unweighted.get_layer("cheap").get_weights()[0], head)
 
 
 def _weights_after(**fit_arguments):
@@ -177,46 +178,44 @@ def test_class_weight_is_the_sample_weight_of_each_class():
 
 
 def test_a_heavier_class_is_predicted_more_often():
-    shares = []
+    means = []
     for weight in (1.0, 8.0):
         keras.utils.set_random_seed(0)
         model = vanilla_model(5, learning_rate=0.02)
-        noise = (np.random.default_rng(5).random((64, 1)) < 0.3).astype("float32")  # nothing to learn but the share
+        noise = (np.random.default_rng(5).random((64, 1)) < 0.3).astype("float32")  # independent of the features
         model.fit(X, noise, epochs=5, class_weight={0: 1.0, 1: weight}, verbose=0)
-        shares.append(model.predict(X, verbose=0).mean())
-    assert shares[1] > shares[0] + 0.1
+        means.append(model.predict(X, verbose=0).mean())
+    assert means[1] > means[0] + 0.1
 
 
-def test_a_row_of_weight_zero_teaches_nothing():
-    weights = np.ones(64)
-    weights[:16] = 0  # the whole first batch
+def test_samples_of_weight_zero_change_no_weight():
     model = vanilla_model(5, kernel_initializer="ones", optimizer="sgd")
     before = model.get_weights()
-    model.fit(X[:16], LABELS[:16], sample_weight=weights[:16], verbose=0)
+    model.fit(X[:16], LABELS[:16], sample_weight=np.zeros(16), verbose=0)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-def test_initial_epoch_goes_on_counting_where_a_run_stopped():
+def test_initial_epoch_continues_the_count_of_epochs():
     def run(model, **epochs):
         return model.fit(X, Y, batch_size=64, verbose=0, **epochs)
 
-    whole, halves = _regressor(optimizer="adam"), _regressor(optimizer="adam")
+    whole, resumed = _regressor(optimizer="adam"), _regressor(optimizer="adam")
     complete = run(whole, epochs=6)
-    first = run(halves, epochs=2)
-    rest = run(halves, epochs=6, initial_epoch=2)
+    first = run(resumed, epochs=2)
+    rest = run(resumed, epochs=6, initial_epoch=2)
     assert rest.epoch == [2, 3, 4, 5]
     np.testing.assert_allclose(first.history["loss"] + rest.history["loss"], complete.history["loss"], rtol=1e-5)
 
 
-def test_validation_split_is_the_last_share_of_the_rows():
+def test_validation_split_is_the_last_fraction_of_the_samples():
     model, same = _regressor(optimizer="sgd"), _regressor(optimizer="sgd")
     split = model.fit(X, Y, validation_split=0.25, shuffle=False, verbose=0).history
     given = same.fit(X[:48], Y[:48], validation_data=(X[48:], Y[48:]), shuffle=False, verbose=0).history
     assert split == given
 
 
-def test_predict_in_batches_is_the_model_called_on_all_rows():
+def test_predict_in_batches_equals_one_call_on_all_samples():
     model = imdb_classifier(5)
     called = model(X)
     predicted = model.predict(X, batch_size=10, verbose=0)

@@ -1,4 +1,4 @@
-"""What fit takes, with equal results; and that a Keras model on this backend is a torch.nn.Module."""
+"""The inputs that fit accepts, with equal results; and a Keras model as a torch.nn.Module."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 13)).astype("float32")
 Y = RNG.normal(size=(40, 1)).astype("float32")
-BATCH = 16  # 40 rows: the last batch is short
+BATCH = 16  # 40 samples: the last batch is smaller
 
 
 def _numpy_arrays():
@@ -63,23 +63,22 @@ def _generator():
     return (batches(),)
 
 
-def _model(**choices):
+def _model(**options):
     keras.utils.set_random_seed(0)
-    return boston_regressor(units=(8,), **choices)
+    return boston_regressor(units=(8,), **options)
 
 
 def _fit(data):
     model = _model()
-    in_rows = len(data) == 2
-    how = {"batch_size": BATCH} if in_rows else {"steps_per_epoch": 3}
-    history = model.fit(*data, epochs=3, shuffle=False, verbose=0, **how).history
+    batches = {"batch_size": BATCH} if len(data) == 2 else {"steps_per_epoch": 3}
+    history = model.fit(*data, epochs=3, shuffle=False, verbose=0, **batches).history
     return history, model.get_weights()
 
 
 @pytest.mark.parametrize(
     "source", [_pandas_frames, _pandas_series, _torch_tensors, _data_loader, _py_dataset, _generator, _tf_data]
 )
-def test_fit_takes_it_with_the_result_of_numpy(source):
+def test_fit_gives_the_same_result_as_with_numpy_arrays(source):
     expected_history, expected_weights = _fit(_numpy_arrays())
     history, weights = _fit(source())
     assert set(history) == {"loss", "mae"}
@@ -98,7 +97,7 @@ def test_a_model_is_a_torch_module():
     assert {id(parameter) for parameter in parameters} == {id(v.value) for v in model.trainable_variables}
 
 
-def test_state_dict_carries_the_weights_to_another_model():
+def test_state_dict_loads_into_another_model():
     model, other = _model(), boston_regressor(units=(8,))
     x = torch.from_numpy(X)
     assert not torch.equal(model(x), other(x))
@@ -106,7 +105,7 @@ def test_state_dict_carries_the_weights_to_another_model():
     assert torch.equal(model(x), other(x))
 
 
-def test_a_torch_optimizer_trains_it_as_keras_does():
+def test_a_torch_optimizer_trains_a_model_as_keras_does():
     by_keras, by_torch = _model(optimizer="sgd", learning_rate=0.05), _model()
     by_keras.fit(X, Y, batch_size=40, epochs=5, shuffle=False, verbose=0)
     optimizer = torch.optim.SGD(by_torch.parameters(), lr=0.05)
@@ -119,7 +118,7 @@ def test_a_torch_optimizer_trains_it_as_keras_does():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_it_works_inside_a_torch_sequential():
+def test_a_model_works_inside_a_torch_sequential():
     model = _model()
     both = torch.nn.Sequential(torch.nn.Linear(5, 13), model, torch.nn.ReLU())
     assert len(list(both.parameters())) == 2 + 4
@@ -130,8 +129,7 @@ def test_it_works_inside_a_torch_sequential():
     assert both[0].weight.grad is not None
 
 
-def test_train_and_eval_do_not_reach_keras_layers_but_training_does():
-    """Dropout follows Keras's ``training`` argument, not ``module.eval()``: a plain call predicts."""
+def test_dropout_follows_the_training_argument_not_train_and_eval():
     model = imdb_classifier(20, dropout=0.5)
     x = torch.ones(4, 20)
     model.train()
@@ -139,7 +137,7 @@ def test_train_and_eval_do_not_reach_keras_layers_but_training_does():
     assert not torch.equal(model(x, training=True), model(x, training=True))
 
 
-def test_saved_and_loaded_it_predicts_the_same(tmp_path):
+def test_a_saved_and_loaded_model_predicts_the_same(tmp_path):
     model = _model()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -147,15 +145,15 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("model_class", [keras.Model, FastModel])
-def test_exported_it_predicts_the_same_without_keras(tmp_path, model_class):
+def test_an_exported_model_predicts_the_same_without_keras(tmp_path, model_class):
     model = boston_regressor(model_class=model_class, dropout=0.5)
     model.export(tmp_path / "model.pt2", "torch", verbose=False, dynamic_shapes=({0: torch.export.Dim("batch")},))
-    np.savez(tmp_path / "rows.npz", x=X, expected=model.predict(X, verbose=0))
+    np.savez(tmp_path / "data.npz", x=X, expected=model.predict(X, verbose=0))
     code = """
 import sys, numpy, torch
-rows = numpy.load("rows.npz")
-found = torch.export.load("model.pt2").module()(torch.from_numpy(rows["x"]))
-numpy.testing.assert_allclose(found.detach(), rows["expected"], rtol=1e-5)
+data = numpy.load("data.npz")
+found = torch.export.load("model.pt2").module()(torch.from_numpy(data["x"]))
+numpy.testing.assert_allclose(found.detach(), data["expected"], rtol=1e-5)
 assert "keras" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
-"""The one exception that means "the input is wrong", as opposed to "the code is wrong", and how arguments are checked.
+"""The exception for wrong input, as opposed to wrong code, and the checks of arguments that raise it.
 
-A check returns a problem: None, or a phrase such as ``"epochs of 1 or more, got 0"``. ``refuse`` raises one error for
-all problems of a call, so that a caller learns about every bad argument at once::
+A check returns a problem: None, or a phrase such as ``"epochs as a whole number of 1 or more, got 0"``. ``refuse``
+raises one error for all problems of a call, so that the caller sees every bad argument at once::
 
     refuse([count_problem("epochs", epochs), choice_problem("engine", engine, ("auto", "fit"))])
 """
@@ -17,41 +17,41 @@ Problem = str | None
 
 
 class InputError(ValueError):
-    """A caller's argument, or a file, cannot be used.
+    """An argument or a file has the wrong content.
 
-    The message is a single line: what was expected, what was received and what to do. Scripts print it without a
-    traceback and exit with code 2; library callers may catch it as a ``ValueError``.
+    The message is a single line: what was expected, what was received and, where it helps, what to do. Scripts print it
+    without a traceback and exit with code 2. It is a ``ValueError``.
     """
 
 
 def refuse(problems: Iterable[Problem]) -> None:
-    """Do nothing if every problem is None.
+    """Raise an error if any problem is not None.
 
     Raises:
-        InputError: names all problems in one line.
+        InputError: lists all problems in one line.
     """
     if found := [problem for problem in problems if problem]:
         raise InputError(f"expected {'; expected '.join(found)}")
 
 
 def unless(fits: Any, problem: str) -> Problem:
-    """Return ``problem``, or None where ``fits`` is true."""
+    """Return None if ``fits`` is true, else ``problem``, a phrase that follows the word "expected"."""
     return None if fits else problem
 
 
 def count_problem(name: str, value: Any, minimum: int = 1) -> Problem:
-    """Check for a whole number of any integral type, not bool, that is at least ``minimum``."""
+    """Return a problem unless ``value`` is an integer of any type, not a bool, and at least ``minimum``."""
     fits = isinstance(value, Integral) and not isinstance(value, bool) and operator.index(value) >= minimum
     return unless(fits, f"{name} as a whole number of {minimum} or more, got {value!r}")
 
 
 def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a finite real number, NumPy's included, and no bool."""
+    """Return whether ``value`` is a finite real number of Python or NumPy, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def choice_problem(name: str, value: Any, choices: Collection[Any]) -> Problem:
-    """Check for one of ``choices``; a misspelt name gets a suggestion."""
+    """Return a problem unless ``value`` equals one of ``choices`` and has its type; suggest a similar name."""
     if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         return None
     names = [choice for choice in choices if isinstance(choice, str)]
@@ -60,7 +60,7 @@ def choice_problem(name: str, value: Any, choices: Collection[Any]) -> Problem:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``", did you mean 'x'?"`` for the closest known name, or ``""`` where none is close."""
+    """Return ``", did you mean 'x'?"`` for the most similar known name, or ``""`` if none is similar."""
     by_lower_case = {option.lower(): option for option in known}
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return f", did you mean {by_lower_case[close[0]]!r}?" if close else ""

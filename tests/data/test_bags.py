@@ -1,4 +1,4 @@
-"""Bags of words against sets counted in plain Python, and the batches that a Dataset serves of them."""
+"""Bags of words compared with counts in plain Python, and the batches that BagDataset makes of them."""
 
 from collections import Counter
 
@@ -7,81 +7,107 @@ from hypothesis import strategies as st
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.errors import InputError
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import torch
 
 WORDS = 12
-reviews = st.lists(st.lists(st.integers(0, WORDS - 1), max_size=9), min_size=1, max_size=8)
+some_reviews = st.lists(st.lists(st.integers(0, WORDS - 1), max_size=9), min_size=1, max_size=8)
 
 
-def flat(rows):
-    return np.array([word for row in rows for word in row], int), np.cumsum([0, *map(len, rows)])
+def flat(reviews):
+    """The word ids of all reviews and their offsets."""
+    return np.array([word for review in reviews for word in review], int), np.cumsum([0, *map(len, reviews)])
 
 
-def dense(rows, counts=False):
-    """The rows word by word."""
-    out = np.zeros((len(rows), WORDS), np.float32)
-    for i, row in enumerate(rows):
-        for word, times in Counter(row).items():
+def dense(reviews, counts=False):
+    """The bags, computed word by word."""
+    out = np.zeros((len(reviews), WORDS), np.float32)
+    for i, review in enumerate(reviews):
+        for word, times in Counter(review).items():
             out[i, word] = times if counts else 1
     return out
 
 
 @settings(max_examples=60, deadline=None)
-@given(reviews, st.booleans())
-def test_bags_hold_each_word_once_or_its_count(rows, counts):
-    bags = bag_of_words(*flat(rows), WORDS, counts=counts)
+@given(some_reviews, st.booleans())
+def test_bags_hold_each_word_once_or_its_count(reviews, counts):
+    bags = bag_of_words(*flat(reviews), WORDS, counts=counts)
 
     assert bags.dtype == np.float32
-    assert bags.nnz == sum(len(set(row)) for row in rows)
-    np.testing.assert_array_equal(bags.toarray(), dense(rows, counts))
+    assert bags.nnz == sum(len(set(review)) for review in reviews)
+    np.testing.assert_array_equal(bags.toarray(), dense(reviews, counts))
 
 
 @settings(max_examples=60, deadline=None)
-@given(reviews, st.data())
-def test_a_batch_is_the_rows_asked_for_in_their_order(rows, data):
-    index = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=10))
-    dataset = BagDataset(bag_of_words(*flat(rows), WORDS), np.arange(len(rows)), np.arange(len(rows)) / 2)
+@given(some_reviews, st.data())
+def test_a_batch_holds_the_samples_in_the_order_of_their_indices(reviews, data):
+    index = data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10))
+    dataset = BagDataset(bag_of_words(*flat(reviews), WORDS), np.arange(len(reviews)), np.arange(len(reviews)) / 2)
 
     x, y, weight = dataset.__getitems__(index)
 
     assert x.layout == torch.sparse_csr
     assert x.shape == (len(index), WORDS)
-    np.testing.assert_array_equal(x.to_dense(), dense(rows)[index])
+    np.testing.assert_array_equal(x.to_dense(), dense(reviews)[index])
     assert y[:, 0].tolist() == index
     assert weight.tolist() == [i / 2 for i in index]
 
 
-@settings(max_examples=60, deadline=None)
-@given(reviews, st.data())
-def test_the_gather_for_accelerators_makes_the_same_batch(rows, data):
-    index = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=10)))
-    dataset = BagDataset(bag_of_words(*flat(rows), WORDS, counts=True), np.zeros(len(rows)))
+@pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
+@settings(max_examples=40, deadline=None)
+@given(reviews=some_reviews, data=st.data())
+def test_the_gather_for_accelerators_makes_the_same_batch(layout, reviews, data):
+    index = np.array(data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10)))
+    bags = bag_of_words(*flat(reviews), WORDS, counts=True).asformat(layout)
+    dataset = BagDataset(bags, np.zeros(len(reviews)))
     dataset._ids, dataset._values = torch.from_numpy(dataset.bags.indices), torch.from_numpy(dataset.bags.data)
 
-    there, here = dataset._gather_there(index), dataset._gather(index)
+    there, here = dataset._gather_on_device(index), dataset._gather(index)
 
     for part in ("crow_indices", "col_indices", "values"):
-        torch.testing.assert_close(getattr(there, part)(), getattr(here, part)(), rtol=0, atol=0)
+        expected = getattr(here, part)()
+        torch.testing.assert_close(getattr(there, part)(), expected, rtol=0, atol=0, check_dtype=False)
 
 
-@pytest.mark.parametrize("reviews", [0, 1, 2, 3, 5])
-def test_chunks_join_without_a_seam(monkeypatch, reviews):
-    rows = [[i, i, i + 1] for i in range(reviews)]
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
+def test_every_format_gives_the_same_batch_on_every_device(layout, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    matrix = scipy.sparse.csr_matrix(np.triu(np.ones((4, 5), "float32")))
+    x, y = BagDataset(matrix.asformat(layout), range(4), device=device).__getitems__([3, 0, -1])
+    assert x.device.type == y.device.type == device
+    assert x.to_dense().tolist() == matrix.toarray()[[3, 0, 3]].tolist()
+    assert y.tolist() == [[3], [0], [3]]
+
+
+def test_the_values_on_a_device_are_those_of_the_converted_matrix():
+    """The meta device keeps shapes and types: enough to see which arrays were copied, without an accelerator."""
+    counts = scipy.sparse.coo_matrix(([1.0, 2.0, 3.0], ([0, 0, 1], [2, 2, 1])), shape=(2, 4))
+    dataset = BagDataset(counts, [0, 1], device="meta")
+    assert dataset._ids.shape == dataset._values.shape == (2,)  # the two values of one place are summed
+    assert dataset._ids.dtype == torch.int32
+    assert dataset._values.dtype == torch.float32
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 5])
+def test_reviews_counted_in_chunks_are_joined(monkeypatch, number):
+    reviews = [[i, i, i + 1] for i in range(number)]
     monkeypatch.setattr("k3torch.data.bags.CHUNK", 2)
 
-    assert bag_of_words(*flat(rows), WORDS).toarray().tolist() == dense(rows).tolist()
+    assert bag_of_words(*flat(reviews), WORDS).toarray().tolist() == dense(reviews).tolist()
 
 
-def test_one_row_is_dense():
+def test_one_sample_is_dense():
     x, y = BagDataset(bag_of_words([1, 3, 3], [0, 0, 3], 5), [0, 1])[1]
 
     assert x.tolist() == [0, 1, 0, 1, 0]
     assert y.tolist() == [1]
 
 
-def test_the_loader_walks_every_row_once_in_an_order_of_its_seed():
+def test_the_loader_yields_every_sample_once_in_an_order_set_by_the_seed():
     dataset = BagDataset(bag_of_words(np.arange(10), np.arange(11), 10), np.arange(10))
 
     def order(seed):
@@ -108,35 +134,124 @@ def test_the_loader_leaves_the_global_generator_alone():
 @pytest.mark.parametrize(
     ("ids", "offsets", "message"),
     [
-        ([1, 5], [0, 2], "ids from 0 to 4, got 1 to 5"),
-        ([-1, 2], [0, 2], "ids from 0 to 4, got -1 to 2"),
-        ([1, 2], [0, 1], "offsets that rise from 0 to 2"),
-        ([1, 2], [0, 2, 1, 2], "offsets that rise from 0 to 2"),
-        ([], [], "offsets that rise from 0 to 0"),
+        ([1, 5], [0, 2], "word ids from 0 to 4, got 1 to 5: load the reviews with the same num_words, or raise it"),
+        ([-1, 2], [0, 2], "word ids from 0 to 4, got -1 to 2"),
+        ([1, 2], [0, 1], r"offsets that do not decrease, from 0 to 2, .* got 2 from \[0\] to \[1\]"),
+        ([1, 2], [1, 2], "offsets that do not decrease, from 0 to 2"),
+        ([1, 2], [0, 2, 1, 2], "offsets that do not decrease, from 0 to 2"),
+        ([], [], "offsets that do not decrease, from 0 to 0"),
+        ([1.5], [0, 1], r"ids as integers in one dimension, got float64 of shape \(1,\)"),
+        ([True], [0, 1], "ids as integers in one dimension, got bool"),
+        (["a"], [0, 1], "numbers as ids, got 'a' in row 0"),
+        ([[1]], [0, 1], r"ids as integers in one dimension, got int64 of shape \(1, 1\)"),
+        ([[1], [1, 2]], [0, 1], "ids as an array of numbers, got lists of unequal lengths"),
+        ([1], [0.0, 1.0], "offsets as integers in one dimension, got float64"),
     ],
 )
-def test_bad_reviews_are_named(ids, offsets, message):
-    with pytest.raises(InputError, match=message):
+def test_bad_reviews_are_refused_in_one_line(ids, offsets, message):
+    with pytest.raises(InputError, match=message) as caught:
         bag_of_words(ids, offsets, 5)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_unsigned_offsets_that_decrease_are_refused(dtype):
+    offsets = np.array([0, 1, 2] + [1, 2] * 1023 + [2], dtype=dtype)
+    with pytest.raises(InputError, match="offsets that do not decrease"):
+        bag_of_words([14, 89], offsets, 100)
+
+
+def test_unsigned_ids_and_offsets_count_as_signed_ones_do():
+    ids, offsets = flat([[3, 3], [], [1]])
+    bags = bag_of_words(ids.astype(np.uint64), offsets.astype(np.uint8), np.int32(WORDS), counts=True)
+    assert bags.toarray().tolist() == dense([[3, 3], [], [1]], counts=True).tolist()
+
+
+@pytest.mark.parametrize("num_words", [10.5, 9.0, True, "9", None, 0, -1])
+def test_num_words_that_is_no_count_is_refused(num_words):
+    with pytest.raises(InputError, match=f"num_words as a whole number of 1 or more, got {num_words!r}"):
+        bag_of_words([1], [0, 1], num_words)
+
+
+def test_numbers_beyond_32_bits_are_refused():
+    with pytest.raises(InputError, match=f"num_words below {2**31}, got {2**31}"):
+        bag_of_words([1], [0, 1], 2**31)
+    with pytest.raises(InputError, match=f"fewer than {2**31} ids, got {2**31}: encode the reviews in parts"):
+        bag_of_words(np.broadcast_to(np.int32(0), (2**31,)), [0, 2**31], 5)
+
+
+def some_bags(samples=3):
+    return scipy.sparse.csr_matrix(np.eye(samples, 5, dtype="float32"))
 
 
 def test_lengths_that_differ_are_named():
-    bags = bag_of_words([1], [0, 1], 5)
-    with pytest.raises(InputError, match="expected 1 labels, one for each row, got 2"):
-        BagDataset(bags, [0, 1])
-    with pytest.raises(InputError, match="expected 1 sample weights"):
-        BagDataset(bags, [0], [1, 2])
+    with pytest.raises(InputError, match="expected 3 labels, one for each row of bags, got 2"):
+        BagDataset(some_bags(), [0, 1])
+    with pytest.raises(InputError, match="expected 3 sample weights, one for each row of bags, got 2"):
+        BagDataset(some_bags(), [0, 1, 0], [1, 2])
+    with pytest.raises(InputError, match=r"expected one weight for each sample, got \(3, 2\)"):
+        BagDataset(some_bags(), [0, 1, 0], np.ones((3, 2)))
 
 
-def test_columns_first_are_turned_and_dense_rows_refused():
-    rows = scipy.sparse.csr_matrix(np.triu(np.ones((4, 4), "float32")))
-    x, _ = BagDataset(rows.tocsc(), [0] * 4).__getitems__([0, 1, 2, 3])
-    assert x.to_dense().tolist() == rows.toarray().tolist()
+SERIES = pd.Series([2, 0, 1], index=[5, 6, 7])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [SERIES, SERIES.to_frame(), SERIES.to_frame("y")["y"], [2, 0, 1], np.array([2, 0, 1]), torch.tensor([2, 0, 1])],
+)
+def test_labels_and_weights_come_in_any_container(labels):
+    _, y, weight = BagDataset(some_bags(), labels, labels).__getitems__([0, 1, 2])
+    assert y.dtype == weight.dtype == torch.float32
+    assert y.tolist() == [[2], [0], [1]]
+    assert weight.tolist() == [2, 0, 1]
+
+
+def test_labels_of_several_outputs_keep_their_columns():
+    _, y = BagDataset(some_bags(), [[1, 2], [3, 4], [5, 6]])[2]
+    assert y.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_labels_and_weights_that_are_not_finite_are_refused_with_their_row(bad):
+    with pytest.raises(InputError, match=f"finite float32 numbers as labels, got {bad} in row 1"):
+        BagDataset(some_bags(), [0, bad, 1])
+    with pytest.raises(InputError, match=f"finite float32 numbers as sample weights, got {bad} in row 2"):
+        BagDataset(some_bags(), [0, 1, 1], [1, 1, bad])
+
+
+def test_labels_of_text_are_refused():
+    with pytest.raises(InputError, match="expected numbers as labels, got 'pos' in row 0"):
+        BagDataset(some_bags(), ["pos", "neg", "pos"])
+
+
+def test_bags_are_checked():
     with pytest.raises(InputError, match="expected bags as a SciPy sparse matrix, got ndarray"):
-        BagDataset(rows.toarray(), [0] * 4)
+        BagDataset(np.eye(3), [0] * 3)
+    bags = some_bags()
+    bags.indices[1] = 5
+    with pytest.raises(InputError, match="expected indices of bags from 0 to 4, got 0 to 5"):
+        BagDataset(bags, [0] * 3)
 
 
-@pytest.mark.parametrize(("ids", "num_words"), [([1.5], 9), (["a"], 9), ([[1]], 9), ([1], 2**31), ([1], 0)])
-def test_ids_that_are_none_are_refused(ids, num_words):
-    with pytest.raises(InputError, match="expected"):
-        bag_of_words(ids, [0, 1], num_words)
+@pytest.mark.parametrize("device", ["xyz", "cuda:99", "", 3.5])
+def test_a_device_that_is_not_there_is_one_line(device):
+    with pytest.raises(InputError, match=rf"expected a device of this machine \(.*cpu\), got {device!r}") as caught:
+        BagDataset(some_bags(), [0] * 3, device=device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("indices", "found"), [([3], "3 to 3"), ([0, -4], "-4 to 0")])
+def test_indices_out_of_range_are_an_index_error(indices, found):
+    with pytest.raises(IndexError, match=f"expected indices from 0 to 2, got {found}"):
+        BagDataset(some_bags(), [0] * 3).__getitems__(indices)
+
+
+def test_iterating_over_a_dataset_ends_after_its_last_sample():
+    assert [y.item() for _, y in BagDataset(some_bags(), [4, 5, 6])] == [4, 5, 6]
+
+
+def test_an_empty_batch_has_no_rows():
+    x, y = BagDataset(some_bags(), [0] * 3).__getitems__([])
+    assert x.shape == (0, 5)
+    assert y.shape == (0, 1)

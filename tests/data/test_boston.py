@@ -1,5 +1,5 @@
 from k3torch.data import boston
-from k3torch.data.scaling import Standardizer
+from k3torch.errors import InputError
 import numpy as np
 import pytest
 
@@ -27,13 +27,13 @@ def test_split_and_order_are_those_of_keras_and_the_lecture():
     assert y_test.shape == (102,)
     assert len(PRINTED) == 162
     np.testing.assert_array_equal(y_train[:162], PRINTED)
-    # The first training row as keras.datasets.boston_housing gives it.
+    # The first training sample as keras.datasets.boston_housing gives it.
     np.testing.assert_array_equal(
         x_train[0], [1.23247, 0, 8.14, 0, 0.538, 6.142, 91.7, 3.9769, 4, 307, 21, 396.9, 18.72]
     )
 
 
-def test_same_rows_as_keras_makes_of_the_same_table(tmp_path, monkeypatch):
+def test_the_samples_are_those_that_keras_makes_of_the_same_table(tmp_path, monkeypatch):
     import keras.src.datasets.boston_housing as theirs
 
     table = np.loadtxt(boston.files("k3torch.data") / "boston_housing.csv", delimiter=",", skiprows=1)
@@ -47,18 +47,22 @@ def test_same_rows_as_keras_makes_of_the_same_table(tmp_path, monkeypatch):
             np.testing.assert_array_equal(mine[1], keras[1])
 
 
-def test_standardizer_uses_the_population_deviation_of_the_fitted_rows():
-    rows = np.array([[1.0, 10.0], [3.0, 30.0]])
-    scaler = Standardizer.fit(rows)
-    np.testing.assert_array_equal(scaler.mean, [2, 20])
-    np.testing.assert_array_equal(scaler.std, [1, 10])
-    np.testing.assert_array_equal(scaler.transform([[5.0, 20.0]]), [[3, 0]])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"test_split": 1.2}, "expected test_split as a fraction from 0 to 1, got 1.2"),
+        ({"test_split": float("nan")}, "expected test_split as a fraction from 0 to 1, got nan"),
+        ({"test_split": "0.2"}, "expected test_split as a fraction from 0 to 1, got '0.2'"),
+        ({"seed": -1}, "expected seed as a whole number of 0 or more, got -1"),
+        ({"seed": 2**32}, "expected a seed below 4294967296, got 4294967296"),
+        ({"seed": None}, "expected seed as a whole number of 0 or more, got None"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        boston.load_data(**arguments)
 
 
-@pytest.mark.parametrize("value", [0.0, 7.0, 0.1])
-def test_a_constant_column_survives(value):
-    rows = np.full((7, 2), value)
-    rows[:, 1] = range(7)
-    scaled = Standardizer.fit(rows).transform(rows)
-    assert np.isfinite(scaled).all()
-    np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-15)
+def test_the_test_set_may_be_empty_or_everything():
+    assert [len(y) for _, y in boston.load_data(test_split=0)] == [506, 0]
+    assert [len(y) for _, y in boston.load_data(test_split=1)] == [0, 506]

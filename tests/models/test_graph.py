@@ -1,4 +1,4 @@
-"""The picture of a graph, and the summary that needs no Graphviz."""
+"""The plot of a model's graph, and the summary that needs no Graphviz."""
 
 import shutil
 
@@ -24,8 +24,19 @@ def test_the_graph_is_drawn(tmp_path):
     assert "64" in graph.draw_graph(boston_regressor(), tmp_path / "graph.svg").read_text()
 
 
-def test_what_is_missing_is_named(tmp_path, monkeypatch):
+def test_missing_programs_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(graph.shutil, "which", lambda program: None)
-    with pytest.raises(InputError, match="Graphviz's program dot"):
+    with pytest.raises(
+        InputError,
+        match=r"pydot and Graphviz to draw the graph, found no .*program dot of Graphviz \(install the package",
+    ):
+        graph.draw_graph(boston_regressor(), tmp_path / "graph.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(graph.shutil, "which", lambda program: "/usr/bin/dot")
+    with pytest.raises(InputError, match=r"found no package pydot \(pip install 'k3torch\[graph\]'\)$"):
         graph.draw_graph(boston_regressor(), tmp_path / "graph.png")
     assert list(tmp_path.iterdir()) == []

@@ -1,18 +1,20 @@
-"""Reviews as bags of words: CSR rows, and the Dataset that serves whole batches of them.
+"""Bags of words as sparse matrices, and the Dataset that makes batches of them.
 
-A batch's inputs are a torch CSR tensor of shape (batch, num_words): what Keras sees as one input of ``num_words``
-features, at a hundredth of its dense size.
+The inputs of a batch are a torch CSR tensor of shape (batch, num_words). Keras treats it as one input of ``num_words``
+features; it takes about a hundredth of the memory of the dense tensor.
 """
 
 from collections.abc import Sequence
 from typing import Any
 import warnings
 
+from k3torch.data.arrays import float32_tensor, number_array
 from k3torch.data.loaders import identity
-from k3torch.errors import InputError
+from k3torch.data.sparse import checked_csr, is_partition
+from k3torch.errors import InputError, count_problem, refuse, unless
+from k3torch.runtime import available_devices
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-import scipy.sparse
 from scipy.sparse import csr_matrix
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -20,38 +22,45 @@ from torch.utils.data import DataLoader, Dataset
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 Batch = tuple[torch.Tensor, ...]
-CHUNK = 2048  # reviews
+CHUNK = 2048  # reviews that are counted at a time
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
-    """Return the reviews' multi-hot rows as a float32 CSR matrix of shape (reviews, ``num_words``).
+    """Return the multi-hot encoding of the reviews as a float32 CSR matrix of shape (reviews, ``num_words``).
 
     Args:
-        ids: word ids of all reviews, one behind the other, int, shape (words,).
+        ids: word ids of all reviews, one review after another, int, shape (words,).
         offsets: review ``i`` is ``ids[offsets[i]:offsets[i + 1]]``; int, shape (reviews + 1,). Reviews may be empty.
-        num_words: width of a row; ids are from 0 to ``num_words - 1``.
-        counts: how often each word occurs, instead of 1 for each word that does.
+        num_words: number of columns; ids are from 0 to ``num_words - 1``.
+        counts: store how often each word occurs (Keras's ``"count"`` mode) instead of 1 (``"multi_hot"``).
 
     Raises:
-        InputError: for ids outside the range, or offsets that do not divide ``ids`` into reviews.
+        InputError: for a bad ``num_words``, ids outside the range, offsets that do not divide ``ids`` into reviews,
+            or 2**31 ids or more.
     """
-    words, bounds = np.asarray(ids), np.asarray(offsets)
-    for name, array in (("ids", words), ("offsets", bounds)):
-        if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
-            raise InputError(f"expected {name} as whole numbers in one dimension, got {array.dtype} {array.shape}")
-    if not 0 < num_words < 2**31:
-        raise InputError(f"expected num_words from 1 to {2**31 - 1}, got {num_words}: choose another")
-    _check_bounds(bounds, len(words))
+    refuse([count_problem("num_words", num_words)])
+    words, bounds = _int_array("ids", ids), _int_array("offsets", offsets)
+    refuse(
+        [
+            unless(num_words < 2**31, f"num_words below {2**31}, got {num_words}"),
+            unless(len(words) < 2**31, f"fewer than {2**31} ids, got {len(words)}: encode the reviews in parts"),
+            unless(
+                is_partition(bounds, len(words)),
+                f"offsets that do not decrease, from 0 to {len(words)}, the number of ids, "
+                f"got {len(bounds)} from {bounds[:1]} to {bounds[-1:]}",
+            ),
+        ]
+    )
     if len(words) and not 0 <= words.min() <= words.max() < num_words:
         raise InputError(
             f"expected word ids from 0 to {num_words - 1}, got {words.min()} to {words.max()}: "
-            "load the reviews with the same num_words, or give a larger one"
+            "load the reviews with the same num_words, or raise it"
         )
-    # Room for a bag without repeated words; the system gives memory to the part that is written, and no more.
+    # Allocated for reviews without repeated words; the operating system provides only the pages that are written.
     columns, values = np.empty(len(words), np.int32), np.empty(len(words), np.float32)
     starts = np.zeros(len(bounds), np.int32)
     for first in range(0, len(bounds) - 1, CHUNK):
-        bags = _bags(words, bounds[first : first + CHUNK + 1], num_words)
+        bags = _count(words, bounds[first : first + CHUNK + 1], num_words)
         rows = slice(first + 1, first + len(bags.indptr))
         starts[rows] = starts[first] + bags.indptr[1:]
         columns[starts[first] : starts[rows][-1]] = bags.indices
@@ -59,8 +68,15 @@ def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: boo
     return csr_matrix((values[: starts[-1]], columns[: starts[-1]], starts), shape=(len(bounds) - 1, num_words))
 
 
-def _bags(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matrix:
-    """Return how often each word occurs in the reviews between ``bounds``."""
+def _int_array(name: str, values: ArrayLike) -> NDArray[Any]:
+    array = number_array(name, values)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise InputError(f"expected {name} as integers in one dimension, got {array.dtype} of shape {array.shape}")
+    return array.astype(np.int64) if array.size == 0 else array  # NumPy makes floats of an empty list
+
+
+def _count(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matrix:
+    """Return how often each word occurs in the reviews between ``bounds``, float32 CSR."""
     ids = words[bounds[0] : bounds[-1]].astype(np.int32)
     offsets = (bounds - bounds[0]).astype(np.int32)
     bags = csr_matrix((np.ones(len(ids), np.float32), ids, offsets), shape=(len(bounds) - 1, num_words))
@@ -69,17 +85,20 @@ def _bags(words: NDArray[Any], bounds: NDArray[Any], num_words: int) -> csr_matr
 
 
 class BagDataset(Dataset[Batch]):
-    """Bags with their labels, served a whole batch at a time.
+    """Bags of words with their labels; a DataLoader gets a whole batch with one call.
 
     Args:
-        bags: any float32 CSR matrix, (rows, num_words): from ``bag_of_words``, or scikit-learn's vectorizers.
-        labels: one for each row, (rows,) or (rows, outputs); float32 in a batch, of at least two dimensions.
-        sample_weight: one for each row, (rows,), or None.
-        device: where batches are gathered. On an accelerator all rows move there at once, and a batch is gathered
-            there without waiting for it.
+        bags: a SciPy CSR matrix (samples, num_words), from ``bag_of_words`` or scikit-learn's vectorizers; CSC, COO
+            and other types of numbers are converted to float32 CSR.
+        labels: shape (samples,) or (samples, outputs), as a list, array, tensor, Series or DataFrame. Batches hold
+            them as float32 of at least two dimensions.
+        sample_weight: shape (samples,), or None. Batches hold them as float32.
+        device: where batches are gathered. On an accelerator the whole matrix is copied there once, and gathering a
+            batch does not synchronise with the device.
 
     Raises:
-        InputError: for lengths that differ.
+        InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
+            lengths that differ, and a device that this machine does not have.
     """
 
     def __init__(
@@ -89,35 +108,43 @@ class BagDataset(Dataset[Batch]):
         sample_weight: ArrayLike | None = None,
         device: torch.device | str = "cpu",
     ):
-        if not scipy.sparse.issparse(bags):
-            raise InputError(f"expected bags as a SciPy sparse matrix, got {type(bags).__name__}: make one of it")
-        self.bags = bags.tocsr()  # itself, if it is one
-        self.device = torch.device(device)
-        targets = torch.as_tensor(labels, dtype=torch.float32)
+        self.bags = checked_csr("bags", bags)
+        self.device = _usable_device(device)
+        targets = float32_tensor("labels", labels)
         columns = [targets[:, None] if targets.ndim == 1 else targets]
         if sample_weight is not None:
-            columns.append(torch.as_tensor(sample_weight, dtype=torch.float32))
-        for name, column in zip(("labels", "sample weights"), columns, strict=False):
-            if len(column) != bags.shape[0]:
-                raise InputError(f"expected {bags.shape[0]} {name}, one for each row, got {len(column)}: check both")
+            weights = float32_tensor("sample weights", sample_weight)
+            refuse([unless(weights.numel() == len(weights), f"one weight for each sample, got {tuple(weights.shape)}")])
+            columns.append(weights.reshape(-1))
+        refuse(
+            unless(len(column) == len(self), f"{len(self)} {name}, one for each row of bags, got {len(column)}")
+            for name, column in zip(("labels", "sample weights"), columns, strict=False)
+        )
         self.columns = [column.to(self.device) for column in columns]
         if self.device.type != "cpu":
-            self._ids = torch.from_numpy(bags.indices).to(self.device)
-            self._values = torch.from_numpy(bags.data).to(self.device)
+            self._ids = torch.from_numpy(self.bags.indices).to(self.device)
+            self._values = torch.from_numpy(self.bags.data).to(self.device)
 
     def __len__(self) -> int:
         return int(self.bags.shape[0])
 
-    def __getitem__(self, row: int) -> Batch:
-        """Return one row, dense, with its label and weight."""
-        x, *rest = self.__getitems__([row])
+    def __getitem__(self, index: int) -> Batch:
+        """Return one sample with its label and weight; x is dense, (num_words,), float32."""
+        x, *rest = self.__getitems__([index])
         return (x.to_dense()[0], *(column[0] for column in rest))
 
-    def __getitems__(self, rows: Sequence[int]) -> Batch:
-        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(rows), num_words), float32."""
-        index = np.asarray(rows)
-        x = self._gather(index) if self.device.type == "cpu" else self._gather_there(index)
-        on_device = torch.from_numpy(index).to(self.device, non_blocking=True)
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(indices), num_words), float32.
+
+        Raises:
+            IndexError: for an index out of range; negative indices count from the end.
+        """
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"expected indices from 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
+        rows = np.where(rows < 0, rows + len(self), rows)
+        x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows)
+        on_device = torch.from_numpy(rows).to(self.device, non_blocking=True)
         return (x, *(column[on_device] for column in self.columns))
 
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
@@ -125,8 +152,8 @@ class BagDataset(Dataset[Batch]):
         offsets, ids, values = map(torch.from_numpy, (batch.indptr, batch.indices, batch.data))
         return _csr(offsets, ids, values, batch.shape)
 
-    def _gather_there(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        # The lengths are known here, so nothing has to be asked of the device.
+    def _gather_on_device(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        # The row lengths are known on the CPU, so that no size has to be read back from the device.
         starts, stops = self.bags.indptr[rows], self.bags.indptr[rows + 1]
         bounds = np.concatenate([[0], np.cumsum(stops - starts)])
         shifts, lengths, offsets = (
@@ -140,9 +167,13 @@ class BagDataset(Dataset[Batch]):
 
 
 def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Batch]:
-    """Return a DataLoader over bags, or over a ``Subset`` of them.
+    """Return a DataLoader over a ``BagDataset``, or over a ``Subset`` of one.
 
-    ``shuffle`` draws a new order each epoch, from a generator of the loader's own.
+    Args:
+        dataset: the samples.
+        batch_size: samples per batch; the last batch may be smaller.
+        shuffle: draw a new order each epoch, from a generator of the loader seeded with ``seed``.
+        seed: of that generator.
     """
     order = torch.Generator().manual_seed(seed)
     return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, collate_fn=identity)
@@ -152,9 +183,9 @@ def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: 
     return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
 
 
-def _check_bounds(bounds: NDArray[Any], words: int) -> None:
-    if len(bounds) == 0 or bounds[0] != 0 or bounds[-1] != words or (np.diff(bounds) < 0).any():
-        raise InputError(
-            f"expected offsets that rise from 0 to {words}, the number of word ids, got {bounds[:1]} to {bounds[-1:]}: "
-            "give one more offset than there are reviews"
-        )
+def _usable_device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # no such name, or not in this build
+        known = ", ".join(available_devices())
+        raise InputError(f"expected a device of this machine ({known}), got {device!r}") from error

@@ -1,14 +1,15 @@
-"""The Boston housing table: 506 districts of 1970, 13 features, the median price of a home.
+"""The Boston housing data set: 506 districts in 1970, 13 features, and the median price of a home.
 
-The table is small enough to ship and known from many textbooks, which is why it is here. It is not a table to build
-anything on: its column B, ``1000 (Bk - 0.63)**2`` of the proportion Bk of Black residents, assumes that racial
-segregation moves prices and, squared as it is, cannot be turned back into the proportion; and the study that it
-comes from used the prices to put a value on clean air, not to predict them. ``keras.datasets.california_housing``
-(20,640 districts, 8 features) is the replacement where there is network.
+The table is included because it is small and known from many textbooks. Do not build anything else on it: its column B,
+``1000 (Bk - 0.63)**2`` with Bk the proportion of Black residents, assumes that racial segregation raises prices, and
+the proportion cannot be recovered from the square. The study that the table comes from used prices to estimate the
+value of clean air, not to predict them. ``keras.datasets.california_housing`` (20,640 districts, 8 features) is a
+replacement; it needs a download.
 """
 
 from importlib.resources import files
 
+from k3torch.errors import count_problem, is_number, refuse, unless
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,15 +20,28 @@ Float = NDArray[np.float64]
 
 
 def load_data(test_split: float = 0.2, seed: int = 113) -> tuple[tuple[Float, Float], tuple[Float, Float]]:
-    """Return ``(x_train, y_train), (x_test, y_test)``, row for row as ``keras.datasets.boston_housing`` does.
+    """Return ``(x_train, y_train), (x_test, y_test)``, equal to those of ``keras.datasets.boston_housing``.
 
     Args:
-        test_split: the share of rows kept for the test; 0.2 gives 404 and 102 rows.
-        seed: seed of ``numpy.random.RandomState``, which shuffles the rows before the split.
+        test_split: fraction of the samples in the test set; 0.2 gives 404 training and 102 test samples.
+        seed: seed of ``numpy.random.RandomState``, which shuffles the samples before the split.
 
     Returns:
-        float64 arrays, x of shape (rows, 13) in the units of the table, y of shape (rows,) in thousands of dollars.
+        float64 arrays, x of shape (samples, 13) in the units of the table, y of shape (samples,) in thousands of
+        dollars.
+
+    Raises:
+        InputError: for a ``test_split`` that is not from 0 to 1, or a seed that is not from 0 to 2**32 - 1.
     """
+    refuse(
+        [
+            unless(
+                is_number(test_split) and 0 <= test_split <= 1,
+                f"test_split as a fraction from 0 to 1, got {test_split!r}",
+            ),
+            count_problem("seed", seed, minimum=0) or unless(seed < 2**32, f"a seed below {2**32}, got {seed}"),
+        ]
+    )
     table = np.loadtxt(str(files("k3torch.data") / "boston_housing.csv"), delimiter=",", skiprows=1)
     order = np.arange(len(table))
     np.random.RandomState(seed).shuffle(order)

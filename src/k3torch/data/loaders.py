@@ -1,44 +1,53 @@
-"""DataLoaders over arrays, each with a generator of its own.
+"""DataLoaders over arrays, each with its own random generator.
 
-Keras starts two iterators an epoch and drops one; a loader that draws its order from torch's global generator would
-so change every other random number of the run, dropout masks included.
+Keras creates two iterators per epoch and uses one of them. A loader that drew its order from torch's global generator
+would therefore change every other random number of the run, dropout masks included.
 """
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, TypeVar
 
+from k3torch.data.arrays import float32_tensor, number_array
+from k3torch.errors import InputError, Problem, is_number, refuse, unless
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 Value = TypeVar("Value")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def identity(value: Value) -> Value:
-    """Return ``value``: the collate_fn of a loader whose dataset returns whole batches."""
+    """Return ``value``; the ``collate_fn`` of a loader whose dataset returns whole batches."""
     return value
 
 
 class BatchedTensors(TensorDataset):
-    """A TensorDataset that gathers a whole batch by one index, instead of row by row and a collate."""
+    """A TensorDataset that gathers a whole batch with one index operation, instead of sample by sample."""
 
-    def __getitems__(self, rows: list[int]) -> tuple[torch.Tensor, ...]:
-        """Return each tensor's ``rows``, first dimension len(rows)."""
-        index = torch.as_tensor(rows)
-        return tuple(tensor[index] for tensor in self.tensors)
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, ...]:
+        """Return one batch of each tensor, first dimension len(indices)."""
+        batch = torch.as_tensor(indices)
+        return tuple(tensor[batch] for tensor in self.tensors)
 
 
 def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Any]:
     """Return a DataLoader over arrays of equal length, as ``(x, y)`` or ``(x, y, sample_weight)`` for Keras.
 
     Args:
-        arrays: float arrays, first dimension the rows; they become float32 tensors.
-        batch_size: rows a batch; the last one may be shorter.
-        shuffle: a new order each epoch, from a generator seeded with ``seed``.
+        arrays: finite numbers, one row for each sample; batches hold them as float32 tensors.
+        batch_size: samples per batch; the last batch may be smaller.
+        shuffle: draw a new order each epoch, from a generator seeded with ``seed``.
         seed: of that generator.
+
+    Raises:
+        InputError: for arrays of different lengths, and values that are not finite numbers (the row is named).
     """
-    tensors = [torch.as_tensor(array).to(torch.float32) for array in arrays]
+    tensors = [float32_tensor(f"array {number}", array) for number, array in enumerate(arrays, start=1)]
+    lengths = [len(tensor) for tensor in tensors]
+    refuse([unless(len(set(lengths)) == 1, f"arrays of equal length, got {', '.join(map(str, lengths))}")])
     order = torch.Generator().manual_seed(seed)
     return DataLoader(
         BatchedTensors(*tensors),
@@ -50,12 +59,45 @@ def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, see
 
 
 def class_weights(labels: ArrayLike, class_weight: Mapping[int, float]) -> NDArray[np.float32]:
-    """Return each row's weight by its class, float32, shape (rows,); classes not named weigh 1.
+    """Return the weight of each sample's class, float32, shape (samples,), as ``fit(class_weight=...)`` computes it.
 
-    Keras takes no ``class_weight`` beside a DataLoader: give these to the dataset as ``sample_weight``.
+    ``fit`` accepts no ``class_weight`` with a DataLoader: pass this array to the dataset as ``sample_weight``.
+
+    Args:
+        labels: shape (samples,) or (samples, 1), rounded to the nearest class; or (samples, classes), one-hot or
+            probabilities, of which the largest is the class.
+        class_weight: class to weight; classes that it does not name have weight 1.
+
+    Raises:
+        InputError: for classes that are not integers, weights that are not finite numbers of 0 or more, and labels
+            that are not finite numbers.
     """
-    classes = np.rint(np.asarray(labels)).astype(int).reshape(-1)
+    refuse([_class_weight_problem(class_weight)])
+    targets = number_array("labels", labels)
+    if targets.dtype.kind == "f":  # fit converts floats to float32 before it rounds them; integers stay exact
+        targets = float32_tensor("labels", targets).numpy()
+    if targets.ndim > 2 or (targets.ndim == 2 and targets.shape[1] == 0):
+        raise InputError(f"expected labels of shape (samples,) or (samples, classes), got {targets.shape}")
+    if targets.ndim == 2:
+        targets = targets.argmax(axis=1) if targets.shape[1] > 1 else targets[:, 0]
+    classes = np.rint(targets).astype(np.int64)
     weights = np.ones(len(classes), np.float32)
     for label, weight in class_weight.items():
         weights[classes == label] = weight
     return weights
+
+
+def _class_weight_problem(class_weight: Any) -> Problem:
+    if not isinstance(class_weight, Mapping):
+        return f"class_weight as a dict of class and weight, got {class_weight!r}"
+    bad = {
+        label: weight
+        for label, weight in class_weight.items()
+        if not (
+            isinstance(label, Integral)
+            and not isinstance(label, bool)
+            and is_number(weight)
+            and 0 <= weight <= FLOAT32_MAX
+        )
+    }
+    return unless(not bad, f"class_weight with integer classes and finite weights of 0 or more, got {bad!r}")

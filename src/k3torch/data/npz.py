@@ -1,7 +1,7 @@
-"""Reading .npz files whose arrays hold Python lists, without trusting them.
+"""Reading of .npz files whose arrays contain Python lists, without running code from them.
 
-Such arrays are stored as pickles, and a pickle can run any code while it loads. Here it may only build NumPy arrays
-and plain containers; everything else is refused.
+NumPy stores such arrays as pickles, and unpickling can run any code. The unpickler of this module creates NumPy
+arrays and built-in containers only, and refuses a pickle that asks for anything else.
 """
 
 from pathlib import Path
@@ -24,34 +24,33 @@ _ALLOWED = {
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"its pickle asks for {module}.{name}")
         return super().find_class(module, name)
 
 
 def load_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Return the named arrays of an .npz file, object arrays of lists included.
+    """Return the arrays ``names`` of an .npz file, in that order; object arrays may contain lists.
 
     Raises:
-        InputError: for a file that is missing, truncated, no .npz, lacks a name, or holds anything but arrays.
+        InputError: for a file that is missing, truncated or no .npz file, lacks one of the arrays, or contains
+            anything but arrays and lists.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             missing = [name for name in names if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise InputError(
-                    f"expected the arrays {', '.join(names)} in {path}, found no {', '.join(missing)}: "
-                    "give an .npz in the format of Keras's imdb.npz"
+                    f"expected the arrays {', '.join(names)} in {path}, as in Keras's imdb.npz, "
+                    f"found no {', '.join(missing)}"
                 )
             return [_read_array(archive, name) for name in names]
     except FileNotFoundError as error:
-        raise InputError(f"expected an .npz file at {path}, found none: check the path") from error
+        raise InputError(f"expected an .npz file at {path}, found none") from error
     except InputError:
         raise
-    except Exception as error:  # a damaged archive or pickle may raise nearly anything
+    except Exception as error:  # a damaged archive or pickle may raise almost any exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"expected arrays and lists in {path}, got a file that cannot be read ({reason}): replace it"
-        ) from error
+        raise InputError(f"expected arrays and lists in {path}, got a file that cannot be read ({reason})") from error
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
@@ -66,7 +65,7 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def _holds_objects(file: IO[bytes]) -> bool:
-    """Read the header; the file then stands at the data."""
+    """Return whether the array is pickled; reads the header, so that the data come next."""
     version = npy.read_magic(file)
     header = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
     return bool(header[2].hasobject)

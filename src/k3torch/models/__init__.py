@@ -1,4 +1,4 @@
-"""What is trained: layers and functions that return a Keras model."""
+"""What is trained: layers, and functions that build and compile a Keras model."""
 
 # Loaded before any module of this package starts to load, since the end of Keras's import loads some of them
 # (see k3torch._keras_setup), and a module that is itself in the middle of its import has no names yet.

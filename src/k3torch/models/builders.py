@@ -1,7 +1,7 @@
-"""The lecture's networks: plain functions that return a compiled Keras model.
+"""The networks of the lecture: functions that return a compiled Keras model.
 
-All four are stacks of Dense layers and differ only in what they start from, so three of them hand their own
-defaults to ``vanilla_model``, and every argument of it can be given to any of them::
+All four are stacks of Dense layers. Three of them call ``vanilla_model`` with other defaults and pass every other
+argument on to it::
 
     model = imdb_classifier(units=(4, 4), dropout=0.5, optimizer="adam", learning_rate=1e-3)
 """
@@ -18,8 +18,8 @@ from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
 
 
-class Choices(TypedDict, total=False):
-    """What may be varied in every builder; ``vanilla_model`` explains each."""
+class BuilderOptions(TypedDict, total=False):
+    """The keyword arguments common to all builders, documented in ``vanilla_model``."""
 
     units: Sequence[int]
     activation: str
@@ -40,35 +40,46 @@ class Choices(TypedDict, total=False):
     model_class: type[keras.Model]
 
 
-def imdb_classifier(num_words: int = 10_000, **choices: Unpack[Choices]) -> keras.Model:
+def imdb_classifier(num_words: int = 10_000, **options: Unpack[BuilderOptions]) -> keras.Model:
     """Build the review classifier: 16 relu, 16 relu, 1 sigmoid; RMSprop, binary cross-entropy, accuracy.
 
-    It takes multi-hot rows, (batch, ``num_words``) float32, dense or as a CSR tensor, and gives probabilities,
-    (batch, 1). The other arguments are those of ``vanilla_model``.
+    The input is multi-hot, (batch, ``num_words``) float32, dense or a CSR tensor; the output is the probability of a
+    positive review, (batch, 1). ``options`` are arguments of ``vanilla_model``, and the errors are its errors.
     """
-    chosen: Choices = {"units": (16, 16), "optimizer": "rmsprop", **choices}
-    return vanilla_model(num_words, first_layer=SparseDense, **chosen)
+    arguments: BuilderOptions = {"units": (16, 16), "optimizer": "rmsprop", **options}
+    return vanilla_model(num_words, first_layer=SparseDense, **arguments)
 
 
-def boston_regressor(features: int = 13, **choices: Unpack[Choices]) -> keras.Model:
-    """Build the price regressor: 64 relu, 64 relu, 1 linear; RMSprop, squared error, absolute error as metric.
+def boston_regressor(features: int = 13, **options: Unpack[BuilderOptions]) -> keras.Model:
+    """Build the price regressor: 64 relu, 64 relu, 1 linear; RMSprop, mean squared error, MAE as the metric.
 
-    It takes standardised rows, (batch, ``features``) float32, and gives (batch, 1). The other arguments are those
-    of ``vanilla_model``.
+    The input is standardised features, (batch, ``features``) float32; the output is (batch, 1) in the units of the
+    target. ``options`` are arguments of ``vanilla_model``, and the errors are its errors.
     """
-    chosen: Choices = {"units": (64, 64), "optimizer": "rmsprop", "loss": "mse", "metrics": ("mae",), **choices}
-    return vanilla_model(features, output_activation="linear", **chosen)
+    arguments: BuilderOptions = {
+        "units": (64, 64),
+        "optimizer": "rmsprop",
+        "loss": "mse",
+        "metrics": ("mae",),
+        **options,
+    }
+    return vanilla_model(features, output_activation="linear", **arguments)
 
 
-def digit_classifier(pixels: int = 784, classes: int = 10, **choices: Unpack[Choices]) -> keras.Model:
-    """Build the digit classifier: 32 relu, 10 softmax; RMSprop, cross-entropy over whole-number labels, accuracy.
+def digit_classifier(pixels: int = 784, classes: int = 10, **options: Unpack[BuilderOptions]) -> keras.Model:
+    """Build the digit classifier: 32 relu, 10 softmax; RMSprop, sparse categorical cross-entropy, accuracy.
 
-    It takes flat pictures, (batch, ``pixels``) float32 from 0 to 1, and gives (batch, ``classes``) probabilities.
-    For one-hot labels pass ``loss="categorical_crossentropy"``. The other arguments are those of
-    ``vanilla_model``.
+    The input is flattened images, (batch, ``pixels``) float32 from 0 to 1; the output is probabilities, (batch,
+    ``classes``). Labels are integers; for one-hot labels pass ``loss="categorical_crossentropy"``. ``options`` are
+    arguments of ``vanilla_model``, and the errors are its errors.
     """
-    chosen: Choices = {"units": (32,), "optimizer": "rmsprop", "loss": "sparse_categorical_crossentropy", **choices}
-    return vanilla_model(pixels, outputs=classes, output_activation="softmax", **chosen)
+    arguments: BuilderOptions = {
+        "units": (32,),
+        "optimizer": "rmsprop",
+        "loss": "sparse_categorical_crossentropy",
+        **options,
+    }
+    return vanilla_model(pixels, outputs=classes, output_activation="softmax", **arguments)
 
 
 def vanilla_model(
@@ -95,35 +106,40 @@ def vanilla_model(
     model_class: type[keras.Model] = keras.Model,
     first_layer: type[keras.layers.Dense] = keras.layers.Dense,
 ) -> keras.Model:
-    """Build and compile a stack of Dense layers with every choice that the lecture varies.
+    """Build and compile a stack of Dense layers, with every argument that the lecture varies.
 
     Args:
-        features: numbers in an input row; the model takes (batch, ``features``) float32.
+        features: number of input features; the input is (batch, ``features``) float32.
         units: width of each hidden layer, first to last.
         outputs: width of the last layer.
         output_activation: of the last layer: "sigmoid", "softmax" or "linear".
         activation: of the hidden layers.
-        dropout: fraction of each hidden layer's outputs zeroed in training; the rest is scaled by 1 / (1 - dropout),
-            so that nothing has to be scaled at prediction.
-        kernel_initializer: of all layers. An object draws the same stream of numbers for each layer, a name does not.
+        dropout: fraction of each hidden layer's outputs set to zero in training; the others are multiplied by
+            1 / (1 - dropout). At prediction nothing is dropped or scaled.
+        kernel_initializer: of all layers. An initializer object draws the same random numbers for each layer; a name
+            creates a new initializer for each layer.
         kernel_regularizer: penalty on the weights of the hidden layers, as a name or an object.
         bias_regularizer: penalty on their biases.
         activity_regularizer: penalty on their outputs, averaged over the batch.
         max_norm: largest Euclidean norm of the weights into one hidden unit, enforced after every update.
-        loss: what training minimises, penalties added.
-        metrics: what is reported beside it.
-        optimizer: a name, or an object that has all its settings.
-        learning_rate: of a named optimizer, like the four below; None keeps Keras's default.
-        momentum: SGD's and RMSprop's.
-        nesterov: SGD's.
-        clipnorm: largest norm of one variable's gradient.
-        clipvalue: largest element of a gradient.
-        model_class: ``keras.Model`` or a subclass of it goes through the functional API, ``keras.Sequential``
-            through a list of layers; the weights and outputs are the same.
-        first_layer: class of the first hidden layer; ``SparseDense`` also takes CSR rows.
+        loss: the loss function; penalties are added to it.
+        metrics: the metrics that ``fit`` and ``evaluate`` report.
+        optimizer: a name, or an optimizer object, which excludes the five arguments below.
+        learning_rate: as in ``make_optimizer``, like the next four; None is Keras's default.
+        momentum: for SGD and RMSprop.
+        nesterov: for SGD.
+        clipnorm: largest Euclidean norm of each variable's gradient.
+        clipvalue: largest absolute value of each element of the gradients.
+        model_class: ``keras.Model`` or a subclass of it, built with the functional API; or ``keras.Sequential`` or a
+            subclass of it, built from the list of layers. Weights and outputs are the same.
+        first_layer: class of the first hidden layer; ``SparseDense`` also accepts CSR tensors.
+
+    Returns:
+        The compiled model, output (batch, ``outputs``). Its layers are named ``hidden_1``, ``dropout_1``, ...,
+        ``output``.
 
     Raises:
-        InputError: names every bad argument, with a suggestion for a misspelt name.
+        InputError: lists every bad argument, with a suggestion for a misspelt name.
     """
     refuse(
         [
@@ -135,8 +151,7 @@ def vanilla_model(
             name_problem("initializer", kernel_initializer),
             *(name_problem("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
             name_problem("loss", loss),
-            unless(not isinstance(metrics, str), f"metrics as a list, got {metrics!r}"),
-            *(name_problem("metric", metric) for metric in metrics if not isinstance(metrics, str)),
+            *_metrics_problems(metrics),
             name_problem("optimizer", optimizer),
             unless(
                 is_number(dropout) and 0 <= dropout < 1,
@@ -161,7 +176,7 @@ def vanilla_model(
         "kernel_constraint": None if max_norm is None else keras.constraints.MaxNorm(max_norm),
     }
     layers: list[keras.Layer] = []
-    # Names of their own: Keras would number the layers of all models, and no state_dict would fit the next model.
+    # Keras numbers unnamed layers across all models, so that the state_dict of one model would not load into another.
     for number, width in enumerate(units, start=1):
         layers.append((keras.layers.Dense if layers else first_layer)(int(width), name=f"hidden_{number}", **hidden))
         if dropout:
@@ -187,7 +202,7 @@ def vanilla_model(
 
 
 def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class: type[keras.Model]) -> keras.Model:
-    """Put the layers one after another into a model of the class asked for."""
+    """Return a model of class ``model_class`` that applies the layers one after another."""
     if issubclass(model_class, keras.Sequential):
         return model_class([inputs, *layers])
     outputs = inputs
@@ -200,3 +215,9 @@ def _units_problems(units: Any) -> list[Problem]:
     if not isinstance(units, Iterable) or isinstance(units, str):
         return [f"units as a list of widths, got {units!r}"]
     return [count_problem("each width in units", width) for width in units]
+
+
+def _metrics_problems(metrics: Any) -> list[Problem]:
+    if not isinstance(metrics, Iterable) or isinstance(metrics, str):
+        return [f"metrics as a list, got {metrics!r}"]
+    return [name_problem("metric", metric) for metric in metrics]

