@@ -155,7 +155,7 @@ def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
         ({"callbacks": ["x"]}, "callbacks as a list of Keras callbacks"),
         ({"groups": 5}, "a splitter that takes groups"),
         ({"groups": 5, "folds": GroupKFold(2)}, r"groups of shape \(40,\)"),
-        ({"folds": 41}, "a number of folds from 2"),
+        ({"folds": 41}, "from 2 folds to 40"),
         ({"x": [[1, 2], [3]]}, "x as an array of numbers"),
         ({"x": scipy.sparse.eye_array(40, format="csr")}, "x as a dense array"),
         ({"y": np.zeros((40, 0))}, "y with at least one number a sample"),

@@ -100,8 +100,8 @@ def test_another_number_of_folds_in_a_later_repeat_is_refused():
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        (1, "expected a number of folds from 2 to that of the samples (22), got 1"),
-        (23, "expected a number of folds from 2 to that of the samples (22), got 23"),
+        (1, "expected from 2 folds to 22, the number of samples, got 1"),
+        (23, "expected from 2 folds to 22, the number of samples, got 23"),
         ("four", "expected folds as a number, a splitter or pairs of index arrays, got 'four'"),
         (b"four", "expected folds as a number, a splitter or pairs of index arrays, got b'four'"),
         (None, "expected folds as a number, a splitter or pairs of index arrays, got None"),

@@ -41,7 +41,7 @@ def make_folds(
         )
     if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
         if not 2 <= folds <= samples:
-            raise InputError(f"expected a number of folds from 2 to that of the samples ({samples}), got {folds}")
+            raise InputError(f"expected from 2 folds to {samples}, the number of samples, got {folds}")
         order = np.arange(samples) if repeat == 0 else np.random.default_rng([seed, repeat]).permutation(samples)
         return [(order[training], order[validation]) for training, validation in KFold(int(folds)).split(order)]
     if has_split:
