@@ -102,7 +102,7 @@ JOBS = {
             "rung-2": "2 fit on a dense DataLoader",
             "rung-3": "3 fit on the sparse DataLoader",
             "rung-4": "4 an overridden train_step",
-            "rung-5": "5 a loop of one's own",
+            "rung-5": "5 a custom training loop",
             "rung-6": "6 the compiled step",
             "keras-torch": "Keras on torch, fit on a matrix",
             "torch-dense": "PyTorch, dense",

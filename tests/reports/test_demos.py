@@ -1,4 +1,4 @@
-"""What the pictures show is computed right: closed forms and the effects that they claim."""
+"""The data of the explanatory plots agree with closed forms and have the effects that the plots show."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,13 +22,13 @@ def _end(momentum, nesterov=False):
 
 
 def test_momentum_reaches_the_deeper_minimum_and_plain_descent_does_not():
-    near, deep = sorted(np.roots([4, 0, -8, 1]), reverse=True)[0], min(np.roots([4, 0, -8, 1]))
-    assert demos.two_valleys(torch.tensor(deep)) < demos.two_valleys(torch.tensor(near)) - 2
-    assert _end(0.0) == pytest.approx(near, abs=1e-6)
-    assert _end(0.9) == pytest.approx(deep, abs=1e-3)
+    local, global_ = max(np.roots([4, 0, -8, 1])), min(np.roots([4, 0, -8, 1]))
+    assert demos.two_valleys(torch.tensor(global_)) < demos.two_valleys(torch.tensor(local)) - 2
+    assert _end(0.0) == pytest.approx(local, abs=1e-6)
+    assert _end(0.9) == pytest.approx(global_, abs=1e-3)
 
 
-def test_descent_takes_kerass_steps():
+def test_descent_follows_the_formula_of_sgd_with_momentum():
     """V <- m v - rate g; w <- w + v: momentum enters once."""
     path = demos.descend(demos.two_valleys, 2.2, keras.optimizers.SGD(0.01, momentum=0.9), steps=5)
     w, v = 2.2, 0.0
@@ -45,7 +45,7 @@ def test_degree_4_is_closest_to_the_cosine_and_degree_15_to_the_samples():
     np.testing.assert_allclose(fits.truth, np.cos(fits.grid))
 
 
-def test_least_squares_is_what_a_keras_model_of_the_same_powers_cannot_beat():
+def test_a_keras_model_of_the_same_powers_reaches_but_does_not_beat_least_squares():
     fits = demos.fit_polynomials(degrees=(1,))
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.05), "mse")
@@ -55,7 +55,7 @@ def test_least_squares_is_what_a_keras_model_of_the_same_powers_cannot_beat():
     assert error >= fits.sample_error[1] - 1e-6
 
 
-def test_dropout_zeroes_scales_up_and_leaves_prediction_alone():
+def test_dropout_zeroes_and_scales_in_training_and_leaves_prediction_unchanged():
     passes = demos.drop_out(rate=0.75, samples=100, features=100)
     kept = passes.training != 0
     np.testing.assert_allclose(passes.training[kept], passes.before[kept] * 4, rtol=1e-6)

@@ -5,7 +5,7 @@ from PIL import Image
 import pytest
 
 
-def test_pictures_are_written_whole_and_figures_closed(tmp_path):
+def test_plots_are_written_and_figures_closed(tmp_path):
     plots.plot_learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
     plots.plot_band(tmp_path / "b.png", np.random.RandomState(0).rand(4, 9), "MAE", first_epoch=11)
     plots.plot_curves(tmp_path / "c.png", {"a": [1, 2], "b": [2, 1, 0]}, "loss")
@@ -17,16 +17,14 @@ def test_pictures_are_written_whole_and_figures_closed(tmp_path):
     assert plt.get_fignums() == []
 
 
-def test_a_picture_that_fails_leaves_nothing(tmp_path):
+def test_an_exception_while_drawing_leaves_no_file(tmp_path):
     with pytest.raises(ZeroDivisionError), plots.plot_to(tmp_path / "a.png"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
     assert plt.get_fignums() == []
 
 
-def test_curves_are_drawn_from_epoch_1_and_the_band_spans_the_runs(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(plots.plt, "close", drawn.append)
+def test_curves_are_drawn_from_epoch_1_and_the_band_spans_the_runs(tmp_path, drawn):
     plots.plot_learning_curves(tmp_path / "a.png", [0.5, 0.3], [0.6, 0.4], "loss", best_epoch=2)
     plots.plot_band(tmp_path / "b.png", [[1.0, 2.0], [3.0, 6.0]], "MAE", first_epoch=11)
     curves, band = (figure.axes[0] for figure in drawn)
@@ -37,5 +35,3 @@ def test_curves_are_drawn_from_epoch_1_and_the_band_spans_the_runs(tmp_path, mon
     corners = band.collections[0].get_paths()[0].vertices
     assert corners[:, 1].min() == 1
     assert corners[:, 1].max() == 6
-    monkeypatch.undo()
-    plt.close("all")

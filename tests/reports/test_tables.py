@@ -1,7 +1,7 @@
 from k3torch.reports import tables
 
 
-def test_figures_are_shortened_none_is_empty_and_a_long_title_is_whole(capsys):
+def test_floats_are_rounded_none_is_an_empty_cell_and_a_long_title_is_not_wrapped(capsys):
     title = "A title that is longer than the table below it"
     tables.show(title, ["name", "value", "other"], [("a", 0.123456, None), ("b", 7, "x")])
     first, *lines = capsys.readouterr().out.splitlines()

@@ -11,38 +11,38 @@ from rich.text import Text
 
 def model():
     keras.utils.set_random_seed(0)
-    made = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    made.compile("sgd", "mse", metrics=["mae"])
-    return made
+    new = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    new.compile("sgd", "mse", metrics=["mae"])
+    return new
 
 
-def test_rows_are_the_history_of_fit(capsys):
+def test_the_recorded_epochs_are_the_history_of_fit(capsys):
     x, y = np.random.RandomState(0).rand(2, 12, 2).astype("float32"), np.ones(12)
-    rows = []
+    history = []
     loader, validation = array_loader(x[0], y, batch_size=4), array_loader(x[1], y, batch_size=12)
-    made = model()
-    progress.fit(made, loader, epochs=3, title="t", history=rows, validation=validation)
-    assert [row["epoch"] for row in rows] == [1, 2, 3]
-    for name, values in made.history.history.items():
-        assert [row[name] for row in rows] == values
-    assert all(row["seconds"] > 0 for row in rows)
+    trained = model()
+    progress.fit(trained, loader, epochs=3, title="t", history=history, validation=validation)
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
+    for name, values in trained.history.history.items():
+        assert [epoch[name] for epoch in history] == values
+    assert all(epoch["seconds"] > 0 for epoch in history)
     assert capsys.readouterr().err == ""  # no bar: not a terminal
 
 
-def test_an_interrupted_fit_closes_the_bar_and_keeps_the_rows():
+def test_an_interrupted_fit_closes_the_bar_and_keeps_the_epochs():
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    rows = []
+    history = []
     loader = array_loader(np.ones((4, 2)), np.ones(4), batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        progress.fit(model(), loader, epochs=5, title="t", history=rows, callbacks=[Stop()])
-    assert [row["epoch"] for row in rows] == [1, 2]
+        progress.fit(model(), loader, epochs=5, title="t", history=history, callbacks=[Stop()])
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
 
 
-def test_the_bar_shows_epochs_and_figures_on_a_terminal(monkeypatch):
+def test_the_bar_shows_epochs_and_metrics_on_a_terminal(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(
@@ -51,8 +51,8 @@ def test_the_bar_shows_epochs_and_figures_on_a_terminal(monkeypatch):
     with progress.EpochBar("study run", 2) as bar:
         bar.advance({"loss": 0.25})
         bar.advance({"accuracy": 0.75, "loss": 0.125, "mae": 1.0, "val_accuracy": 0.5, "val_loss": 0.5, "val_mae": 2.0})
-    said = screen.getvalue()
-    assert "study run" in said
-    assert "2/2" in said
-    assert "loss 0.125/0.500  accuracy 0.750/0.500" in said
-    assert max(map(len, Text.from_ansi(said).plain.splitlines())) <= 80
+    printed = screen.getvalue()
+    assert "study run" in printed
+    assert "2/2" in printed
+    assert "loss 0.125/0.500  accuracy 0.750/0.500" in printed
+    assert max(map(len, Text.from_ansi(printed).plain.splitlines())) <= 80

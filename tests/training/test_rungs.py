@@ -1,4 +1,4 @@
-"""The rungs: whatever serves the rows, the same training."""
+"""Training gives the same weights and metrics on every rung."""
 
 from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.errors import InputError
@@ -6,12 +6,13 @@ from k3torch.training import rungs
 import keras
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import Subset
 
 WORDS = 30
 
 
-def _rows():
+def _samples():
     rng = np.random.default_rng(0)
     bags = bag_of_words(rng.integers(0, WORDS, 400), np.arange(0, 401, 10), WORDS)
     return BagDataset(bags, rng.integers(0, 2, 40))
@@ -19,18 +20,18 @@ def _rows():
 
 def _train(rung, shuffle=False):
     keras.utils.set_random_seed(0)
-    everything = _rows()
-    training, validation = Subset(everything, range(10, 40)), Subset(everything, range(10))
-    model, rows = rungs.build(rung, WORDS), []
+    samples = _samples()
+    training, validation = Subset(samples, range(10, 40)), Subset(samples, range(10))
+    model, history = rungs.build(rung, WORDS), []
     rungs.train(
         rung, model, rungs.serve(rung, training, 8, shuffle=shuffle), validation=rungs.serve(rung, validation, 8),
-        epochs=2, title="", history=rows,
+        epochs=2, title="", history=history,
     )  # fmt: skip
-    return rows, model.get_weights()
+    return history, model.get_weights()
 
 
 @pytest.mark.parametrize("rung", [2, 3, 4, 5, 6])
-def test_every_rung_ends_with_the_weights_and_figures_of_the_first(rung):
+def test_every_rung_has_the_weights_and_metrics_of_the_first(rung):
     expected, expected_weights = _train(1)
     found, weights = _train(rung)
     for ours, theirs in zip(found, expected, strict=True):
@@ -41,17 +42,29 @@ def test_every_rung_ends_with_the_weights_and_figures_of_the_first(rung):
 
 
 @pytest.mark.parametrize("rung", [1, 4])
-def test_shuffled_rows_train_another_way(rung):
+def test_shuffled_samples_give_other_weights(rung):
     assert not np.allclose(_train(rung, shuffle=True)[1][0], _train(rung)[1][0], atol=1e-5)
 
 
 @pytest.mark.parametrize("rung", [1, 4, 5])
-def test_without_validation_there_are_no_figures_of_it(rung):
-    rows = []
-    rungs.train(rung, rungs.build(rung, WORDS), rungs.serve(rung, _rows(), 8), epochs=1, title="", history=rows)
-    assert set(rows[0]) == {"epoch", "seconds", "loss", "accuracy"}
+def test_without_validation_there_are_no_validation_metrics(rung):
+    history = []
+    rungs.train(rung, rungs.build(rung, WORDS), rungs.serve(rung, _samples(), 8), epochs=1, title="", history=history)
+    assert set(history[0]) == {"epoch", "seconds", "loss", "accuracy"}
 
 
-def test_a_rung_that_is_not_there_is_refused():
+def test_a_rung_that_does_not_exist_is_refused():
     with pytest.raises(InputError, match="expected rungs from 1 to 6, got 7"):
         rungs.check_rung(7)
+
+
+def test_each_rung_has_the_same_samples_in_its_own_format():
+    samples = Subset(_samples(), [7, 3])
+    arrays = rungs.serve(1, samples, 8)
+    expected = samples.dataset.bags[[7, 3]].toarray()
+    np.testing.assert_array_equal(arrays.x, expected)
+    for rung, layout in ((2, torch.strided), (3, torch.sparse_csr)):
+        ((x, y),) = rungs.serve(rung, samples, 8)
+        assert x.layout == layout
+        np.testing.assert_array_equal(x.to_dense(), expected)
+        np.testing.assert_array_equal(y, arrays.y)

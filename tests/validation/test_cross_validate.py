@@ -1,13 +1,17 @@
-"""Both engines agree; what cannot be stacked says why; bad input is refused."""
+"""What models are trained on, what a score is, that both engines agree, and what is refused.
+
+The tests of meaning compare with results computed by NumPy or by hand; ``train_recorded`` shows what models receive.
+"""
 
 from k3torch import InputError, cross_validate
 from k3torch.validation import engines
-from k3torch.validation.curves import best_epoch, smooth
-from k3torch.validation.folds import make_folds
+from k3torch.validation.result import Interrupted
 import keras
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.model_selection import GroupKFold, StratifiedKFold
+import scipy.sparse
+from sklearn.model_selection import GroupKFold, StratifiedKFold, TimeSeriesSplit
 
 rng = np.random.default_rng(3)
 X, Y = rng.normal(3, 2, (22, 3)), rng.normal(size=22)
@@ -19,8 +23,8 @@ def build(optimizer="rmsprop"):
     return model
 
 
-def both(**choices):
-    return [cross_validate(build, X, Y, epochs=2, batch_size=4, engine=e, **choices) for e in ("stacked", "fit")]
+def both(**arguments):
+    return [cross_validate(build, X, Y, epochs=2, batch_size=4, engine=e, **arguments) for e in ("stacked", "fit")]
 
 
 @pytest.mark.parametrize("normalize", ["fold", "train", None])
@@ -52,38 +56,12 @@ def test_the_same_seed_gives_the_same_digits():
 
 
 @pytest.mark.parametrize("optimizer", ["Adafactor", "Nadam"])
-def test_what_is_not_exact_falls_back_and_says_why(optimizer, capsys):
+def test_what_a_stack_does_not_support_falls_back_to_fit_and_says_why(optimizer, capsys):
     result = cross_validate(lambda: build(optimizer.lower()), X, Y, folds=2, epochs=1, batch_size=4)
     assert result.engine == "fit"
     assert optimizer in capsys.readouterr().err
     with pytest.raises(InputError, match=optimizer):
         cross_validate(lambda: build(optimizer.lower()), X, Y, folds=2, epochs=1, engine="stacked")
-
-
-def test_folds_are_consecutive_then_shuffled():
-    first, later = make_folds(4, X, Y), make_folds(4, X, Y, repeat=1)
-    assert next(part.tolist() for _, part in first) == [0, 1, 2, 3, 4, 5]
-    assert sorted(np.concatenate([part for _, part in later])) == list(range(22))
-    assert later[0][1].tolist() != first[0][1].tolist()
-
-
-def test_stratified_and_grouped_folds():
-    labels, groups = np.arange(22) % 2, np.arange(22) // 3
-    for _, part in make_folds(StratifiedKFold(2), X, labels, repeat=1):
-        assert abs(labels[part].mean() - 0.5) < 0.1
-    for training, part in make_folds(GroupKFold(3), X, Y, groups, repeat=1):
-        assert not set(groups[training]) & set(groups[part])
-
-
-@pytest.mark.parametrize("folds", [1, 23, "four", [], [([0], [0])], [([0], [22])], [([0], [])]])
-def test_bad_folds_are_refused(folds):
-    with pytest.raises(InputError, match="expected"):
-        cross_validate(build, X, Y, folds=folds)
-
-
-def test_smoothing_and_the_best_epoch():
-    np.testing.assert_allclose(smooth([1.0, 0.0, 0.0]), [1.0, 0.9, 0.81])
-    assert best_epoch(np.abs(np.arange(60) - 30.0)) > 31
 
 
 def _tiny(optimizer="sgd", activation="relu"):
@@ -94,7 +72,7 @@ def _tiny(optimizer="sgd", activation="relu"):
     return model
 
 
-def _rows(n=40):
+def _samples(n=40):
     x = np.random.default_rng(0).normal(size=(n, 3))
     return x, x.sum(axis=1)
 
@@ -118,48 +96,48 @@ def test_a_sequential_without_input_is_stacked_and_a_subclass_is_fitted():
         model.compile("sgd", "mse")
         return model
 
-    scores = {e: cross_validate(sequential, *_rows(), folds=2, epochs=2, engine=e).scores for e in ("auto", "fit")}
-    assert cross_validate(sequential, *_rows(), folds=2, epochs=1).engine == "stacked"
+    scores = {e: cross_validate(sequential, *_samples(), folds=2, epochs=2, engine=e).scores for e in ("auto", "fit")}
+    assert cross_validate(sequential, *_samples(), folds=2, epochs=1).engine == "stacked"
     np.testing.assert_allclose(scores["auto"], scores["fit"], rtol=1e-5)
-    assert cross_validate(subclass, *_rows(), folds=2, epochs=1).engine == "fit"
+    assert cross_validate(subclass, *_samples(), folds=2, epochs=1).engine == "fit"
 
 
 def test_models_that_differ_or_scale_the_loss_are_fitted(capsys):
     activations = iter(["relu", "tanh"])
-    assert cross_validate(lambda: _tiny(activation=next(activations)), *_rows(), folds=2, epochs=1).engine == "fit"
+    assert cross_validate(lambda: _tiny(activation=next(activations)), *_samples(), folds=2, epochs=1).engine == "fit"
     assert "the models differ" in capsys.readouterr().err
     scaled = lambda: _tiny(keras.optimizers.SGD(loss_scale_factor=8.0))  # noqa: E731
-    assert cross_validate(scaled, *_rows(), folds=2, epochs=1).engine == "fit"
+    assert cross_validate(scaled, *_samples(), folds=2, epochs=1).engine == "fit"
 
 
 @pytest.mark.parametrize("method", ["train_step", "test_step", "compute_loss", "compute_metrics"])
-def test_a_model_with_a_method_of_its_own_is_fitted(method, capsys):
+def test_a_model_that_overrides_a_step_is_fitted(method, capsys):
     called = []
 
-    def own(self, *args, **kwargs):
+    def override(self, *args, **kwargs):
         called.append(method)
         return getattr(keras.Model, method)(self, *args, **kwargs)
 
-    kind = type("Net", (keras.Sequential,), {method: own})
+    kind = type("Net", (keras.Sequential,), {method: override})
 
     def build():
         model = kind([keras.Input((3,)), keras.layers.Dense(1)])
         model.compile("sgd", "mse")
         return model
 
-    assert cross_validate(build, *_rows(), folds=2, epochs=1).engine == "fit"
+    assert cross_validate(build, *_samples(), folds=2, epochs=1).engine == "fit"
     assert called
-    assert "of its own" in capsys.readouterr().err
+    assert "training with fit" in capsys.readouterr().err
 
 
-def test_models_of_one_plan_are_stacked_whatever_keras_numbers(capsys):
+def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
     def build():
         inputs = keras.Input((3,))
         model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dense(4)(inputs)))
         model.compile(keras.optimizers.Adam(), "binary_crossentropy", metrics=[keras.metrics.AUC()])
         return model
 
-    x, y = _rows()
+    x, y = _samples()
     assert cross_validate(build, x, (y > 0) * 1.0, folds=2, epochs=1).engine == "stacked"
     assert capsys.readouterr().err == ""
 
@@ -167,37 +145,50 @@ def test_models_of_one_plan_are_stacked_whatever_keras_numbers(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 1.5}, "expected batch_size as a whole number of 1 or more, got 1.5"),
-        ({"epochs": True}, "expected epochs as a whole number of 1 or more, got True"),
-        ({"seed": -1}, "expected seed as a whole number"),
-        ({"class_weight": "balanced"}, "expected class_weight as class to number"),
-        ({"class_weight": {0: -1}}, "expected class_weight as class to number"),
+        (
+            {"batch_size": 1.5, "seed": 2**32},
+            "batch_size as a whole number of 1 or more, got 1.5; expected seed of at most",
+        ),
+        ({"class_weight": "balanced"}, "class_weight as a dict from class number to weight"),
+        ({"class_weight": {"0": 9}}, "class_weight as a dict from class number to weight"),
+        ({"sample_weight": ["1"] * 40}, "sample_weight as an array of numbers"),
+        ({"callbacks": ["x"]}, "callbacks as a list of Keras callbacks"),
+        ({"groups": 5}, "a splitter that takes groups"),
+        ({"groups": 5, "folds": GroupKFold(2)}, r"groups of shape \(40,\)"),
+        ({"folds": 41}, "from 2 folds to 40"),
+        ({"x": [[1, 2], [3]]}, "x as an array of numbers"),
+        ({"x": scipy.sparse.eye_array(40, format="csr")}, "x as a dense array"),
+        ({"y": np.zeros((40, 0))}, "y with at least one number a sample"),
+        ({"y": np.full(40, 1e39)}, "finite float32 numbers in y"),
+        ({"build_model": None}, "build_model as a function"),
+        ({"build_model": lambda: None}, r"build_model\(\) to return a compiled Keras model, got None"),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments, message):
-    with pytest.raises(InputError, match=message):
-        cross_validate(_tiny, *_rows(), folds=2, **arguments)
+    x, y = _samples()
+    with pytest.raises(InputError, match=f"^expected {message}"):
+        cross_validate(**{"build_model": _tiny, "x": x, "y": y, "folds": 2, **arguments})
 
 
-def test_a_metric_of_several_numbers_is_refused():
+def test_a_metric_of_several_values_is_refused():
     def build():
         model = _tiny()
         model.compile("sgd", "mse", metrics=[keras.metrics.F1Score()])
         return model
 
-    with pytest.raises(InputError, match="expected metrics of one number, got f1_score"):
-        cross_validate(build, *_rows(), folds=2, epochs=1)
+    with pytest.raises(InputError, match="expected metrics of a single value, got f1_score"):
+        cross_validate(build, *_samples(), folds=2, epochs=1)
 
 
 @pytest.mark.parametrize("shared", ["model", "optimizer"])
-def test_a_model_or_optimizer_that_is_not_new_is_refused(shared):
+def test_a_model_or_optimizer_of_an_earlier_call_is_refused(shared):
     model, optimizer = _tiny(), keras.optimizers.SGD()
     build = (lambda: model) if shared == "model" else (lambda: _tiny(optimizer))
-    with pytest.raises(InputError, match="anew"):
-        cross_validate(build, *_rows(), folds=2, epochs=1)
+    with pytest.raises(InputError, match="got one of an earlier call"):
+        cross_validate(build, *_samples(), folds=2, epochs=1)
 
 
-def test_what_fit_refuses_is_told_in_its_own_words():
+def test_an_error_of_fit_reaches_the_caller():
     def two_outputs():
         inputs = keras.Input((3,))
         model = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
@@ -205,4 +196,286 @@ def test_what_fit_refuses_is_told_in_its_own_words():
         return model
 
     with pytest.raises(ValueError, match="structure"):
-        cross_validate(two_outputs, *_rows(), folds=2, epochs=1)
+        cross_validate(two_outputs, *_samples(), folds=2, epochs=1)
+
+
+def train_recorded(x, y, *, batch_size=100, epochs=1, optimizer="sgd", **arguments):
+    """Cross-validate, and return the batches that each model received: {"train": [(x, y, ...)], "test": [...]}."""
+    received = []
+
+    def build_recorder():
+        batches = {"train": [], "test": []}
+        received.append(batches)
+
+        class Recorder(keras.Sequential):
+            def train_step(self, data):
+                batches["train"].append(tuple(part.numpy().copy() for part in data))
+                return super().train_step(data)
+
+            def test_step(self, data):
+                batches["test"].append(tuple(part.numpy().copy() for part in data))
+                return super().test_step(data)
+
+        model = Recorder([keras.layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        return model
+
+    cross_validate(build_recorder, x, y, epochs=epochs, batch_size=batch_size, engine="fit", **arguments)
+    return received
+
+
+def orders(recorded):
+    """Return the order of samples of each epoch, where x is 0, 1, 2, ... and a batch is an epoch."""
+    return [batch[0][:, 0].astype(int).tolist() for batch in recorded["train"]]
+
+
+TABLE = np.array([[0.0, 10.0], [2.0, 10.0], [4.0, 40.0], [100.0, -7.0]])
+LAST = [([0, 1, 2], [3])]
+BY_HAND = {  # (training, validation)
+    # Columns 0, 2, 4 and 10, 10, 40: means 2 and 20, deviations sqrt(8 / 3) and sqrt(200).
+    "fold": (
+        np.array([[-2, -10], [0, -10], [2, 20]]) / np.sqrt([8 / 3, 200]),
+        np.array([[98, -27]]) / np.sqrt([8 / 3, 200]),
+    ),
+    "train": tuple(np.split((TABLE - [26.5, 13.25]) / TABLE.std(axis=0), [3])),
+    None: (TABLE[:3], TABLE[3:]),
+}
+
+
+@pytest.mark.parametrize("normalize", BY_HAND)
+def test_models_receive_features_scaled_by_the_training_samples_or_by_all(normalize):
+    (recorded,) = train_recorded(TABLE, np.zeros(4), folds=LAST, normalize=normalize, shuffle=False)
+    training, validation = BY_HAND[normalize]
+    np.testing.assert_allclose(recorded["train"][0][0], training, rtol=1e-6)
+    np.testing.assert_allclose(recorded["test"][0][0], validation, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("normalize", "leaks"), [("fold", False), ("train", True), (None, False)])
+def test_training_does_not_depend_on_the_validation_samples(normalize, leaks):
+    changed = TABLE.copy()
+    changed[3] = [-5.0, 3.0]
+    before, after = (
+        train_recorded(x, np.zeros(4), folds=LAST, normalize=normalize, shuffle=False)[0]["train"][0][0]
+        for x in (TABLE, changed)
+    )
+    assert np.array_equal(before, after) is not leaks
+
+
+def test_each_fold_is_scaled_by_its_own_training_samples():
+    for recorded in train_recorded(X, Y, folds=3):
+        np.testing.assert_allclose(recorded["train"][0][0].mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(recorded["train"][0][0].std(axis=0), 1, rtol=1e-5)
+        assert np.abs(recorded["test"][0][0].mean(axis=0)).max() > 1e-3
+
+
+COUNT = np.arange(12.0)
+SAME_TRAINING = [(list(range(10)), [10]), (list(range(10)), [11])]
+
+
+def test_orders_differ_between_epochs_folds_and_repeats_and_follow_the_seed():
+    arguments = {"folds": SAME_TRAINING, "repeats": 2, "epochs": 2, "normalize": None}
+    found = [orders(r) for r in train_recorded(COUNT, COUNT, seed=1, **arguments)]
+    every = [order for of_model in found for order in of_model]
+    assert len(set(map(tuple, every))) == 8  # 2 epochs, 2 folds, 2 repeats
+    assert all(sorted(order) == list(range(10)) for order in every)
+    assert [orders(r) for r in train_recorded(COUNT, COUNT, seed=1, **arguments)] == found
+    assert [orders(r) for r in train_recorded(COUNT, COUNT, seed=2, **arguments)] != found
+
+
+def test_without_shuffle_the_order_is_that_of_the_fold():
+    (recorded,) = train_recorded(COUNT, COUNT, folds=[([3, 1, 2], [0])], epochs=2, shuffle=False, normalize=None)
+    assert orders(recorded) == [[3, 1, 2], [3, 1, 2]]
+
+
+def test_batches_have_the_given_size_but_for_the_last():
+    (recorded,) = train_recorded(COUNT, COUNT, folds=SAME_TRAINING[:1], batch_size=4)
+    assert [len(batch[0]) for batch in recorded["train"]] == [4, 4, 2]
+
+
+def test_a_number_of_folds_is_consecutive_in_the_first_repeat_and_shuffled_in_the_second():
+    recorded = train_recorded(COUNT, COUNT, folds=3, repeats=2, normalize=None)
+    validation = [r["test"][0][0][:, 0].astype(int).tolist() for r in recorded]
+    assert validation[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert sorted(np.concatenate(validation[3:])) == list(range(12))
+    assert set(map(frozenset, validation[3:])) != set(map(frozenset, validation[:3]))
+
+
+def test_a_time_series_is_validated_after_its_training_samples_in_each_repeat():
+    recorded = train_recorded(COUNT, COUNT, folds=TimeSeriesSplit(3), repeats=2, normalize=None)
+    assert len(recorded) == 6
+    for of_model in recorded:
+        assert of_model["train"][0][0].max() < of_model["test"][0][0].min()
+
+
+def test_a_generator_of_folds_serves_all_repeats():
+    recorded = train_recorded(COUNT, COUNT, folds=(pair for pair in SAME_TRAINING), repeats=2, normalize=None)
+    assert [r["test"][0][0].item() for r in recorded] == [10, 11, 10, 11]
+
+
+def test_a_splitter_without_random_state_follows_the_seed():
+    folds, labels = StratifiedKFold(2, shuffle=True), np.arange(12) % 2
+    first, again, other = (
+        [r["test"][0][0].ravel().tolist() for r in train_recorded(COUNT, labels, folds=folds, seed=s, normalize=None)]
+        for s in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+def test_initial_weights_differ_between_folds_and_repeats_and_follow_the_seed(engine):
+    def kernels(seed):
+        result = cross_validate(
+            lambda: _tiny(keras.optimizers.SGD(0.0)),
+            *_samples(),
+            folds=2,
+            repeats=2,
+            epochs=1,
+            seed=seed,
+            engine=engine,
+        )
+        return [model.get_weights()[0].ravel().tolist() for model in result.models]
+
+    first = kernels(np.int64(1))
+    assert len(set(map(tuple, first))) == 4
+    assert kernels(1) == first
+    assert not set(map(tuple, kernels(2))) & set(map(tuple, first))
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+def test_a_score_is_the_first_metric_of_the_returned_model_on_its_validation_samples(engine):
+    result = cross_validate(build, X, Y, folds=3, repeats=2, epochs=3, batch_size=4, engine=engine)
+    assert (result.metric, result.engine, len(result.models)) == ("mae", engine, 6)
+    assert {name: values.shape for name, values in result.history.items()} == dict.fromkeys(
+        ("loss", "mae", "val_loss", "val_mae"), (2, 3, 3)
+    )
+    for fold, validation in enumerate(np.split(np.arange(22), [8, 15])):  # the folds of the first repeat
+        training = np.setdiff1d(np.arange(22), validation)
+        scaled = (X[validation] - X[training].mean(axis=0)) / X[training].std(axis=0)
+        errors = result.models[fold].predict(scaled.astype("float32"), verbose=0)[:, 0] - Y[validation]
+        assert result.scores[0, fold] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+        assert result.history["val_loss"][0, fold, -1] == pytest.approx((errors**2).mean(), rel=1e-5)
+    np.testing.assert_array_equal(result.scores, result.history["val_mae"][..., -1])
+    assert result.test_train_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
+
+
+def test_without_metrics_the_score_is_the_loss():
+    result = cross_validate(_tiny, *_samples(), folds=2, epochs=2, batch_size=8)
+    assert result.metric == "loss"
+    assert list(result.history) == ["loss", "val_loss"]
+    np.testing.assert_array_equal(result.scores, result.history["val_loss"][..., -1])
+
+
+def _zero():
+    """Return a model that predicts 0 and does not learn, so that the squared error is the target squared."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"], weighted_metrics=["mse"])
+    return model
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+@pytest.mark.parametrize(
+    ("weights", "loss", "val_loss"),
+    [
+        # Targets 1, 2, 1 to train and 2, 1 to validate; squares 1, 4, 1 and 4, 1.
+        ({}, (1 + 4 + 1) / 3, (4 + 1) / 2),
+        ({"class_weight": {2: 3.0}}, (1 + 3 * 4 + 1) / 3, (4 + 1) / 2),
+        ({"sample_weight": [1, 2, 0, 0.5, 4]}, (1 + 2 * 4 + 0) / 3, (0.5 * 4 + 4 * 1) / 2),
+        ({"sample_weight": [1, 2, 0, 0.5, 4], "class_weight": {2: 3.0}}, (1 + 6 * 4 + 0) / 3, (0.5 * 4 + 4 * 1) / 2),
+    ],
+)
+def test_training_has_both_weights_and_validation_those_of_the_samples(engine, weights, loss, val_loss):
+    folds = [([0, 1, 2], [3, 4])]
+    result = cross_validate(
+        _zero, np.arange(5), np.array([1, 2, 1, 2, 1]), folds=folds, epochs=1, batch_size=3, engine=engine, **weights
+    )
+    assert result.history["loss"].item() == pytest.approx(loss)
+    assert result.history["val_loss"].item() == pytest.approx(val_loss)
+    assert result.history["val_mae"].item() == pytest.approx(1.5)  # metrics=[...] takes no weights
+    if "sample_weight" in weights:
+        assert result.history["val_mse"].item() == pytest.approx(6 / 4.5)  # weighted_metrics divide by their sum
+
+
+def test_callbacks_are_called_for_every_model():
+    class Seen(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.models = []
+
+        def on_train_begin(self, logs=None):
+            self.models.append(self.model)
+
+    seen = Seen()
+    result = cross_validate(build, X, Y, folds=2, repeats=2, epochs=1, batch_size=8, callbacks=[seen])
+    assert result.engine == "fit"
+    assert seen.models == result.models
+
+
+def test_early_stopping_leaves_nan_and_the_score_is_that_of_the_last_epoch_done():
+    class StopSecond(keras.callbacks.Callback):
+        started = 0
+
+        def on_train_begin(self, logs=None):
+            self.started += 1
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = self.started == 2 and epoch == 1
+
+    result = cross_validate(build, X, Y, folds=2, epochs=4, batch_size=4, callbacks=[StopSecond()])
+    curve = result.history["val_mae"][0]
+    assert np.isnan(curve).tolist() == [[False] * 4, [False, False, True, True]]
+    assert result.scores[0].tolist() == [curve[0, 3], curve[1, 1]]
+    stopper = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1)
+    result = cross_validate(_zero, np.arange(6), np.ones(6), folds=2, epochs=5, callbacks=[stopper])
+    assert result.history["loss"][0].tolist() == [[1, 1, *[pytest.approx(np.nan, nan_ok=True)] * 3]] * 2
+    assert result.scores.tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+def test_the_score_of_a_model_that_diverged_is_nan(engine):
+    def linear():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(2.0), "mse")  # each step enlarges the error
+        return model
+
+    result = cross_validate(linear, *_samples(), folds=2, epochs=30, batch_size=4, engine=engine)
+    assert np.isnan(result.history["val_loss"][..., -1]).all()
+    assert not np.isnan(result.history["val_loss"][..., 0]).all()
+    assert np.isnan(result.scores).all()
+
+
+def test_an_interrupt_keeps_what_was_done():
+    class Interrupt(keras.callbacks.Callback):
+        started = 0
+
+        def on_train_begin(self, logs=None):
+            self.started += 1
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if self.started == 2 and epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as interrupted:
+        cross_validate(build, X, Y, folds=3, epochs=3, batch_size=4, callbacks=[Interrupt()])
+    result = interrupted.value.result
+    curve = result.history["val_mae"][0]
+    assert np.isnan(curve).tolist() == [[False] * 3, [False, True, True], [True] * 3]
+    np.testing.assert_array_equal(result.scores[0], [curve[0, 2], curve[1, 0], np.nan])
+
+
+def test_a_batch_size_beyond_the_samples_is_one_batch():
+    whole, beyond = (cross_validate(build, X, Y, folds=2, epochs=2, batch_size=size) for size in (11, 10**19))
+    np.testing.assert_array_equal(whole.history["loss"], beyond.history["loss"])
+
+
+def test_pandas_tables_of_mixed_columns_are_taken():
+    table = pd.DataFrame({"a": np.arange(8.0), "b": list("uvuvuuvv"), "c": pd.array(range(8), dtype="Int64")})
+    target = pd.Series(range(8), dtype="Int64", index=range(5, 13))
+    dummies = pd.get_dummies(table)
+    found, expected = (
+        train_recorded(x, y, folds=2, shuffle=False)
+        for x, y in ((dummies, target), (dummies.to_numpy(dtype=float), target.to_numpy(dtype=int)))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        for part in ("train", "test"):
+            np.testing.assert_array_equal(ours[part][0][0], theirs[part][0][0])
+            np.testing.assert_array_equal(ours[part][0][1], theirs[part][0][1])

@@ -1,4 +1,4 @@
-"""What the explaining pictures show, computed with the parts they explain: Keras's losses, SGD and Dropout."""
+"""The data of the explanatory plots, computed with what they explain: Keras's losses, SGD and Dropout."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Float = NDArray[np.float64]
 
 
 def losses_for_label_one(probabilities: Float) -> tuple[Float, Float]:
-    """Return Keras's cross-entropy and squared error of each prediction, shape (n,), where the label is 1."""
+    """Return Keras's cross-entropy and squared error of predicted probabilities, each (n,), for samples of label 1."""
     predicted = torch.as_tensor(probabilities)[:, None]
     label = torch.ones_like(predicted)
     losses = keras.losses.binary_crossentropy(label, predicted), keras.losses.mean_squared_error(label, predicted)
@@ -23,14 +23,14 @@ def losses_for_label_one(probabilities: Float) -> tuple[Float, Float]:
 
 
 def two_valleys(w: torch.Tensor) -> torch.Tensor:
-    """A loss of one weight with a minimum at w = 1.35 and a deeper one at w = -1.47, a hill between them."""
+    """Return a loss of one weight with a local minimum at w = 1.35 and the global minimum at w = -1.47."""
     return w**4 - 4 * w**2 + w
 
 
 def descend(
     loss: Callable[[torch.Tensor], torch.Tensor], start: float, optimizer: keras.optimizers.Optimizer, steps: int
 ) -> Float:
-    """Return the way of one weight from ``start`` downhill under a Keras optimizer, shape (steps + 1,)."""
+    """Return the values of one weight during gradient descent from ``start`` by a Keras optimizer, (steps + 1,)."""
     weight = keras.Variable(start, dtype="float64")
     path = [start]
     for _ in range(steps):
@@ -47,10 +47,10 @@ class PolynomialFits:
 
     Attributes:
         x, y: the samples, shape (samples,).
-        grid, truth: the cosine without noise, shape (points,).
+        grid, truth: arguments and values of the cosine without noise, shape (points,).
         curves: degree to the fitted values on ``grid``.
         sample_error: degree to the root mean squared error on the samples.
-        true_error: degree to the root mean squared distance from the cosine.
+        true_error: degree to the root mean squared error on ``grid``, against the cosine.
     """
 
     x: Float
@@ -65,7 +65,7 @@ class PolynomialFits:
 def fit_polynomials(
     degrees: tuple[int, ...] = (1, 4, 15), samples: int = 20, noise: float = 0.2, seed: int = 0
 ) -> PolynomialFits:
-    """Fit by least squares, which finds each degree's best polynomial; gradient descent would stop on the way."""
+    """Fit polynomials by least squares, which gives the best fit of each degree, to noisy samples of a cosine."""
     rng = np.random.default_rng(seed)
     x = np.sort(rng.uniform(0, 2 * np.pi, samples))
     y = np.cos(x) + rng.normal(0, noise, samples)
@@ -86,13 +86,13 @@ def fit_polynomials(
 
 @dataclass(frozen=True)
 class DropoutPasses:
-    """One layer's outputs on their way through Dropout, each (samples, features).
+    """Outputs of a layer before and after Dropout, each (samples, features).
 
     Attributes:
-        before: what the layer puts out.
-        dropped: the same with a random share zeroed.
-        training: what Keras's Dropout returns in training: ``dropped``, scaled up by 1 / (1 - rate).
-        prediction: what it returns at prediction.
+        before: the outputs.
+        dropped: the outputs with a random fraction ``rate`` set to zero.
+        training: what Keras's Dropout returns in training: ``dropped`` multiplied by 1 / (1 - rate).
+        prediction: what it returns in prediction.
     """
 
     before: Float
@@ -102,7 +102,7 @@ class DropoutPasses:
 
 
 def drop_out(rate: float = 0.5, samples: int = 6, features: int = 8, seed: int = 0) -> DropoutPasses:
-    """Send random positive outputs through ``keras.layers.Dropout(rate)``, in training and at prediction."""
+    """Apply ``keras.layers.Dropout(rate)`` to random positive outputs, in training and in prediction."""
     before = np.random.default_rng(seed).uniform(0.1, 1.0, (samples, features)).round(1)
     layer = keras.layers.Dropout(rate, seed=seed, dtype="float64")
     training, prediction = (
@@ -115,14 +115,14 @@ def fold_roles(parts: int, *kinds: int) -> NDArray[np.int64]:
     """Return the role of each part of the data in each round of scikit-learn's KFold, shape (parts, parts).
 
     Args:
-        parts: parts of equal size, as many as rounds.
-        kinds: the role of the fold that is held out, then of the part behind it, and so on round the data; all other
-            parts are 0, for training.
+        parts: number of parts of equal size, and of rounds.
+        kinds: the role of the part that is held out, then of the part after it, and so on, cyclically; all other
+            parts have the role 0, training.
     """
     roles = np.zeros((parts, parts), dtype=np.int64)
-    for turn, (_, held_out) in enumerate(KFold(parts).split(np.arange(parts))):
+    for round_, (_, held_out) in enumerate(KFold(parts).split(np.arange(parts))):
         for shift, kind in enumerate(kinds):
-            roles[turn, (held_out + shift) % parts] = kind
+            roles[round_, (held_out + shift) % parts] = kind
     return roles
 
 

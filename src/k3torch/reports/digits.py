@@ -1,4 +1,4 @@
-"""Pictures of how digits were read: the confusion matrix, and the digits that were misread."""
+"""Plots of a digit classifier's predictions: the confusion matrix, and the misclassified digits."""
 
 from pathlib import Path
 
@@ -8,33 +8,35 @@ from numpy.typing import NDArray
 
 
 def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
-    """Draw a confusion matrix, shape (10, 10): rows the true digits, columns what they were read as.
+    """Draw a confusion matrix, shape (10, 10): rows are the true digits, columns the predicted ones.
 
-    Shades show the share of the row, so that a rare digit counts as much as a frequent one; the numbers are counts.
+    The colour shows the fraction of the row, so that rare and frequent digits can be compared; the numbers are counts.
     """
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with plot_to(path, width=7.0, height=6.4) as axes:
         axes.grid(visible=False)
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
             if count:
-                ink = "white" if shares[row, column] > 0.5 else "black"
+                ink = "white" if fractions[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=ink, fontsize=11)
-        axes.set(xlabel="read as", ylabel="true digit", title="How the test digits were read")
+        axes.set(xlabel="predicted digit", ylabel="true digit", title="Confusion matrix of the test digits")
         axes.set(xticks=range(10), yticks=range(10))
-        axes.figure.colorbar(image, label="share of the true digit", shrink=0.85)
+        axes.figure.colorbar(image, label="fraction of the true digit", shrink=0.85)
 
 
 def plot_misread(
-    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], read_as: NDArray[np.int64], columns: int = 6
+    path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], predicted: NDArray[np.int64], columns: int = 6
 ) -> None:
-    """Draw digits, shape (n, 28, 28), in a grid; under each the true digit and what it was read as."""
+    """Draw misclassified digits, shape (n, 28, 28), in a grid, each with its true and predicted digit below."""
     rows = max(1, -(-len(images) // columns))
     with plot_to(path, width=7.0, height=0.6 + 1.45 * rows) as axes:
         axes.axis("off")
-        for place, (image, label, read) in enumerate(zip(images, labels, read_as, strict=True)):
+        for place, (image, label, prediction) in enumerate(zip(images, labels, predicted, strict=True)):
             row, column = divmod(place, columns)
             left, top = 1.0 * column, 1.3 * row
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=255, extent=(left, left + 0.9, top + 0.9, top))
-            axes.text(left + 0.45, top + 1.06, f"{label}, read as {read}", ha="center", va="center", fontsize=10)
-        axes.set(xlim=(0, columns), ylim=(1.3 * rows, -0.1), title="Misread test digits, the surest mistakes first")
+            axes.text(
+                left + 0.45, top + 1.06, f"{label}, predicted {prediction}", ha="center", va="center", fontsize=10
+            )
+        axes.set(xlim=(0, columns), ylim=(1.3 * rows, -0.1), title="Misclassified test digits, most confident first")

@@ -1,4 +1,4 @@
-"""The pictures that explain: each draws numbers that it is given, and computes nothing."""
+"""The explanatory plots: each draws the arrays that it is given; ``demos`` computes them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ ROLES = ("training", "validation", "test")
 
 @contextmanager
 def panels(path: Path, rows: int, columns: int, width: float, height: float) -> Iterator[Sequence[Axes]]:
-    """Yield axes, row by row; the PNG appears at ``path`` when the block ends well. Sizes in inches at 150 dpi."""
+    """Yield the axes of a grid, row by row; without an exception, write a PNG to ``path``. Sizes in inches, 150 dpi."""
     figure, grid = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
     try:
         axes = list(grid.flat)
@@ -33,17 +33,17 @@ def panels(path: Path, rows: int, columns: int, width: float, height: float) -> 
 
 
 def plot_losses(path: Path, probabilities: Float, cross_entropy: Float, squared_error: Float) -> None:
-    """Draw both losses of a sample with label 1 over the predicted probability, all of shape (n,)."""
+    """Draw both losses of a sample of label 1 over the predicted probability; all arrays are (n,)."""
     with plot_to(path) as axes:
-        axes.plot(probabilities, cross_entropy, color=RED, linewidth=2.5, label="cross-entropy: grows without limit")
+        axes.plot(probabilities, cross_entropy, color=RED, linewidth=2.5, label="cross-entropy: unbounded")
         axes.plot(probabilities, squared_error, "--", color=BLUE, linewidth=2.5, label="squared error: at most 1")
         axes.set(xlabel="predicted probability of label 1", ylabel="loss", ylim=(0, 5), xlim=(0, 1))
-        axes.set_title("The price of a prediction when the label is 1")
+        axes.set_title("Loss of a prediction for label 1")
         axes.legend()
 
 
 def plot_momentum(path: Path, curve: tuple[Float, Float], descents: Mapping[str, tuple[Float, Float]]) -> None:
-    """Draw ways downhill on one curve, a panel each; a curve and a way are (weights, losses) of equal shape."""
+    """Draw gradient descents on the curve of a loss, a panel each; ``curve`` and each descent are (weights, losses)."""
     with panels(path, 1, len(descents), width=5.0 * len(descents), height=4.6) as axes:
         for panel, colour, (name, (weights, losses)) in zip(axes, (ORANGE, GREEN), descents.items(), strict=True):
             panel.plot(*curve, color=BLACK, linewidth=1.2)
@@ -62,21 +62,21 @@ def plot_polynomials(
     curves: Mapping[str, Float],
     errors: Mapping[str, tuple[float, float]],
 ) -> None:
-    """Draw fits to the same samples, a panel each; ``errors`` are on the samples and against the truth."""
+    """Draw fits to the same samples, a panel each; ``errors`` are those on the samples and against the truth."""
     with panels(path, 1, len(curves), width=4.2 * len(curves), height=4.6) as axes:
         for panel, (name, curve) in zip(axes, curves.items(), strict=True):
             panel.plot(*truth, "--", color=ORANGE, linewidth=2, label="cosine")
             panel.plot(truth[0], curve, color=BLUE, linewidth=2, label="fit")
             panel.plot(*samples, "o", color=BLACK, markersize=5, label="noisy samples")
-            on_samples, off = errors[name]
-            panel.set_title(f"{name}\nerror on samples {on_samples:.2f}, from cosine {off:.2f}")
+            sample_error, true_error = errors[name]
+            panel.set_title(f"{name}\nerror on samples {sample_error:.2f}, against cosine {true_error:.2f}")
             panel.set(xlabel="x", ylabel="y", ylim=(-2.2, 5.2))
             panel.grid(alpha=0.25)
-        axes[0].legend(loc="upper center")  # of all panels; there the curves leave room for it
+        axes[0].legend(loc="upper center")  # it holds for all panels; the first has room for it
 
 
 def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
-    """Draw ways to divide the rows, a panel each: (rounds, parts) of 0 training, 1 validation, 2 test."""
+    """Draw ways to split the samples, a panel each: (rounds, parts) of indices into ``ROLES``."""
     heights = [len(roles) for roles in schemes.values()]
     figure, grid = plt.subplots(
         len(schemes), 1, figsize=(8.0, 0.9 * len(schemes) + 0.42 * sum(heights)), layout="constrained",
@@ -94,7 +94,7 @@ def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
             panel.spines[:].set_visible(False)
             for (row, part), role in np.ndenumerate(roles):
                 panel.text(part + 0.5, rounds - row - 0.5, ROLES[role][:5], ha="center", va="center", fontsize=9)
-        grid[-1, 0].set_xlabel("rows of the data, first to last")
+        grid[-1, 0].set_xlabel("samples, first to last")
         figure.legend(
             handles=[Patch(color=colour, label=role) for colour, role in zip(colours, ROLES, strict=True)],
             loc="outside upper right",
@@ -108,7 +108,7 @@ def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
 
 
 def plot_dropout(path: Path, stages: Mapping[str, Float]) -> None:
-    """Draw a layer's outputs at several stages, each (samples, features), numbers in the cells, zeros left white."""
+    """Draw a layer's outputs at several stages, each (samples, features), as a table of values; zeros are white."""
     top = max(float(values.max()) for values in stages.values())
     with panels(path, 2, -(-len(stages) // 2), width=10.5, height=7.6) as axes:
         for panel, (name, values) in zip(axes, stages.items(), strict=False):

@@ -1,4 +1,4 @@
-"""One picture of many variants of a network."""
+"""Plot of many variants of a network."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def plot_variants(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str) -> None:
-    """Draw every variant's curve per epoch, the legend in the order in which the curves end.
+    """Draw a curve over epochs for each variant; the legend is sorted by the last values, largest first.
 
-    ``x-adam`` is drawn in the colour of ``x``, dashed: the network is the same.
+    ``x-adam`` has the colour and marker of ``x``, dashed, since the network is the same.
     """
     families = list(dict.fromkeys(name.removesuffix("-adam") for name in curves))
     colours = dict(zip(families, cycle((BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)), strict=False))
-    marks = dict(zip(families, cycle("os^Dvx+*"), strict=False))  # one more: no pair comes twice among 56
+    marks = dict(zip(families, cycle("os^Dvx+*"), strict=False))  # 8, coprime to 7 colours: 56 different pairs
     with plot_to(path, width=9.0, height=5.0) as axes:
         for name in sorted(curves, key=lambda name: -curves[name][-1]):
             family = name.removesuffix("-adam")

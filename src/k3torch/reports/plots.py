@@ -1,4 +1,4 @@
-"""Pictures of training, in colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
+"""Plots of training, in colours that colour-blind readers can distinguish (Okabe and Ito, 2008)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # pictures go to files, also where there is no display
+matplotlib.use("Agg")  # writes files, and needs no display
 
 from k3torch.files import atomic_path
 from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW, BLACK = COLOURS = (
 
 @contextmanager
 def plot_to(path: Path, width: float = 7.0, height: float = 4.5) -> Iterator[Axes]:
-    """Yield axes to draw on; the PNG appears at ``path`` when the block ends well. Sizes in inches at 150 dpi."""
+    """Yield axes to draw on; without an exception, write a PNG to ``path``. Sizes in inches, at 150 dpi."""
     figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
     try:
         axes.grid(alpha=0.25)
@@ -38,7 +38,7 @@ def plot_to(path: Path, width: float = 7.0, height: float = 4.5) -> Iterator[Axe
 def plot_learning_curves(
     path: Path, training: Sequence[float], validation: Sequence[float], quantity: str, best_epoch: int | None = None
 ) -> None:
-    """Draw one quantity per epoch on training rows (dots) and validation rows (line), from epoch 1."""
+    """Draw a metric per epoch, from epoch 1, on training samples (dots) and validation samples (line)."""
     epochs = np.arange(1, len(training) + 1)
     with plot_to(path) as axes:
         axes.plot(epochs, training, "o", color=BLUE, label="training")
@@ -52,7 +52,7 @@ def plot_learning_curves(
 
 
 def plot_band(path: Path, curves: ArrayLike, quantity: str, first_epoch: int = 1, title: str = "") -> None:
-    """Draw the mean over ``curves``, shape (runs, epochs), with a band from their lowest to their highest."""
+    """Draw the mean over ``curves``, shape (runs, epochs), with a band from the lowest to the highest value."""
     runs = np.atleast_2d(np.asarray(curves))
     epochs = np.arange(first_epoch, first_epoch + runs.shape[1])
     with plot_to(path) as axes:
@@ -64,7 +64,7 @@ def plot_band(path: Path, curves: ArrayLike, quantity: str, first_epoch: int = 1
 
 
 def plot_curves(path: Path, curves: Mapping[str, Sequence[float]], quantity: str, title: str = "") -> None:
-    """Draw several named curves per epoch, from epoch 1; each has a colour and a mark of its own."""
+    """Draw several named curves per epoch, from epoch 1, each with its own colour and marker."""
     marks = "os^Dvx+*"
     with plot_to(path) as axes:
         for i, (name, values) in enumerate(curves.items()):

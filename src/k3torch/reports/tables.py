@@ -1,4 +1,4 @@
-"""Tables on the terminal: what came out, beside what was to be expected."""
+"""Tables on the terminal."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,14 +9,17 @@ from rich.text import Text
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table on standard output; the first column is text, the others are figures, None an empty cell."""
+    """Print a table on standard output; columns after the first are aligned right, None is an empty cell.
+
+    Floats have 4 significant digits.
+    """
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console = Console()
-    console.print(Text(title, style="bold"))  # as a title of the table it would be cut to the table's width
+    console.print(Text(title, style="bold"))  # the title of a rich table is wrapped to the width of the table
     console.print(table)
 
 

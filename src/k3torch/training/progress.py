@@ -1,4 +1,4 @@
-"""A rich progress bar for ``fit``: epochs, loss, metrics and the time left."""
+"""Progress bars for training with epochs, loss, metrics and the time left, and ``fit`` with such a bar."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,22 +13,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class EpochBar:
-    """A bar over epochs with figures beside it; silent where standard error is not a terminal."""
+    """A progress bar over epochs with metrics; prints nothing if standard error is not a terminal."""
 
     def __init__(self, title: str, epochs: int):
         shown = sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),  # what the others leave
+            BarColumn(bar_width=None),  # the width that the other columns leave
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=Console(stderr=True),
             disable=not shown,
             expand=True,
         )
-        self._task = self._bar.add_task(title, total=epochs, figures="")
+        self._task = self._bar.add_task(title, total=epochs, metrics="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -37,27 +37,25 @@ class EpochBar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self, figures: dict[str, float]) -> None:
-        """Count one epoch and show ``figures``, name to value."""
-        self._bar.update(self._task, advance=1, figures=_in_short(figures))
+    def advance(self, metrics: dict[str, float]) -> None:
+        """Count one epoch and show its metrics, name to value."""
+        self._bar.update(self._task, advance=1, metrics=_shortened(metrics))
 
 
-def _in_short(figures: dict[str, float]) -> str:
-    """Return the loss and the first metric, training/validation, so that a bar has room in 80 columns."""
-    names = sorted((n for n in figures if n.removeprefix("val_") == n or n[4:] not in figures), key=_loss_first)
+def _shortened(metrics: dict[str, float]) -> str:
+    """Return the loss and the first metric, training/validation, so that a line fits in 80 columns."""
+    names = sorted(
+        (n for n in metrics if n.removeprefix("val_") == n or n[4:] not in metrics), key=lambda name: name != "loss"
+    )
     texts = []
     for name in names[:2]:
-        value, validated = f"{figures[name]:.3f}", figures.get(f"val_{name}")
+        value, validated = f"{metrics[name]:.3f}", metrics.get(f"val_{name}")
         texts.append(f"{name} {value}" if validated is None else f"{name} {value}/{validated:.3f}")
     return "  ".join(texts)
 
 
-def _loss_first(name: str) -> bool:
-    return name != "loss"
-
-
 class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Shows an EpochBar during ``fit``; give ``fit`` verbose=0 beside it."""
+    """Shows an EpochBar during ``fit``; pass ``verbose=0`` to ``fit``."""
 
     def __init__(self, title: str):
         super().__init__()
@@ -69,7 +67,7 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._bar = EpochBar(self.title, self.params["epochs"]).__enter__()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar by one epoch."""
+        """Advance the bar by one epoch."""
         if self._bar is not None:
             self._bar.advance({name: float(value) for name, value in (logs or {}).items() if name != "learning_rate"})
 
@@ -78,25 +76,25 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self.close()
 
     def close(self) -> None:
-        """Close the bar; call it when ``fit`` was interrupted, since Keras then does not."""
+        """Close the bar; call it after an exception in ``fit``, since Keras then calls no ``on_train_end``."""
         if self._bar is not None:
             self._bar.__exit__()
             self._bar = None
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc]
-    """Appends one dict an epoch to ``epochs``: epoch (from 1), seconds and metrics; an interrupted run keeps them."""
+    """Appends a dict per epoch to ``epochs``: epoch (from 1), seconds and metrics; kept if the run is interrupted."""
 
     def __init__(self, epochs: list[dict[str, float]]):
         super().__init__()
         self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Read the clock."""
+        """Start the timer."""
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the epoch."""
+        """Append the epoch."""
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         self.epochs.append({"epoch": epoch + 1, "seconds": time.perf_counter() - self._started, **metrics})
 
@@ -111,11 +109,20 @@ def fit(
     validation: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     one_thread: bool = True,
-    **how: Any,
+    **fit_arguments: Any,
 ) -> None:
-    """Run ``model.fit`` on DataLoaders with a bar titled ``title``; each epoch's metrics are appended to ``history``.
+    """Call ``model.fit`` with a progress bar and record each epoch.
 
-    The operations of networks as small as the lecture's are fastest on ``one_thread``. ``how`` goes to ``model.fit``.
+    Args:
+        model: a compiled model.
+        loader: the training batches, usually a DataLoader.
+        epochs: passes over ``loader``.
+        title: of the progress bar.
+        history: gets a dict per epoch, as ``History`` appends it.
+        validation: the validation batches, or None.
+        callbacks: further callbacks.
+        one_thread: whether torch uses a single thread, which is the fastest for small networks.
+        fit_arguments: further arguments of ``model.fit``.
     """
     bar = RichProgress(title)
     try:
@@ -126,7 +133,7 @@ def fit(
                 epochs=epochs,
                 callbacks=[*callbacks, History(history), bar],
                 verbose=0,
-                **{"shuffle": False, **how},  # the loader does, and Keras warns otherwise
+                **{"shuffle": False, **fit_arguments},  # the loader shuffles; Keras warns if both do
             )
     finally:
         bar.close()

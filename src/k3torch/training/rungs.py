@@ -1,4 +1,4 @@
-"""Six ways to train the review classifier on the same rows, each with one thing more that is yours to change."""
+"""Six ways to train the review classifier on the same samples, each of which lets you change one more part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NAMES = {
     2: "fit on a dense DataLoader",
     3: "fit on the sparse DataLoader",
     4: "an overridden train_step",
-    5: "a loop of one's own",
+    5: "a custom training loop",
     6: "the compiled step",
 }
 DENSE, FAST, OWN_LOOP, COMPILED = (1, 2), (4, 5, 6), 5, 6
@@ -31,7 +31,7 @@ DENSE, FAST, OWN_LOOP, COMPILED = (1, 2), (4, 5, 6), 5, 6
 
 @dataclass(frozen=True)
 class Arrays:
-    """What ``fit`` takes on the first rung: (rows, num_words) and (rows, 1), float32, and how to walk through them."""
+    """The arguments of ``fit`` on the first rung: x (samples, num_words) and y (samples, 1), float32."""
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
@@ -39,32 +39,38 @@ class Arrays:
     shuffle: bool
 
 
-Served = Arrays | DataLoader[Any]
+Data = Arrays | DataLoader[Any]
 
 
 def check_rung(rung: int) -> None:
-    """Refuse a rung that is not there.
+    """Check that a rung exists.
 
     Raises:
-        InputError: names those that are.
+        InputError: for a rung that does not exist.
     """
     if rung not in NAMES:
-        raise InputError(f"expected rungs from 1 to {len(NAMES)}, got {rung}: choose among those")
+        raise InputError(f"expected rungs from 1 to {len(NAMES)}, got {rung}")
 
 
 def build(rung: int, num_words: int) -> keras.Model:
-    """Build and compile the rung's model; layers and first weights are the same on all."""
+    """Build and compile the model of a rung; layers and initial weights are the same on all rungs."""
     model = imdb_classifier(num_words, model_class=FastModel if rung in FAST else keras.Model)
     if rung == COMPILED:
         model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["accuracy"], jit_compile=True)
     return model
 
 
-def serve(rung: int, rows: BagDataset | Subset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0) -> Served:
-    """Return the rows as the rung takes them: with all their zeros on the first two, as CSR batches on the others."""
+def serve(
+    rung: int, samples: BagDataset | Subset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0
+) -> Data:
+    """Return the data in the format of a rung: dense on the first two, batches of CSR tensors on the others."""
     if rung not in DENSE:
-        return bag_loader(rows, batch_size, shuffle=shuffle, seed=seed)
-    bags, chosen = (rows.dataset, list(rows.indices)) if isinstance(rows, Subset) else (rows, list(range(len(rows))))
+        return bag_loader(samples, batch_size, shuffle=shuffle, seed=seed)
+    bags, chosen = (
+        (samples.dataset, list(samples.indices))
+        if isinstance(samples, Subset)
+        else (samples, list(range(len(samples))))
+    )
     assert isinstance(bags, BagDataset)
     x, y = bags.bags[chosen].toarray(), bags.columns[0][chosen].cpu().numpy()
     if rung == 1:
@@ -75,30 +81,39 @@ def serve(rung: int, rows: BagDataset | Subset[Batch], batch_size: int, shuffle:
 def train(
     rung: int,
     model: keras.Model,
-    data: Served,
+    data: Data,
     *,
     epochs: int,
     title: str,
     history: list[dict[str, float]],
-    validation: Served | None = None,
+    validation: Data | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train with a progress bar, and append each epoch's metrics to ``history``.
 
-    ``callbacks`` are not for the rung of the caller's own loop.
+    Args:
+        rung: 1 to 6.
+        model: as ``build`` returns it for this rung.
+        data: training data, as ``serve`` returns it for this rung.
+        epochs: passes over ``data``.
+        title: of the progress bar.
+        history: gets a dict per epoch: epoch (from 1), seconds and metrics.
+        validation: validation data, as ``serve`` returns it, or None.
+        callbacks: of ``fit``; the custom training loop ignores them.
     """
     if rung == OWN_LOOP:
         _loop(model, data, () if validation is None else validation, epochs, title, history)
         return
     x: Any = data
-    held_out: Any = validation
-    how: dict[str, Any] = {}
+    validation_data: Any = validation
+    fit_arguments: dict[str, Any] = {}
     if isinstance(data, Arrays):
-        x, how = data.x, {"y": data.y, "batch_size": data.batch_size, "shuffle": data.shuffle}
+        x, fit_arguments = data.x, {"y": data.y, "batch_size": data.batch_size, "shuffle": data.shuffle}
     if isinstance(validation, Arrays):
-        held_out, how["validation_batch_size"] = (validation.x, validation.y), validation.batch_size
-    fit(model, x, epochs=epochs, title=title, history=history, validation=held_out, callbacks=callbacks,
-        one_thread=rung not in DENSE, **how)  # fmt: skip
+        validation_data = (validation.x, validation.y)
+        fit_arguments["validation_batch_size"] = validation.batch_size
+    fit(model, x, epochs=epochs, title=title, history=history, validation=validation_data,
+        callbacks=callbacks, one_thread=rung not in DENSE, **fit_arguments)  # fmt: skip
 
 
 def _loop(

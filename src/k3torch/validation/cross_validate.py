@@ -1,17 +1,24 @@
-"""K-fold cross-validation of any compiled Keras model, all folds and repeats trained as one where that is exact."""
+"""K-fold cross-validation of any compiled Keras model; all folds and repeats are trained as one stack if possible."""
 
 from collections.abc import Callable, Mapping, Sequence
 import sys
 from typing import Any, Literal
 
 from k3torch.data.scaling import Standardizer
-from k3torch.errors import InputError, choice_problem, count_problem, refuse
+from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.graphs import UntraceableStep
 from k3torch.validation import engines
+from k3torch.validation.arguments import (
+    Array,
+    check_settings,
+    convert_class_weight,
+    convert_sample_weight,
+    convert_samples,
+)
 from k3torch.validation.engines import Job
-from k3torch.validation.folds import Indices, Split, make_folds
+from k3torch.validation.folds import Indices, make_repeats
 from k3torch.validation.result import CrossValidation, Interrupted
 import keras
 import numpy as np
@@ -19,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Engine = Literal["auto", "stacked", "fit"]
 Normalize = Literal["fold", "train"]
-Table = NDArray[np.generic]
+Values = NDArray[np.float64]
 
 
 def cross_validate(
@@ -40,85 +47,121 @@ def cross_validate(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
 ) -> CrossValidation:
-    """Train a fresh model for each fold and repeat, measure it on the fold it has not seen, and sum up.
+    """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
 
-    Keras's, NumPy's and Python's random generators are seeded on the way.
+    Seeds the random generators of Keras, torch, NumPy and Python.
 
     Args:
-        build_model: returns a compiled model with fresh weights; called once for each fold and repeat.
-        x: (rows, ...) numbers; the models get float32.
-        y: (rows,) or (rows, outputs): numbers, or classes as whole numbers.
-        folds: a number of consecutive folds, a scikit-learn splitter, or pairs of row numbers; see ``make_folds``.
-        repeats: from the second on the rows are shuffled before folding, and the initial weights are new.
-        epochs: passes over a fold's training rows.
-        batch_size: rows an update; the last batch of an epoch may be shorter.
-        normalize: shift and scale columns by mean and deviation of each fold's training rows ("fold"), of all rows
-            ("train", which lets the models peek at the validation rows), or leave them (None).
-        engine: "stacked" trains all models as one, "fit" with Keras's loop one after another; "auto" stacks where
-            that gives the weights that ``fit`` gives, and says why in one line where it does not.
-        shuffle: whether each epoch has an order of its own.
-        seed: of folds, initial weights and orders.
-        sample_weight: (rows,), for training and validation.
-        class_weight: class to weight, for training alone; multiplied with ``sample_weight`` where both are given.
-        callbacks: Keras callbacks, which act on one model at a time and so call for ``fit``.
-        groups: (rows,), for splitters that keep groups together.
+        build_model: returns a compiled model with new weights; called once for each fold and repeat.
+        x: (samples, ...), numbers; the models get float32. Arrays, torch tensors or pandas objects, not sparse.
+        y: (samples,) or (samples, outputs): numbers, or classes as whole numbers.
+        folds: a number of folds, a scikit-learn splitter, or pairs of index arrays; see ``make_folds``.
+        repeats: how often to go through all folds, each time with new initial weights and orders of samples. A number
+            of folds also divides the samples anew; a splitter decides this itself, by its own ``random_state``.
+        epochs: passes over the training samples of a fold.
+        batch_size: samples per update; the last batch of an epoch may be smaller.
+        normalize: subtract the mean and divide by the standard deviation of each feature, measured on the training
+            samples of each fold ("fold") or on all samples ("train", which leaks the validation samples into
+            training); None leaves x unchanged.
+        engine: "stacked" trains all models as one, "fit" trains them one after another with Keras's ``fit``; "auto"
+            stacks if the weights are then equal to those of ``fit``, and else prints one line that says why not.
+        shuffle: whether the order of the training samples differs between epochs; otherwise it is that of the fold.
+        seed: of folds, initial weights and orders of samples; at most 2**32 - 1.
+        sample_weight: (samples,), for training and validation.
+        class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
+        callbacks: Keras callbacks, called for every model in turn; they require the engine "fit".
+        groups: (samples,), for splitters that keep groups together.
 
     Raises:
-        InputError: for an argument that cannot be used; with ``engine="stacked"`` also where a stack is not exact.
-        Interrupted: a KeyboardInterrupt that holds the result so far.
+        InputError: for an argument that cannot be used, and with ``engine="stacked"`` for a model that is not
+            supported in a stack.
+        Interrupted: a KeyboardInterrupt with the result so far.
     """
-    refuse(
-        [
-            *(count_problem(n, v) for n, v in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size))),
-            count_problem("seed", seed, minimum=0),
-            choice_problem("engine", engine, ("auto", "stacked", "fit")),
-            choice_problem("normalize", normalize, (None, "fold", "train")),
-        ]
-    )
-    inputs, targets = _arrays(x, y)
-    weights = None if sample_weight is None else _weights(sample_weight, len(inputs))
-    splits = [make_folds(folds, inputs, targets, groups, repeat=r, seed=seed) for r in range(repeats)]
-    class_weights = None if class_weight is None else _of_classes(targets, class_weight)
+    check_settings(
+        build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
+        engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks,
+    )  # fmt: skip
+    repeats, epochs, seed = int(repeats), int(epochs), int(seed)
+    inputs, targets = convert_samples(x, y)
+    weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
+    training_weights = _training_weights(targets, weights, class_weight)
+    keras.utils.set_random_seed(seed)  # splitters with random_state=None draw from NumPy's generator
+    splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
 
     jobs: list[Job] = []
     for repeat, parts in enumerate(splits):
-        for fold, split in enumerate(parts):
-            keras.utils.set_random_seed(int(np.random.SeedSequence([seed, repeat, fold]).generate_state(1)[0]))
-            training, validation = _rows(inputs, targets, weights, class_weights, split, normalize)
-            order = _orders(len(training), shuffle, (seed, repeat, fold))
-            jobs.append(Job(_built(build_model, inputs, jobs), training, validation, order))
+        for fold, (training, validation) in enumerate(parts):
+            key = (seed, repeat, fold)
+            keras.utils.set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+            scaled = _scaled(inputs, training, normalize)
+            learnt = _samples(scaled, targets, training_weights, training)
+            held_out = _samples(scaled, targets, weights, validation)
+            jobs.append(Job(_new_model(build_model, inputs, jobs), learnt, held_out, _order(len(learnt), shuffle, key)))
 
+    batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
     keras.utils.set_random_seed(seed)
-    figures: list[engines.Figures] = []
-    chosen = "stacked"
+    histories: list[Values] = []
+    used = "stacked"
     try:
-        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", figures):
-            chosen = "fit"
-            engines.fit(jobs, batch_size, epochs, callbacks or (), figures)
+        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", histories):
+            used = "fit"
+            engines.fit(jobs, batch_size, epochs, callbacks or (), histories)
     except IndexError as error:
         raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
     except KeyboardInterrupt:
-        if not figures:
+        if not histories:
             raise
-        unknown = [np.full_like(figures[0], np.nan)] * (len(jobs) - len(figures))
-        raise Interrupted(_result(jobs, [*figures, *unknown], repeats, chosen)) from None
-    return _result(jobs, figures, repeats, chosen)
+        unknown = [np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))
+        raise Interrupted(_result(jobs, [*histories, *unknown], repeats, used, complete=False)) from None
+    return _result(jobs, histories, repeats, used, complete=True)
 
 
-def _result(jobs: Sequence[Job], figures: Sequence[Any], repeats: int, engine: str) -> CrossValidation:
-    names = stateless.metric_names(jobs[0].model)
-    table = np.asarray(figures)  # (jobs, 2, metrics, epochs)
-    table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
-    history = {
-        prefix + name: table[:, :, j, i] for j, prefix in enumerate(("", "val_")) for i, name in enumerate(names)
-    }
-    metric = names[min(1, len(names) - 1)]
-    curve = history[f"val_{metric}"]
-    # Callbacks may have stopped some models early.
-    last = np.maximum(np.sum(~np.isnan(curve), axis=-1, keepdims=True) - 1, 0)
-    scores = np.take_along_axis(curve, last, axis=-1)[..., 0]
-    shares = [len(job.validation) / len(job.training) for job in jobs]
-    return CrossValidation(scores, metric, history, [job.model for job in jobs], engine, float(np.mean(shares)))
+def _training_weights(
+    targets: Array, weights: NDArray[np.float32] | None, class_weight: Mapping[int, float] | None
+) -> NDArray[np.float32] | None:
+    """Return the product of sample and class weights, or None without either."""
+    if class_weight is None:
+        return weights
+    of_classes = convert_class_weight(class_weight, targets)
+    return of_classes if weights is None else weights * of_classes
+
+
+def _scaled(x: Array, training: Indices, normalize: Normalize | None) -> NDArray[np.float32]:
+    """Return all samples as float32, scaled by the statistics of the fold's training samples or of all samples."""
+    if normalize is None:
+        return x.astype("float32")
+    return Standardizer.fit(x[training] if normalize == "fold" else x).transform(x).astype("float32")
+
+
+def _samples(x: NDArray[np.float32], y: Array, weights: NDArray[np.float32] | None, chosen: Indices) -> Samples:
+    return Samples(x[chosen], y[chosen], None if weights is None else weights[chosen])
+
+
+def _order(samples: int, shuffle: bool, key: tuple[int, ...]) -> engines.EpochOrder:
+    """Return a function from epoch to the order of the samples, so that both engines use the same orders."""
+    if not shuffle:
+        return lambda _: np.arange(samples)
+    return lambda epoch: np.random.default_rng([*key, epoch]).permutation(samples)
+
+
+def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequence[Job]) -> keras.Model:
+    model = build_model()
+    if not isinstance(model, keras.Model) or not model.compiled:
+        raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")
+    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
+        raise InputError(
+            "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
+            "both in build_model"
+        )
+    for metric in stateless.given_metrics(model):
+        if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
+            raise InputError(
+                f"expected metrics of a single value, got {metric.name} with one per class: set its average or "
+                "class_aggregation"
+            )
+    if isinstance(model, keras.Sequential) and not model.built:  # without an Input layer it needs the shape of x
+        model.build((None, *x.shape[1:]))
+    return model
 
 
 def _stacked(
@@ -126,92 +169,56 @@ def _stacked(
     batch_size: int,
     epochs: int,
     callbacks: Sequence[Any] | None,
-    must: bool,
-    figures: list[engines.Figures],
+    required: bool,
+    histories: list[Values],
 ) -> bool:
-    """Train as a stack; where that is not exact say why and return False, or refuse if it ``must`` be."""
-    reason = (
-        "callbacks act on one model at a time" if callbacks else engines.why_not_stacked([job.model for job in jobs])
-    )
+    """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
+    models = [job.model for job in jobs]
+    reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(models)
     if reason is None:
         try:
-            engines.stacked(jobs, batch_size, epochs, _say, figures)
+            engines.stacked(jobs, batch_size, epochs, _print_notice, histories)
             return True
         except UntraceableStep as error:
             reason = f"its step cannot be mapped over models ({error})"
-    if must:
+    if required:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
-    _say(f"training with fit, fold after fold: {reason}")
+    _print_notice(f"training with fit, fold after fold: {reason}")
     return False
 
 
-def _rows(
-    x: Table, y: Table, weights: Table | None, class_weights: Table | None, split: Split, normalize: str | None
-) -> tuple[Samples, Samples]:
-    """Return a fold's training and validation rows, normalised and as float32."""
-    training, validation = split
-    scale = None if normalize is None else Standardizer.fit(x[training] if normalize == "fold" else x)
-
-    def part(rows: Indices, weighting: Table | None) -> Samples:
-        chosen = x[rows] if scale is None else scale.transform(x[rows])
-        return Samples(chosen.astype("float32"), y[rows], None if weighting is None else weighting[rows])
-
-    both = weights if class_weights is None else class_weights if weights is None else weights * class_weights  # type: ignore[operator]
-    return part(training, both), part(validation, weights)
-
-
-def _orders(rows: int, shuffle: bool, key: tuple[int, ...]) -> engines.EpochOrder:
-    """Return the order of the rows in an epoch, the same whichever engine asks, and however often."""
-    if not shuffle:
-        return lambda _: np.arange(rows)
-    return lambda epoch: np.random.default_rng([*key, epoch]).permutation(rows)
-
-
-def _built(build_model: Callable[[], keras.Model], x: Table, others: Sequence[Job]) -> keras.Model:
-    model = build_model()
-    if not isinstance(model, keras.Model) or not model.compiled:
-        raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: compile it there")
-    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
-        raise InputError("expected build_model() to make model and optimizer anew, got the same again: build it there")
-    for metric in stateless.given_metrics(model):
-        if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
-            raise InputError(f"expected metrics of one number, got {metric.name}, one a class: let it average them")
-    if isinstance(model, keras.Sequential) and not model.built:  # one without an Input knows its shapes by its data
-        model.build((None, *x.shape[1:]))
-    return model
+def _result(
+    jobs: Sequence[Job], histories: Sequence[Values], repeats: int, engine: str, complete: bool
+) -> CrossValidation:
+    """Return the result; each element of ``histories`` is (2, metrics, epochs), of training and of validation."""
+    names = stateless.metric_names(jobs[0].model)
+    table = np.asarray(histories)
+    done = [_epochs_done(job.model, values, engine, complete) for job, values in zip(jobs, table, strict=True)]
+    score = min(1, len(names) - 1)
+    scores = [values[1, score, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
+    table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
+    return CrossValidation(
+        scores=np.reshape(scores, table.shape[:2]),
+        metric=names[score],
+        history={
+            prefix + name: table[:, :, part, metric]
+            for part, prefix in enumerate(("", "val_"))
+            for metric, name in enumerate(names)
+        },
+        models=[job.model for job in jobs],
+        engine=engine,
+        test_train_ratio=float(np.mean([len(job.validation) / len(job.training) for job in jobs])),
+    )
 
 
-def _arrays(x: ArrayLike, y: ArrayLike) -> tuple[Table, Table]:
-    inputs, targets = np.asarray(x), np.asarray(y)
-    for name, array in (("x", inputs), ("y", targets)):
-        if array.dtype.kind not in "fiub" or array.ndim == 0:
-            raise InputError(f"expected {name} as an array of numbers, got dtype {array.dtype}: convert it first")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            row = np.argwhere(~np.isfinite(array))[0][0]
-            raise InputError(f"expected finite numbers in {name}, found {array[row]} in row {row}: fill or drop it")
-    if len(inputs) != len(targets):
-        raise InputError(f"expected as many rows in y as in x ({len(inputs)}), got {len(targets)}")
-    if inputs.ndim == 1:
-        inputs = inputs[:, None]
-    if targets.ndim == 1:
-        targets = targets[:, None]
-    return inputs, targets.astype("float32" if targets.dtype.kind in "fb" else "int64")
+def _epochs_done(model: keras.Model, values: Values, engine: str, complete: bool) -> int:
+    """Return the number of epochs that a model was trained for; a NaN in ``values`` may also be a diverged loss."""
+    if complete and engine == "stacked":
+        return int(values.shape[-1])
+    if complete:
+        return len(model.history.epoch)  # a callback may have stopped it early
+    return int((~np.isnan(values)).any(axis=(0, 1)).sum())
 
 
-def _weights(sample_weight: ArrayLike, rows: int) -> Table:
-    weights = np.asarray(sample_weight, dtype="float32")
-    if weights.shape != (rows,) or not (weights >= 0).all():
-        raise InputError(f"expected sample_weight as {rows} numbers of 0 or more, got shape {weights.shape}")
-    return weights
-
-
-def _of_classes(y: Table, class_weight: Mapping[int, float]) -> Table:
-    """Return the weight of each row's class; a class that is not named weighs 1, as in ``fit``."""
-    if not isinstance(class_weight, Mapping) or not all(weight >= 0 for weight in class_weight.values()):
-        raise InputError(f"expected class_weight as class to number of 0 or more, got {class_weight!r}: give a dict")
-    labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
-    return np.array([class_weight.get(int(label), 1.0) for label in labels], dtype="float32")
-
-
-def _say(line: str) -> None:
+def _print_notice(line: str) -> None:
     print(line, file=sys.stderr)

@@ -1,17 +1,17 @@
-"""Curves over epochs: smoothing them, and reading off where they are lowest."""
+"""Smoothing of learning curves, and the epoch at which they are lowest."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 
-SKIPPED = 10  # the first epochs fall so steeply that they hide the rest of the curve
+SKIPPED = 10  # the loss of the first epochs is so large that it hides the rest of the curve
 
 
 def smooth(values: ArrayLike, factor: float = 0.9) -> Float:
-    """Return the exponential moving average of ``values``, along the last axis, started from its first point.
+    """Return the exponential moving average of ``values``, along the last axis, starting with the first value.
 
-    Each point is ``factor`` times the average so far plus ``1 - factor`` times the new value.
+    Each value is ``factor`` times the average so far plus ``1 - factor`` times the new value.
     """
     raw = np.asarray(values, dtype="float64")
     smoothed = raw.copy()
@@ -21,12 +21,12 @@ def smooth(values: ArrayLike, factor: float = 0.9) -> Float:
 
 
 def skipped_epochs(epochs: int) -> int:
-    """Return how many first epochs to leave out of a curve of ``epochs``: 10, or none of a short one."""
+    """Return how many of the first epochs to leave out of a curve: 10, or 0 if it has no more than 10."""
     return SKIPPED if epochs > SKIPPED else 0
 
 
 def best_epoch(curve: ArrayLike) -> int:
-    """Return the epoch, from 1, where the smoothed ``curve``, (epochs,), is lowest after its steep beginning."""
+    """Return the epoch, from 1, where the smoothed ``curve``, (epochs,), is lowest after the skipped epochs."""
     values = np.asarray(curve, dtype="float64")
     skipped = skipped_epochs(len(values))
     return int(np.argmin(smooth(values[skipped:]))) + skipped + 1

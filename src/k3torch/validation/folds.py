@@ -1,6 +1,6 @@
-"""Which rows each model learns from and which it is measured on."""
+"""Divides samples into training and validation folds, by scikit-learn's splitters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from k3torch.errors import InputError
@@ -15,65 +15,91 @@ Split = tuple[Indices, Indices]
 def make_folds(
     folds: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None = None, *, repeat: int = 0, seed: int = 0
 ) -> list[Split]:
-    """Return the (training rows, validation rows) of each fold, as row numbers of ``x``.
+    """Return (training indices, validation indices) of each fold.
 
     Args:
-        folds: a number of consecutive folds; a scikit-learn splitter, such as ``StratifiedKFold(4)`` or
-            ``GroupKFold(4)``; or a list of pairs of row numbers, which are the same in every repeat.
-        x: (rows, ...).
-        y: (rows,) or (rows, outputs).
-        groups: (rows,), for splitters that keep groups together.
-        repeat: 0 takes the rows as they stand; later ones shuffle them before folding.
-        seed: of those shuffles.
+        folds: the number of folds; a scikit-learn splitter, such as ``StratifiedKFold(4)``, ``GroupKFold(4)`` or
+            ``TimeSeriesSplit(4)``; or pairs of index arrays.
+        x: (samples, ...).
+        y: (samples,) or (samples, outputs).
+        groups: (samples,), for splitters that keep groups together; refused with other ``folds``.
+        repeat: only a number of folds takes notice of it: in repeat 0 the folds are consecutive, in later ones the
+            samples are shuffled before they are divided. A splitter sees the samples in their own order in each
+            repeat, since for some, such as ``TimeSeriesSplit``, the order has a meaning; whether its folds differ
+            between repeats is decided by its own ``shuffle`` and ``random_state``.
+        seed: of that shuffling.
 
     Raises:
-        InputError: if there are fewer rows than folds, or a fold is empty, out of range, or validates on a row that
-            it learns from.
+        InputError: for fewer samples than folds, and for a fold that is empty, out of range, or has a sample in both
+            its parts; for groups without a splitter.
     """
-    rows = len(x)
-    if groups is not None and len(np.asarray(groups)) != rows:
-        raise InputError(f"expected one group a row ({rows}), got {len(np.asarray(groups))}: give as many")
-    splitter = _splitter(folds, rows)
-    if splitter is None:
-        return _checked(folds, rows)
-    order = np.arange(rows) if repeat == 0 else np.random.default_rng([seed, repeat]).permutation(rows)
-    mixed_groups = None if groups is None else np.asarray(groups)[order]
+    samples = len(x)
+    has_split = hasattr(folds, "split") and not isinstance(folds, str | bytes)
+    if groups is not None and not has_split:
+        raise InputError(
+            f"expected a splitter that takes groups, such as GroupKFold(4), got groups with folds={folds!r}"
+        )
+    if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
+        if not 2 <= folds <= samples:
+            raise InputError(f"expected from 2 folds to {samples}, the number of samples, got {folds}")
+        order = np.arange(samples) if repeat == 0 else np.random.default_rng([seed, repeat]).permutation(samples)
+        return [(order[training], order[validation]) for training, validation in KFold(int(folds)).split(order)]
+    if has_split:
+        return _checked(_split(folds, x, y, groups), samples)
+    if isinstance(folds, str | bytes) or not isinstance(folds, Iterable):
+        raise InputError(f"expected folds as a number, a splitter or pairs of index arrays, got {folds!r}")
+    return _checked(folds, samples)
+
+
+def make_repeats(
+    folds: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None = None, *, repeats: int = 1, seed: int = 0
+) -> list[list[Split]]:
+    """Return the folds of each repeat, as many in each; a generator of pairs is read once, for all repeats.
+
+    Raises:
+        InputError: as ``make_folds``, and for a splitter with another number of folds in a later repeat.
+    """
+    if isinstance(folds, Iterator):
+        folds = list(folds)
+    made = [make_folds(folds, x, y, groups, repeat=repeat, seed=seed) for repeat in range(repeats)]
+    counts = list(map(len, made))
+    if len(set(counts)) > 1:
+        raise InputError(f"expected as many folds in each repeat, got {counts}")
+    return made
+
+
+def _split(splitter: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None) -> list[Any]:
     labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     try:
-        parts = [(order[a], order[b]) for a, b in splitter.split(x[order], labels[order], mixed_groups)]
-    except ValueError as error:  # scikit-learn's own words are about its own arguments
-        raise InputError(f"expected rows that {type(splitter).__name__} can split, got: {error}") from error
-    return _checked(parts, rows)
+        group_of_each = None if groups is None else np.asarray(groups)
+    except ValueError as error:
+        raise InputError(f"expected one group a sample ({len(x)}), got: {error}") from error
+    if group_of_each is not None and group_of_each.shape != (len(x),):
+        raise InputError(f"expected groups of shape ({len(x)},), got shape {group_of_each.shape}")
+    try:
+        return list(splitter.split(x, labels, group_of_each))
+    except (TypeError, ValueError) as error:
+        one_line = " ".join(str(error).split())
+        raise InputError(f"expected samples that {type(splitter).__name__} can split, got: {one_line}") from error
 
 
-def _splitter(folds: Any, rows: int) -> Any:
-    """Return what ``folds`` asks for as an object with ``split``, or None for pairs of row numbers."""
-    if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
-        if not 2 <= folds <= rows:
-            raise InputError(f"expected from 2 folds to as many as rows ({rows}), got {folds}: choose another number")
-        return KFold(int(folds))
-    if hasattr(folds, "split") and not isinstance(folds, str):
-        return folds
-    if isinstance(folds, str) or not isinstance(folds, Iterable):
-        raise InputError(f"expected folds as a number, a splitter or pairs of row numbers, got {folds!r}: choose one")
-    return None
-
-
-def _checked(pairs: Iterable[Any], rows: int) -> list[Split]:
+def _checked(pairs: Iterable[Any], samples: int) -> list[Split]:
     splits = []
     for number, pair in enumerate(pairs, start=1):
         try:
             training, validation = (np.asarray(part) for part in pair)
         except (TypeError, ValueError) as error:
-            raise InputError(f"expected fold {number} as (training rows, validation rows), got {pair!r}") from error
+            raise InputError(
+                f"expected fold {number} as (training indices, validation indices), got {pair!r}"
+            ) from error
         for name, part in (("training", training), ("validation", validation)):
             if part.ndim != 1 or len(part) == 0 or part.dtype.kind not in "iu":
-                raise InputError(f"expected row numbers for {name} in fold {number}, got {part!r}: give at least one")
-            if part.min() < 0 or part.max() >= rows:
-                raise InputError(f"expected row numbers from 0 to {rows - 1} in fold {number}, got {part.max()}")
+                raise InputError(f"expected {name} indices in fold {number}, at least one, got {part!r}")
+            if len(outside := part[(part < 0) | (part >= samples)]):
+                raise InputError(f"expected indices from 0 to {samples - 1} in fold {number}, got {outside[0]}")
         if len(shared := np.intersect1d(training, validation)):
-            raise InputError(f"expected fold {number} to validate on other rows, got row {shared[0]} in both parts")
+            raise InputError(f"expected different samples in both parts of fold {number}, got {shared[0]} in both")
         splits.append((training.astype(np.int64), validation.astype(np.int64)))
     if not splits:
-        raise InputError("expected at least one fold, got an empty list: give pairs of row numbers")
+        raise InputError("expected at least one fold, got none: pass pairs of index arrays")
     return splits

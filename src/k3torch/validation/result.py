@@ -1,4 +1,4 @@
-"""What a cross-validation found."""
+"""The result of a cross-validation: scores, learning curves, models, and a confidence interval."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds of the mean score, and in ``method`` how they were found."""
+    """Confidence interval of the mean score; ``method`` says how it was computed."""
 
     low: float
     high: float
@@ -19,15 +19,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Scores, curves and models of all folds and repeats.
+    """Scores, learning curves and models of all folds and repeats.
 
     Attributes:
-        scores: (repeats, folds), the first metric (the loss, if there is none) on the validation fold, last epoch.
-        metric: its name.
-        history: metric name to (repeats, folds, epochs); names of validation figures start with ``val_``.
-        models: the trained Keras models, fold by fold and repeat after repeat.
-        engine: "stacked" or "fit", whichever trained them.
-        test_share: validation rows divided by training rows, on average over the folds.
+        scores: (repeats, folds), the first metric, or the loss of a model without metrics, on the validation samples
+            after the last epoch.
+        metric: name of that metric.
+        history: metric name to (repeats, folds, epochs); names of validation metrics start with ``val_``. Epochs that
+            a callback or an interrupt cut off are NaN.
+        models: the trained Keras models, fold by fold of the first repeat, then of the next.
+        engine: "stacked" or "fit", the one that trained them.
+        test_train_ratio: number of validation samples divided by that of training samples, mean over the folds.
     """
 
     scores: NDArray[np.float64]
@@ -35,7 +37,7 @@ class CrossValidation:
     history: dict[str, NDArray[np.float64]]
     models: list[keras.Model]
     engine: str
-    test_share: float
+    test_train_ratio: float
 
     @property
     def mean(self) -> float:
@@ -44,26 +46,26 @@ class CrossValidation:
 
     @property
     def std(self) -> float:
-        """Deviation of the scores (divisor n - 1)."""
-        return float(self.scores.std(ddof=1)) if self.scores.size > 1 else 0.0
+        """Standard deviation of the scores (divisor n - 1), NaN for one score."""
+        return float(self.scores.std(ddof=1)) if self.scores.size > 1 else float("nan")
 
     @property
     def interval(self) -> Interval:
-        """95% bounds of the mean, widened because the folds' training rows overlap.
+        """95% confidence interval of the mean, corrected for the overlap of the training samples of the folds.
 
-        Student's t with the variance of the mean taken as ``(1/n + test/train) std**2``: Nadeau and Bengio,
-        "Inference for the generalization error", Machine Learning 52 (2003).
+        Student's t with n - 1 degrees of freedom; the variance of the mean is ``(1/n + test/train) std**2`` (Nadeau
+        and Bengio, "Inference for the generalization error", Machine Learning 52, 2003). NaN for one score.
         """
         n = self.scores.size
-        method = f"95%, Student's t over {n} scores, variance corrected for overlapping training rows (Nadeau, Bengio)"
-        if n < 2:
-            return Interval(float("nan"), float("nan"), method)
-        half = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.test_share))
-        return Interval(self.mean - half, self.mean + half, method)
+        method = (
+            f"95%, Student's t over {n} scores, variance corrected for overlapping training samples (Nadeau, Bengio)"
+        )
+        half_width = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.test_train_ratio))
+        return Interval(self.mean - half_width, self.mean + half_width, method)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody interrupted a cross-validation; ``result`` is what was known by then, with NaN for what was not."""
+    """Raised when the user interrupts a cross-validation; ``result`` has NaN for the epochs that were not done."""
 
     def __init__(self, result: CrossValidation):
         super().__init__()

@@ -1,0 +1,203 @@
+"""What a caller may pass to cross_validate: converted as stated, or refused in one line."""
+
+from decimal import Decimal
+
+from k3torch import InputError
+from k3torch.validation import arguments
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+
+SETTINGS = {
+    "build_model": keras.Sequential,
+    "repeats": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "normalize": None,
+    "engine": "auto",
+    "shuffle": True,
+    "seed": 0,
+    "callbacks": None,
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"seed": np.int64(2)},
+        {"seed": 2**32 - 1},
+        {"batch_size": 10**19},
+        {"callbacks": (keras.callbacks.TerminateOnNaN(),)},
+        {"callbacks": []},
+        {"normalize": "train", "engine": "fit", "shuffle": False},
+    ],
+)
+def test_settings_that_can_be_used(settings):
+    arguments.check_settings(**{**SETTINGS, **settings})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("build_model", 5, "build_model as a function that returns a model, got 5"),
+        ("repeats", 0, "repeats as a whole number of 1 or more, got 0"),
+        ("epochs", True, "epochs as a whole number of 1 or more, got True"),
+        ("batch_size", 1.5, "batch_size as a whole number of 1 or more, got 1.5"),
+        ("seed", -1, "seed as a whole number of 0 or more, got -1"),
+        ("seed", 2**32, "seed of at most 2**32 - 1 = 4294967295, got 4294967296"),
+        ("seed", "1", "seed as a whole number of 0 or more, got '1'"),
+        ("engine", "stack", "engine as one of 'auto', 'stacked', 'fit', got 'stack', did you mean 'stacked'?"),
+        ("normalize", True, "normalize as one of None, 'fold', 'train', got True"),
+        ("shuffle", "no", "shuffle as one of True, False, got 'no'"),
+        ("callbacks", ["x"], "callbacks as a list of Keras callbacks, got ['x']"),
+        ("callbacks", 5, "callbacks as a list of Keras callbacks, got 5"),
+    ],
+)
+def test_settings_that_cannot_be_used(name, value, message):
+    with pytest.raises(InputError) as error:
+        arguments.check_settings(**{**SETTINGS, name: value})
+    assert str(error.value) == f"expected {message}"
+
+
+def test_all_bad_settings_are_named_at_once():
+    with pytest.raises(InputError, match=r"^expected epochs .* got 0; expected seed .* got -1$"):
+        arguments.check_settings(**{**SETTINGS, "epochs": 0, "seed": -1})
+
+
+TABLE = pd.DataFrame({"rooms": [1.5, 2.0], "street": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[1, 2], [3, 4]], [[1, 2], [3, 4]]),
+        (pd.get_dummies(TABLE), [[1.5, 1, 0], [2, 0, 1]]),
+        (pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": [0.5, 1.0]}), [[1, 0.5], [2, 1]]),
+        (pd.DataFrame({"a": pd.array([1, 2], dtype="Int64")}), [[1], [2]]),
+        (pd.Series([True, False], dtype="boolean"), [1, 0]),
+        (np.array([[1, True]], dtype=object), [[1, 1]]),
+        (np.ma.masked_array([1.0, 2.0], [False, False]), [1, 2]),
+        (torch.tensor([1.0, 2.0], requires_grad=True), [1, 2]),
+        (np.float16([1, 2]), [1, 2]),
+        (np.array([3e38, -3e38]), [3e38, -3e38]),
+    ],
+)
+def test_numbers_are_taken_from_arrays_tensors_and_pandas(values, expected):
+    array = arguments.convert_numbers("x", values)
+    assert array.dtype.kind in "fiub"
+    np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (scipy.sparse.eye_array(3, format="csr"), r"x as a dense array, got a sparse matrix: use x\.toarray\(\)$"),
+        (np.ma.masked_array([1.0, 2.0], [0, 1]), "x without masked values, got 1: fill or drop them$"),
+        ([[1, 2], [3]], "x as an array of numbers, got list: setting an array element"),
+        (TABLE, "x as an array of numbers, got dtype "),
+        ([["1.5"]], r"x as an array of numbers, got dtype <U3, shape \(1, 1\)$"),
+        (pd.DataFrame({"a": pd.array([1, None], dtype="Int64")}), "(finite|x as an array of numbers)"),
+        (pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [0.5, 1.0]}), "(finite|x as an array of numbers)"),
+        ([None, 1], "x as an array of numbers, got dtype object"),
+        ([Decimal(1)], "x as an array of numbers, got dtype object"),
+        ([1j], "x as an array of numbers, got dtype complex128"),
+        (np.array(["2020-01-01"], dtype="M8[D]"), "x as an array of numbers, got dtype datetime64"),
+        (5, r"x as an array of numbers, got dtype int64, shape \(\)$"),
+        ({"a": [1]}, "x as an array of numbers, got dtype object"),
+        ([[0, 1], [2, np.nan]], "finite float32 numbers in x, got nan in sample 1$"),
+        ([[0, 1], [np.inf, 1]], "finite float32 numbers in x, got inf in sample 1$"),
+        ([1.0, 1e39], r"finite float32 numbers in x, got 1e\+39 in sample 1$"),
+        ([2**64], "x as an array of numbers, got dtype object"),
+    ],
+)
+def test_what_are_no_usable_numbers(values, message):
+    with pytest.raises(InputError, match=f"^expected {message}") as error:
+        arguments.convert_numbers("x", values)
+    assert "\n" not in str(error.value)
+
+
+def test_samples_get_a_second_dimension_and_targets_their_dtype():
+    x, y = arguments.convert_samples([1, 2], [0.5, 1])
+    assert (x.tolist(), y.tolist(), y.dtype) == ([[1], [2]], [[0.5], [1]], np.float32)
+    for labels, dtype in (([0, 1], "int64"), (np.uint8([0, 1]), "int64"), ([False, True], "float32")):
+        y = arguments.convert_samples([[1], [2]], labels)[1]
+        assert (y.tolist(), y.dtype) == ([[0], [1]], dtype)
+    assert arguments.convert_samples(np.zeros((2, 3, 4)), np.zeros((2, 5)))[0].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ([1, 2], [1], r"as many samples in y as in x \(2\), got 1"),
+        (np.zeros((2, 0)), [1, 2], r"x with at least one number a sample, got shape \(2, 0\)"),
+        ([1, 2], np.zeros((2, 0)), r"y with at least one number a sample, got shape \(2, 0\)"),
+        ([1, 2], np.uint64([1, 2**63]), r"whole numbers below 2\*\*63 in y, got 9223372036854775808"),
+    ],
+)
+def test_samples_that_cannot_be_used(x, y, message):
+    with pytest.raises(InputError, match=f"^expected {message}$"):
+        arguments.convert_samples(x, y)
+
+
+def test_sample_weights_are_float32():
+    weights = arguments.convert_sample_weight(pd.Series([0, 1.5], index=[7, 8]), 2)
+    assert (weights.tolist(), weights.dtype) == ([0, 1.5], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (["1", "2"], "sample_weight as an array of numbers, got dtype <U1"),
+        ([1, np.inf], "finite float32 numbers in sample_weight, got inf in sample 1"),
+        ([1, np.nan], "finite float32 numbers in sample_weight, got nan in sample 1"),
+        ([1, -0.5], "sample_weight of 0 or more, got -0.5"),
+        ([1, 2, 3], r"sample_weight of shape \(2,\), got shape \(3,\)"),
+        ([[1], [2]], r"sample_weight of shape \(2,\), got shape \(2, 1\)"),
+        (5, "sample_weight as an array of numbers"),
+    ],
+)
+def test_sample_weights_that_cannot_be_used(weights, message):
+    with pytest.raises(InputError, match=f"^expected {message}"):
+        arguments.convert_sample_weight(weights, 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        ([[0], [1], [2]], [3, 0.5, 1]),
+        ([[0.1], [0.9], [1.4]], [3, 0.5, 0.5]),  # rounded to 0, 1, 1
+        ([[1, 0, 0], [0, 0, 1], [0, 1, 0]], [3, 1, 0.5]),
+    ],
+)
+def test_class_weights_are_those_of_fit(y, expected):
+    class_weight = {0: 3.0, 1: 0.5}
+    weights = arguments.convert_class_weight(class_weight, np.array(y))
+    assert (weights.tolist(), weights.dtype) == (expected, np.float32)
+    kerass = keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights(
+        np.array(y), class_weight
+    )
+    np.testing.assert_array_equal(weights, kerass)
+
+
+def test_class_weights_have_keys_of_any_number_type():
+    y = np.array([[0], [1]])
+    for keys in ((np.int64(0), np.int64(1)), (0.0, 1.0), (False, True)):
+        assert arguments.convert_class_weight(dict(zip(keys, (3, 2), strict=True)), y).tolist() == [3, 2]
+
+
+@pytest.mark.parametrize(
+    "class_weight", ["balanced", [1, 2], {0: "a"}, {"0": 9}, {0: -1}, {0: np.nan}, {0: np.inf}, {0: 1e39}, {0.5: 1}]
+)
+def test_class_weights_that_cannot_be_used(class_weight):
+    with pytest.raises(InputError) as error:
+        arguments.convert_class_weight(class_weight, np.array([[0], [1]]))
+    assert str(error.value) == f"expected class_weight as a dict from class number to weight, got {class_weight!r}"
+
+
+def test_class_weights_of_targets_with_three_dimensions_are_refused():
+    with pytest.raises(InputError, match=r"^expected y of shape \(samples, outputs\) for class_weight"):
+        arguments.convert_class_weight({0: 1}, np.zeros((2, 3, 4)))
