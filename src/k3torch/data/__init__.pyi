@@ -1,5 +1,6 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
+from . import arrays as arrays
 from . import bags as bags
 from . import boston as boston
 from . import digits as digits

@@ -1,5 +1,6 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
+from . import arguments as arguments
 from . import curves as curves
 from . import engines as engines
 from . import folds as folds
