@@ -9,6 +9,7 @@ from . import imdb_sources as imdb_sources
 from . import loaders as loaders
 from . import npz as npz
 from . import scaling as scaling
+from . import sparse as sparse
 from . import table as table
 from . import text as text
 from .bags import BagDataset as BagDataset
