@@ -138,7 +138,7 @@ class BatchLoop:
     def _set_order(self, orders: Sequence[Order]) -> None:
         parts = [batches(order, self._batch_size, self._size) for order in orders]
         for model, part in enumerate(parts):
-            self._order[model, : len(part)].copy_(torch.from_numpy(part))
+            self._order[model, : len(part)].copy_(torch.from_numpy(part.copy()))
         counts = list(map(len, parts))
         if self._masked:
             self._count.copy_(torch.tensor(counts))

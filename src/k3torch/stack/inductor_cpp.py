@@ -155,7 +155,7 @@ def _require_compiler() -> None:
 
 
 def _unavailable(error: Exception) -> CompilerUnavailable:
-    return CompilerUnavailable(f"no C++ compiler works here, and steps are up to 100 times slower ({first_line(error)})")
+    return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({first_line(error)})")
 
 
 @dataclass

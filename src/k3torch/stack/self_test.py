@@ -1,16 +1,16 @@
 """Comparing compiled loops with the graphs that they were made from, on copies of their inputs.
 
-Each graph runs once by torch operators and once as a loop, from equal inputs, and all inputs are then compared, since
-a graph writes its results into them. The graphs of an epoch run one after another, as in training: the metrics are
-read from the sums that the training step and the validation step have left.
+Each graph runs one step by torch operators and one as a loop, from equal inputs, and all inputs are then compared,
+since a graph writes its results into them. The graphs of an epoch run one after another, as in training: the
+metrics are read from the sums that the training step and the validation step have left.
 
 Covered: every tensor that does not depend on random numbers, integer tensors exactly and floating-point tensors within
 float32 rounding; that no tensor is written that the graph leaves alone; and that what depends on random numbers
 (dropout masks and all that follows from them) is finite where it is finite by torch operators. Not covered: the
-values of the latter, since a loop draws from a random stream of its own; and steps after the first.
+values of the latter, since a loop draws from a random stream of its own; and batches after the first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from k3torch.stack.graphs import TracedGraph
 import torch
@@ -33,12 +33,12 @@ def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> st
     """
     state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
     for traced, bind in zip(graphs, binds, strict=True):
-        before = [state[id(tensor)] for tensor in traced.inputs]
+        before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])
         computed = [tensor.clone() for tensor in before]
         bind(computed)(1)
         expected = [tensor.clone() for tensor in before]
         _run(traced.graph, expected)
-        nearby = _changed_in_last_digits(before, expected)
+        nearby = _with_noise(before, written_inputs(traced.graph))
         _run(traced.graph, nearby)
         drawn = random_inputs(traced.graph)
         for number, (mine, theirs, close) in enumerate(zip(computed, expected, nearby, strict=True)):
@@ -48,21 +48,34 @@ def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> st
     return None
 
 
+def written_inputs(graph: torch.fx.GraphModule) -> set[int]:
+    """Return the numbers of the inputs that the graph writes into."""
+    written = {node for writing in graph.graph.nodes if _writes(writing) for node in _targets(writing)}
+    return {number for number, node in enumerate(_inputs(graph)) if node in written}
+
+
 def random_inputs(graph: torch.fx.GraphModule) -> set[int]:
     """Return the numbers of the inputs whose values, after the graph has run, depend on random numbers."""
     drawn: set[torch.fx.Node] = set()
-    changed = True
-    while changed:  # until nothing is added: an input that is written may be read by an earlier operator
+    size = -1
+    while len(drawn) > size:  # until nothing is added: an input that is written may be read by an earlier operator
         size = len(drawn)
         for node in graph.graph.nodes:
             if _draws(node) or any(argument in drawn for argument in node.all_input_nodes):
-                drawn.add(node)
-                target = node
-                while _writes(target) or (target is not node and _is_view(target)):
-                    target = target.args[0]
-                    drawn.add(target)
-        changed = len(drawn) > size
-    return {number for number, node in enumerate(graph.graph.find_nodes(op="placeholder")) if node in drawn}
+                drawn |= {node, *_targets(node)}
+    return {number for number, node in enumerate(_inputs(graph)) if node in drawn}
+
+
+def _inputs(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
+    return list(graph.graph.find_nodes(op="placeholder"))
+
+
+def _targets(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """Yield the nodes whose tensor an operator writes into: its first argument, and what that is a view of."""
+    if _writes(node):
+        while _writes(node) or _is_view(node):
+            node = node.args[0]  # type: ignore[assignment]
+            yield node
 
 
 def _draws(node: torch.fx.Node) -> bool:
@@ -78,22 +91,31 @@ def _is_view(node: torch.fx.Node) -> bool:
     return bool(getattr(node.target, "is_view", False))
 
 
+def _after_a_step(graph: torch.fx.GraphModule, inputs: Tensors) -> list[torch.Tensor]:
+    """Return copies of the inputs with the floats that one step leaves: factors of zero would hide wrong numbers.
+
+    Integers stay, since a second step may be beyond the last batch.
+    """
+    after = [tensor.clone() for tensor in inputs]
+    _run(graph, after)
+    return [new if new.is_floating_point() else old.clone() for old, new in zip(inputs, after, strict=True)]
+
+
 def _run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
     # Random numbers of the test must not change those of the training.
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         graph(*inputs)
 
 
-def _changed_in_last_digits(before: Tensors, after: Tensors) -> list[torch.Tensor]:
-    """Return a copy of ``before``, with noise of relative size 1e-6 in all floats that the graph changes."""
-    noise = torch.Generator().manual_seed(0)
-
-    def near(tensor: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
-        if not tensor.is_floating_point() or torch.equal(tensor, result):
-            return tensor.clone()
-        return tensor * (1 + _LAST_DIGITS * torch.randn(tensor.shape, generator=noise, dtype=tensor.dtype))
-
-    return [near(tensor, result) for tensor, result in zip(before, after, strict=True)]
+def _with_noise(inputs: Tensors, numbers: set[int]) -> list[torch.Tensor]:
+    """Return copies of the inputs, with noise of relative size 1e-6 in those of the given numbers that are floats."""
+    generator = torch.Generator().manual_seed(0)
+    copies = [tensor.clone() for tensor in inputs]
+    for number in numbers:
+        if copies[number].is_floating_point():
+            noise = torch.randn(copies[number].shape, generator=generator, dtype=copies[number].dtype)
+            copies[number] *= 1 + _LAST_DIGITS * noise
+    return copies
 
 
 def _agree(computed: torch.Tensor, expected: torch.Tensor, nearby: torch.Tensor) -> bool:

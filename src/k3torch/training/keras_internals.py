@@ -41,8 +41,13 @@ PRIVATE_PARTS = (
 )
 
 
+# Keras exports the class of functional models under no name. Explicit names leave Keras's counters as they are.
+_input = keras.Input((1,), name="input")
+Functional: Any = type(keras.Model(_input, _input, name="functional"))
+
+
 class MissingPart(Exception):  # noqa: N818  (a reason, not an error)
-    """This version of Keras lacks a private part; the message names it."""
+    """Keras lacks a private part that this package uses; the message names it."""
 
 
 def private_import(path: str) -> Any:
@@ -96,3 +101,14 @@ def private_method(owner: Any, name: str, *args: str, **kwargs: str) -> Callable
 def _check_listed(name: str) -> None:
     if name not in PRIVATE_PARTS:
         raise KeyError(f"expected a name of PRIVATE_PARTS, got {name!r}: add it there")
+
+
+def functional_init_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a model that is called with these arguments is a functional one, of inputs and outputs."""
+    return len(args) == 2 or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= set(kwargs)
+
+
+def is_default(hook: Callable[..., Any]) -> bool:
+    """Return whether a method of a callback is the one of ``keras.callbacks.Callback``, which does nothing."""
+    function = getattr(hook, "__func__", hook)
+    return function is getattr(keras.callbacks.Callback, getattr(function, "__name__", ""), None)
