@@ -4,86 +4,90 @@ from collections.abc import Callable, Sequence
 
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import BatchLoop, Order, StackedSamples
+from k3torch.stack.graphs import TracedGraph
 import keras
-import numpy as np
 import torch
 
 Tensor = torch.Tensor
-Graph = tuple[torch.fx.GraphModule, list[Tensor]]
-Call = Callable[[int], None]
+RunGraph = Callable[[int], None]
 
 
 class EpochGraphs:
-    """EpochGraphs as a few graphs, which somebody else makes into functions.
+    """An epoch as a few graphs, and running it once the caller has turned the graphs into functions.
 
     Args:
         model: one of the models, for its step.
         state: the tensors of ``stateless.variables``, stacked: (models, ...).
-        figures: (models, metrics), where the metrics of the latest epoch are written.
-        training: the rows to learn from.
-        validation: the rows to be measured on.
-        sizes: batch sizes of training and of validation.
-        longest: of both, for each size of batches the most batches, perhaps of other models.
+        metric_values: (models, metrics), into which the metrics of the latest epoch are written.
+        training: the training samples.
+        validation: the validation samples.
+        batch_sizes: of training and of validation.
+        batch_counts: of training and of validation: ``StackedSamples.batch_counts``, other models of the stack
+            included.
 
     Attributes:
-        calls: for each of ``graphs``, once it is known, a function that runs it so many times.
+        runs: for each of ``graphs``, a function that runs it a given number of times; the caller sets it.
     """
 
     def __init__(
         self,
         model: keras.Model,
         state: Sequence[Tensor],
-        figures: Tensor,
+        metric_values: Tensor,
         training: StackedSamples,
         validation: StackedSamples,
-        sizes: tuple[int, int],
-        longest: tuple[dict[int, int], dict[int, int]],
+        batch_sizes: tuple[int, int],
+        batch_counts: tuple[dict[int, int], dict[int, int]],
     ):
-        kept = len(state) - len(model.metrics_variables)
-        self.training_walks, self._validation_walks = (
-            [BatchLoop(step, state, first, table, batch, size, count) for size, count in counts.items()]
-            for step, first, table, batch, counts in (
-                (stateless.train_step(model), 0, training, sizes[0], longest[0]),
-                (stateless.test_step(model), kept, validation, sizes[1], longest[1]),
+        first_sum = len(state) - len(model.metrics_variables)
+        self._training_loops, self._validation_loops = (
+            [BatchLoop(name, step, state, unchanged, samples, batch, size, count) for size, count in counts.items()]
+            for name, step, unchanged, samples, batch, counts in (
+                ("training", stateless.train_step(model), 0, training, batch_sizes[0], batch_counts[0]),
+                ("validation", stateless.test_step(model), first_sum, validation, batch_sizes[1], batch_counts[1]),
             )
         )
-        for walk in self._validation_walks:
-            walk.load([np.arange(length) for length in validation.lengths])
-        self._reading = (_reader(model), [*state[kept:], figures])
-        self.calls: list[Call] = []
+        for loop in self._validation_loops:  # which keep the order that they are made with
+            loop.draw_seed()
+        self._read_metrics, self._read_inputs = _metric_reader(model), [*state[first_sum:], metric_values]
+        self.runs: list[RunGraph] = []
 
     @property
     def inputs(self) -> list[list[Tensor]]:
         """The tensors of each graph."""
-        return [walk.inputs for walk in [*self.training_walks, *self._validation_walks]] + [self._reading[1]]
+        return [loop.inputs for loop in [*self._training_loops, *self._validation_loops]] + [self._read_inputs]
 
-    def graphs(self) -> list[Graph]:
-        """Trace them: the training walks first, the reading of the metrics last."""
-        walks = [walk.graph() for walk in [*self.training_walks, *self._validation_walks]]
-        return list(zip([*walks, graphs.trace(*self._reading)], self.inputs, strict=True))
+    def graphs(self) -> list[TracedGraph]:
+        """Trace the graphs: the training loops first, reading the metrics last.
+
+        Raises:
+            reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
+        """
+        read = TracedGraph(graphs.trace(self._read_metrics, self._read_inputs), self._read_inputs, "reading metrics")
+        return [*(loop.graph() for loop in [*self._training_loops, *self._validation_loops]), read]
 
     def load(self, orders: Sequence[Order]) -> None:
-        """Set the order in which each model walks through its training rows."""
-        for walk in self.training_walks:
-            walk.load(orders)
+        """Set the order of each model's training samples."""
+        for loop in self._training_loops:
+            loop.load(orders)
 
     def train(self) -> None:
-        """Train each model on its rows; its metric sums stand where an epoch begins."""
-        self._go(self.training_walks, self.calls)
+        """Train each model on its samples; the caller has reset the metric sums."""
+        self._run(self._training_loops, self.runs)
 
     def validate(self) -> None:
-        """Measure each model on its validation rows; its metric sums stand where an epoch begins."""
-        self._go(self._validation_walks, self.calls[len(self.training_walks) :])
+        """Evaluate each model on its validation samples; the caller has reset the metric sums."""
+        self._run(self._validation_loops, self.runs[len(self._training_loops) :])
 
-    def _go(self, walks: Sequence[BatchLoop], calls: Sequence[Call]) -> None:
+    def _run(self, loops: Sequence[BatchLoop], runs: Sequence[RunGraph]) -> None:
         with torch.no_grad():
-            for walk, call in zip(walks, calls, strict=False):
-                call(walk.begin())
-            self.calls[-1](1)
+            for loop, run in zip(loops, runs, strict=False):
+                run(loop.begin())
+            self.runs[-1](1)
 
 
-def _reader(model: keras.Model) -> Callable[..., None]:
-    """Return a function that turns metric sums (its first arguments) into figures (its last, written into)."""
+def _metric_reader(model: keras.Model) -> Callable[..., None]:
+    """Return ``f(*metric_sums, metric_values)``, which writes the metrics' results into its last argument."""
     results = torch.vmap(stateless.results(model))
 
     def read(*inputs: Tensor) -> None:

@@ -1,29 +1,35 @@
-"""Graphs of tensor operations, and running one again and again on the same tensors."""
+"""Graphs of tensor operations: tracing a function, and running its graph repeatedly on the same tensors."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from k3torch.stack import inductor_cpp
+from k3torch.stack.reasons import UntraceableStep
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensors = Sequence[torch.Tensor]
 
 
-class UntraceableStep(Exception):  # noqa: N818  (a reason, not an error)
-    """A function cannot be had as a graph; the message says why, in a few words."""
+class TracedGraph(NamedTuple):
+    """A graph, the tensors that it reads and writes, and what it computes, for messages."""
+
+    graph: torch.fx.GraphModule
+    inputs: list[torch.Tensor]
+    name: str
 
 
 def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModule:
-    """Return the tensor operations that ``function(*inputs)`` consists of; nothing is computed or changed.
+    """Return the tensor operations of ``function(*inputs)`` as a graph; nothing is computed or changed.
 
     The function may write into its inputs; the graph then does so too.
 
     Raises:
-        UntraceableStep: if it does something that is no tensor operation.
+        UntraceableStep: if the function does anything else than tensor operations.
     """
     try:
         with torch.no_grad():
-            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-    except Exception as error:  # any layer, loss or metric may refuse in a way of its own
+            graph = inductor_cpp.make_graph(function, inputs)
+    except Exception as error:  # any layer, loss or metric may raise an error of its own
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UntraceableStep(first_line[:120]) from error
     graph.graph.eliminate_dead_code()
@@ -32,9 +38,9 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
 
 
 def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Callable[[int], None]:
-    """Return ``f(times)``, which runs ``graph`` on just these tensors, which must stay where they are.
+    """Return ``f(times)``, which runs ``graph`` on exactly these tensors; they must not be reallocated.
 
-    On CUDA it replays the recorded kernels; elsewhere it runs operator after operator.
+    On CUDA it replays a CUDA graph; elsewhere it calls one operator after another.
     """
     fixed = list(inputs)
     once = _recorded(graph, fixed) if fixed[0].device.type == "cuda" else lambda: graph(*fixed)
@@ -47,12 +53,12 @@ def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Callable[[int], No
 
 
 def _recorded(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[[], None]:
-    """Record the kernels of ``graph`` on CUDA, so that a call costs one launch; the inputs keep their values."""
+    """Capture ``graph`` as a CUDA graph, so that a call costs one launch; the inputs keep their values."""
     before = [tensor.clone() for tensor in inputs]
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side), torch.no_grad():
-        graph(*inputs)  # the first run allocates what a recording must not
+        graph(*inputs)  # warm-up: allocations are not allowed during capture
     torch.cuda.current_stream().wait_stream(side)
     for tensor, value in zip(inputs, before, strict=True):
         tensor.copy_(value)

@@ -1,131 +1,166 @@
-"""Graphs of tensor operations as loops of machine code, which later processes load from disk.
+"""Access to torch's compiler: tracing a function, and writing a graph as a compiled C++ loop.
 
-PyTorch's compiler (Inductor) turns a graph into C++ functions over plain pointers, and a Python function that
-allocates what lies between them and calls them. For steps of microseconds that Python would be most of the cost. A
-graph that consists of such functions alone is put into a library here, with a C++ loop around them instead: a call
-then runs the graph as often as one likes, and other Python threads go on meanwhile. It is Inductor's own code, so the
-numbers are Inductor's. The hooks into it are of PyTorch 2.13, which pyproject.toml asks for.
+PyTorch's compiler (Inductor) turns a graph into C++ functions over plain pointers and a Python function that allocates
+the buffers between them and calls them. For steps of microseconds, that Python function would take most of the time.
+``cpp_source`` therefore keeps the C++ functions and replaces the Python function by a C++ loop, which runs the graph
+any number of times and releases Python's lock while it runs.
+
+This is the only file of the package that uses private parts of torch. They are those of PyTorch 2.13 and are listed in
+``PRIVATE_PARTS``. Where one is missing or has changed, the functions below raise ``NotCompiled`` and training goes on
+uncompiled.
 """
 
-from collections.abc import Callable, Sequence
-import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-import hashlib
 import itertools
 from pathlib import Path
-import platform
+import pkgutil
 import re
 import tempfile
 from typing import Any
 from unittest import mock
 import warnings
 
-from k3torch.files import cache_dir, cached_file
+from k3torch.stack.graph_rewrites import small_product, with_plain_constants
+from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled, UnsupportedGraph, first_line
 import torch
-from torch.fx.experimental.proxy_tensor import make_fx
 
 Tensors = Sequence[torch.Tensor]
 Graph = torch.fx.GraphModule
 
+# Each as "module:attribute", imported on first use: Inductor takes a second or two to import.
+PRIVATE_PARTS = (
+    MAKE_FX := "torch.fx.experimental.proxy_tensor:make_fx",
+    TRACING_CONTEXT := "torch._guards:TracingContext",
+    TRACING := "torch._guards:tracing",
+    CONFIG_PATCH := "torch._inductor.config:patch",
+    CPP_COMPILER := "torch._inductor.cpp_builder:get_cpp_compiler",
+    CPP_BUILDER := "torch._inductor.cpp_builder:CppBuilder",
+    CPP_OPTIONS := "torch._inductor.cpp_builder:CppTorchDeviceOptions",
+    VECTOR_ISA := "torch._inductor.cpu_vec_isa:pick_vec_isa",
+    COMPILE_GRAPH := "torch._inductor.compile_fx:compile_fx_inner",
+    DECOMPOSITIONS := "torch._inductor.decomposition:select_decomp_table",
+    INDUCTOR_ERROR := "torch._inductor.exc:InductorError",
+    CPP_KERNEL := "torch._inductor.async_compile:AsyncCompile.cpp_pybinding",
+    KERNEL_CACHE := "torch._inductor.codecache:PyCodeCache.modules_no_attr",
+    OUTER_LOOP_FUSION := "torch._inductor.codegen.cpp:CppScheduling.can_fuse_vertical_outer_loop",
+    INDUCTOR_RANDOM := "torch:ops.prims.inductor_random",
+)
+
+# One thread: a step costs less than waking a second one. No test compilation of the processor's vector instructions
+# and no precompiled header: each takes longer than compiling the whole file.
+OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
+# The signature of the compiled C++ loops.
+RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"
 _ALIGNMENT = 64  # bytes, a cache line
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
-_LARGE_PRODUCT = 2**20  # multiplications, from which a library's matrix product is worth calling
-_RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # part of the name of what is kept
-# One thread: a step costs less than waking a second one. No trial of the processor's vector instructions and no
-# precompiled header: each takes longer than our whole file.
-_OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
 
 
-class CompilerUnavailable(Exception):  # noqa: N818  (a reason, not an error)
-    """There is no working C++ compiler; the message says what was tried."""
-
-
-class UnsupportedGraph(Exception):  # noqa: N818  (a reason, not an error)
-    """The graph calls operators that are no loops (large matrix products), or Inductor fails on it; says which."""
-
-
-class Loop:
-    """A graph as machine code. ``bind`` it to tensors of the shapes that it was made for."""
-
-    def __init__(self, library: ctypes.CDLL, number: int):
-        self._run = getattr(library, f"run_{number}")
-        self._run.argtypes, self._run.restype = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_char_p
-        self._scratch = ctypes.c_int64.in_dll(library, f"scratch_{number}").value
-
-    def bind(self, inputs: Tensors) -> Callable[[int], None]:
-        """Return ``f(times)``, which runs the graph on just these CPU tensors; they must stay where they are."""
-        return _BoundLoop(self._run, list(inputs), torch.empty(self._scratch, dtype=torch.uint8))
-
-
-class _BoundLoop:
-    """A function that keeps alive what it points to."""
-
-    def __init__(self, run: Any, inputs: list[torch.Tensor], scratch: torch.Tensor):
-        self._run, self._kept = run, (inputs, scratch)
-        self._pointers = (ctypes.c_void_p * len(inputs))(*(tensor.data_ptr() for tensor in inputs))
-        self._scratch = scratch.data_ptr()
-
-    def __call__(self, times: int) -> None:
-        if error := self._run(times, self._pointers, self._scratch):
-            raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
-
-
-def loops(graphs: Sequence[tuple[Graph, Tensors]], compile_missing: bool) -> list[Loop]:
-    """Return the graphs as machine code from the cache folder, or make it (seconds) and put it there.
-
-    The file's name is a hash of the graphs, of the shapes and types of their inputs, and of the versions and the
-    processor that it is made for.
-
-    Args:
-        graphs: each with example inputs.
-        compile_missing: whether to make what is not there; if not, an empty list is returned for it.
+def private_part(path: str) -> Any:
+    """Return the object at ``path``, one of ``PRIVATE_PARTS``.
 
     Raises:
-        CompilerUnavailable: if there is none, or if it fails.
-        UnsupportedGraph: if a graph cannot be had as plain C++.
+        CompilerChanged: if this version of torch does not have it.
     """
-    name = _name(graphs)
-    if not (compile_missing or (cache_dir() / name).exists()):
-        return []
-    library = ctypes.CDLL(str(cached_file(name, lambda path: _build(_source(graphs), path))))
-    return [Loop(library, number) for number in range(len(graphs))]
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError) as error:
+        raise CompilerChanged(f"PyTorch {torch.__version__} has no {path.replace(':', '.')}") from error
 
 
-def _name(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
-    machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
-    parts: list[Any] = [machine, sorted(_OPTIONS.items()), _RUN]
-    for graph, inputs in graphs:
-        parts.append(graph.code)
-        parts.append([(name, value.tolist()) for name, value in graph.named_buffers()])
-        parts.append([(tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)) for tensor in inputs])
-    return f"compiled/{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
+def make_graph(function: Callable[..., Any], inputs: Tensors, decompositions: Any = None) -> Graph:
+    """Return the tensor operations of ``function(*inputs)`` as a graph; nothing is computed."""
+    make_fx = private_part(MAKE_FX)
+    graph: Graph = make_fx(function, decompositions, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    return graph
 
 
-def _source(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
-    """Return one C++ file with a loop for each graph."""
-    return "\n".join(_Recorder(number, inputs).source(graph) for number, (graph, inputs) in enumerate(graphs))
+@contextmanager
+def private_use() -> Iterator[None]:
+    """Turn any error of the block into ``NotCompiled``: private code that has changed may fail in any way."""
+    try:
+        yield
+    except NotCompiled:
+        raise
+    except Exception as error:
+        raise CompilerChanged(
+            f"PyTorch {torch.__version__} differs from the version that compiled C++ loops are written for "
+            f"({first_line(error)})"
+        ) from error
 
 
-def _build(source: str, path: Path) -> None:
-    from torch._inductor import config
-    from torch._inductor.cpp_builder import CppBuilder, CppTorchDeviceOptions
-    from torch._inductor.cpu_vec_isa import pick_vec_isa
+def cpp_source(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
+    """Return one C++ file with a function ``run_N(times, inputs, scratch)`` for the N-th graph.
 
-    with tempfile.TemporaryDirectory() as folder, config.patch(_OPTIONS):
+    Args:
+        graphs: each with example inputs, on the CPU; the graph writes its results into its inputs. The last input
+            counts the steps: random numbers are drawn from it.
+
+    Raises:
+        UnsupportedGraph: if a graph needs more than loops over numbers.
+        CompilerUnavailable: if no C++ compiler works.
+        CompilerChanged: if a private part of torch is missing or has changed.
+    """
+    with private_use():
+        _require_compiler()
+        # Copies, so that recording cannot change the caller's tensors, whatever Inductor has become.
+        copies = [(graph, [tensor.clone() for tensor in inputs]) for graph, inputs in graphs]
+        return "\n".join(_Recorder(number, inputs).source(graph) for number, (graph, inputs) in enumerate(copies))
+
+
+def build_library(source: str, path: Path) -> None:
+    """Compile a C++ file and write the shared library to ``path``.
+
+    Raises:
+        CompilerUnavailable: if the compiler fails on an empty file too.
+        CompilerChanged: if the compiler fails on this source alone.
+    """
+    with private_use():
+        try:
+            library = _compile(source)
+        except Exception:  # tool chains fail in many ways: a try on an empty file tells the two cases apart
+            try:
+                _compile('extern "C" int empty() { return 0; }\n')
+            except CompilerChanged:
+                raise
+            except Exception as error:
+                raise _unavailable(error) from error
+            raise
+        path.write_bytes(library)
+
+
+def _compile(source: str) -> bytes:
+    patch, vector_isa = private_part(CONFIG_PATCH), private_part(VECTOR_ISA)
+    options_class, builder_class = private_part(CPP_OPTIONS), private_part(CPP_BUILDER)
+    with tempfile.TemporaryDirectory() as folder, patch(OPTIONS):
         file = Path(folder) / "loops.cpp"
         file.write_text(source)
-        try:
-            options = CppTorchDeviceOptions(vec_isa=pick_vec_isa(), device_type="cpu")
-            builder = CppBuilder(name="loops", sources=str(file), BuildOption=options, output_dir=folder)
-            builder.build()
-        except Exception as error:  # the compiler's tool chain has errors of many kinds
-            raise CompilerUnavailable(_in_short(error)) from error
-        path.write_bytes(Path(builder.get_target_file_path()).read_bytes())
+        options = options_class(vec_isa=vector_isa(), device_type="cpu")
+        builder = builder_class(name="loops", sources=str(file), BuildOption=options, output_dir=folder)
+        builder.build()
+        return Path(builder.get_target_file_path()).read_bytes()
+
+
+def _require_compiler() -> None:
+    """Raise ``CompilerUnavailable`` where Inductor finds no C++ compiler.
+
+    Inductor looks for it at several moments, and reports it differently at each; so ask before it does.
+    """
+    find = private_part(CPP_COMPILER)
+    try:
+        find()
+    except RuntimeError as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> CompilerUnavailable:
+    return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({first_line(error)})")
 
 
 @dataclass
 class _Recorder:
-    """Lets Inductor compile a graph, but keeps its C++ functions as text, and notes how they would be called."""
+    """Lets Inductor compile a graph, keeps the C++ functions as text, and notes how they would be called."""
 
     number: int
     inputs: Tensors
@@ -134,23 +169,22 @@ class _Recorder:
     scratch: list[torch.Tensor] = field(default_factory=list)
 
     def source(self, graph: Graph) -> str:
-        """Return the graph as a C++ function ``run_N(times, inputs, scratch)``, and its size of scratch memory."""
-        from torch._inductor.async_compile import AsyncCompile
-        from torch._inductor.codecache import PyCodeCache
-
-        # No function of an earlier call may come from a cache, and none of this one may go there.
+        """Return the graph as a C++ function ``run_N``, and the size of its scratch memory."""
+        owner, _, kernel = CPP_KERNEL.rpartition(".")
+        private_part(CPP_KERNEL)
+        # No function of an earlier call may come from Inductor's cache, and none of this one may go there.
         with (
-            mock.patch.object(AsyncCompile, "cpp_pybinding", self.kernel),
-            mock.patch.dict(PyCodeCache.modules_no_attr, clear=True),
+            mock.patch.object(private_part(owner), kernel, self.kernel),
+            mock.patch.dict(private_part(KERNEL_CACHE), clear=True),
         ):
             self._record(_lowered(graph, self.inputs))
         lines = "\n".join(f"    {call}" for call in self.calls)
         return "\n".join(
             [
                 *self.kernels,
-                f'extern "C" int64_t scratch_{self.number} = {sum(map(_room, self.scratch))};',
-                # Returns what went wrong, an index out of bounds, since nobody outside could catch it; or null.
-                f'extern "C" {_RUN.format(self.number)} try {{',
+                f'extern "C" int64_t scratch_{self.number} = {sum(map(_padded_bytes, self.scratch))};',
+                # Returns the message of an exception (an index out of bounds), which could not cross into Python.
+                f'extern "C" {RUN.format(self.number)} try {{',
                 f"  for (int64_t i = 0; i < times; ++i) {{\n{lines}\n  }}\n  return nullptr;",
                 "} catch (const std::exception& error) {",
                 "  static thread_local std::string said;\n  said = error.what();\n  return said.c_str();\n}\n",
@@ -158,18 +192,18 @@ class _Recorder:
         )
 
     def kernel(self, types: Sequence[str], source: str) -> Callable[..., None]:
-        """Stand in for ``AsyncCompile.cpp_pybinding``, which would compile a function."""
+        """Replace ``AsyncCompile.cpp_pybinding``, which would compile a function."""
         name = f"kernel_{self.number}_{len(self.kernels)}"
         self.kernels.append(re.sub(r"\bvoid\s+kernel\(", f"void {name}(", source, count=1))
 
         def call(*arguments: Any) -> None:
-            pointers = [f"({kind})({self._place(value)})" for kind, value in zip(types, arguments, strict=True)]
+            pointers = [f"({kind})({self._address(value)})" for kind, value in zip(types, arguments, strict=True)]
             self.calls.append(f"{name}({', '.join(pointers)});")
 
         return call
 
     def _record(self, call: Any) -> None:
-        """Call Inductor's Python function once, with stand-ins for all that computes."""
+        """Call Inductor's Python function once, with its C++ functions and operators replaced."""
         names = call.__func__.__globals__
         allocate = names["empty_strided_cpu"]
 
@@ -181,10 +215,10 @@ class _Recorder:
         with mock.patch.dict(names, {"empty_strided_cpu": empty, **operators}):
             call(list(self.inputs))
 
-    def _place(self, value: Any) -> str:
-        """Return where a tensor lies: so many bytes into an input, or into the scratch memory."""
+    def _address(self, value: Any) -> str:
+        """Return the C++ expression for a tensor's address: an offset into an input or into the scratch memory."""
         if not isinstance(value, torch.Tensor):
-            raise UnsupportedGraph("sizes known only when it runs")
+            raise UnsupportedGraph(_more_than_loops("sizes known only when it runs"))
         for number, tensor in enumerate(self.inputs):
             if tensor.data_ptr() <= value.data_ptr() < tensor.data_ptr() + max(1, tensor.nbytes):
                 return f"inputs[{number}] + {value.data_ptr() - tensor.data_ptr()}"
@@ -193,12 +227,12 @@ class _Recorder:
             storage = tensor.untyped_storage()
             if storage.data_ptr() == value.untyped_storage().data_ptr():
                 return f"scratch + {start + value.data_ptr() - storage.data_ptr()}"
-            start += _room(tensor)
-        raise UnsupportedGraph("constants of several numbers")
+            start += _padded_bytes(tensor)
+        raise UnsupportedGraph(_more_than_loops("constants of several numbers"))
 
 
 class _NoOperators:
-    """Stands in for a module of operators: a graph that needs one is not native."""
+    """Replaces a module of operators; a graph that calls one cannot become a C++ loop."""
 
     def __init__(self, name: str):
         self._name = name
@@ -207,83 +241,60 @@ class _NoOperators:
         value = getattr(torch, name, None) if self._name == "torch" else None
         if isinstance(value, torch.dtype):
             return value
-        raise UnsupportedGraph(f"{self._name}.{name}")
+        raise UnsupportedGraph(_more_than_loops(f"{self._name}.{name}"))
 
 
-def _room(tensor: torch.Tensor) -> int:
+def _more_than_loops(reason: str) -> str:
+    return f"the step needs more than loops over numbers ({reason})"
+
+
+def _padded_bytes(tensor: torch.Tensor) -> int:
     return -(-tensor.untyped_storage().nbytes() // _ALIGNMENT) * _ALIGNMENT
 
 
 def _lowered(graph: Graph, inputs: Tensors) -> Any:
     """Return Inductor's Python function for the graph, which calls its C++ functions."""
-    from torch._inductor import config  # a second or two to import, and needed only to compile
-    from torch._inductor.codegen.cpp import CppScheduling
-    from torch._inductor.compile_fx import compile_fx_inner
-    from torch._inductor.decomposition import select_decomp_table
-    from torch._inductor.exc import InductorError
+    compile_graph, inductor_error = private_part(COMPILE_GRAPH), private_part(INDUCTOR_ERROR)
+    tracing_context, tracing = private_part(TRACING_CONTEXT), private_part(TRACING)
+    owner, _, fusion = OUTER_LOOP_FUSION.rpartition(".")
+    private_part(OUTER_LOOP_FUSION)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they concern Inductor's internals
+        plain = _plain_graph(graph, inputs)
+        examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
+        context = tracing_context(examples[0].fake_mode)
+        # Fusing loops of different depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
+        no_fusion = mock.patch.object(private_part(owner), fusion, return_value=False)
+        with private_part(CONFIG_PATCH)(OPTIONS), tracing(context), no_fusion:
+            try:
+                return compile_graph(plain, examples).current_callable
+            except inductor_error as error:
+                raise UnsupportedGraph(f"Inductor cannot compile the step ({first_line(error)})") from error
 
-    functional = torch.func.functionalize(_with_plain_constants(graph))
+
+def _plain_graph(graph: Graph, inputs: Tensors) -> Graph:
+    """Return the graph in terms of operators that Inductor writes as loops, random numbers included."""
+    functional = torch.func.functionalize(with_plain_constants(graph))
     draws = itertools.count()
+    inductor_random = private_part(INDUCTOR_RANDOM)
 
     def bernoulli(x: torch.Tensor, p: float) -> Any:
-        seed = clock[-1] + next(draws) * 2**32  # Inductor counts a tensor's elements beside the seed
-        uniform = torch.ops.prims.inductor_random(list(x.shape), seed, "rand")
-        return (uniform < p).to(x.dtype)
+        seed = clock[-1] + next(draws) * 2**32  # Inductor adds the index of each element to the seed
+        return (inductor_random(list(x.shape), seed, "rand") < p).to(x.dtype)
 
     def with_clock(*inputs: torch.Tensor) -> Any:
         clock.append(inputs[-1])
         return functional(*inputs)
 
     clock: list[torch.Tensor] = []
-    simpler: dict[Any, Callable[..., Any]] = {
-        **select_decomp_table(),
-        **dict.fromkeys(_PRODUCTS, _small_product),
+    decompositions: dict[Any, Callable[..., Any]] = {
+        **private_part(DECOMPOSITIONS)(),
+        **dict.fromkeys(_PRODUCTS, small_product),
         torch.ops.aten.bernoulli.p: bernoulli,
     }
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are about Inductor's insides
-        plain = make_fx(with_clock, simpler, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-        if any(node.target in _PRODUCTS for node in plain.graph.nodes):
-            raise UnsupportedGraph("large matrix products")
-        plain.graph.output_node().args = ((),)  # results are written into the inputs
-        plain.recompile()
-        examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
-        context = torch._guards.TracingContext(examples[0].fake_mode)
-        # Joining loops of unlike depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
-        separate = mock.patch.object(CppScheduling, "can_fuse_vertical_outer_loop", return_value=False)
-        with config.patch(_OPTIONS), torch._guards.tracing(context), separate:
-            try:
-                compiled: Any = compile_fx_inner(plain, examples)
-            except InductorError as error:
-                raise UnsupportedGraph(_in_short(error)) from error
-            return compiled.current_callable
-
-
-def _small_product(a: torch.Tensor, b: torch.Tensor) -> Any:
-    """Multiply (n, k) by (k, m) matrices in loops that compile with what is around them; large ones as they are."""
-    if a.numel() * b.shape[-1] > _LARGE_PRODUCT:
-        return NotImplemented
-    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
-
-
-def _in_short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def _with_plain_constants(graph: Graph) -> Graph:
-    """Return the graph with its constant tensors of one repeated number made on the spot, so that they fold away."""
-    nodes = torch.fx.Graph()
-    nodes.output(nodes.graph_copy(graph.graph, {}))
-    copy = torch.fx.GraphModule(graph, nodes)  # which takes over the constants that the nodes name
-    for node in copy.graph.find_nodes(op="get_attr"):
-        value = getattr(graph, str(node.target))
-        if isinstance(value, torch.Tensor) and value.numel() and bool((value == value.flatten()[0]).all()):
-            with copy.graph.inserting_before(node):
-                full = copy.graph.call_function(
-                    torch.ops.aten.full.default, (list(value.shape), value.flatten()[0].item()), {"dtype": value.dtype}
-                )
-            node.replace_all_uses_with(full)
-            copy.graph.erase_node(node)
-    copy.recompile()
-    return copy
+    plain = make_graph(with_clock, inputs, decompositions)
+    if any(node.target in _PRODUCTS for node in plain.graph.nodes):
+        raise UnsupportedGraph(_more_than_loops("large matrix products"))
+    plain.graph.output_node().args = ((),)  # results are written into the inputs
+    plain.recompile()
+    return plain

@@ -1,49 +1,50 @@
-"""Many Keras models of one shape, trained as one.
+"""Many Keras models of one architecture, trained as one.
 
-The models' weights, optimizer slots and metric sums are stacked, model by model along a new first dimension. Where
-operators are called one by one, or recorded on an accelerator, a step is that of all models at once: ``torch.vmap`` of
-one model's step. Where the step becomes a loop of machine code, that is made once, for a stack of one, and the models
-have their epochs side by side, a thread for each core: a model's state then stays in its core's cache, and no model
-waits for another.
+The models' weights, optimizer slots and metric sums are stacked along a new first dimension. Where operators are
+called one by one, or captured on an accelerator, a step is that of all models at once: ``torch.vmap`` of one model's
+step. Where the step becomes a compiled C++ loop, it is compiled once, for a stack of one model, and the models run
+their epochs in parallel, one thread for each core: a model's state then stays in its core's cache, and no model waits
+for another.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k3torch import runtime
-from k3torch.stack import graphs, inductor_cpp, stateless
+from k3torch.stack import compiled_loops, graphs, stateless
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples
 from k3torch.stack.epoch_graphs import EpochGraphs
+from k3torch.stack.reasons import NotCompiled
 import keras
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
-Figures = NDArray[np.float32]
+Metrics = NDArray[np.float32]
 
-# Steps from which compiling repays, which takes some seconds and saves one or two milliseconds a step; and steps from
-# which looking for the compiled code of an earlier process does.
+# Steps from which compiling pays, which takes some seconds and saves one or two milliseconds a step; and steps from
+# which looking in the cache for what an earlier process has compiled does.
 WORTH_COMPILING, WORTH_LOOKING = 5_000, 500
-# Validation rows of one model in one call; more would only take memory.
-_ROWS_A_CALL = 4096
+# Validation samples of one model in one call; more would only take memory.
+_VALIDATION_BATCH = 4096
 
 
 class ModelStack:
-    """Trains models of one architecture at once, each on rows of its own.
+    """Trains models of one architecture at once, each on its own samples.
 
     Args:
-        models: compiled alike, with the weights to begin from: read now, written by ``unstack``.
-        training: each model's rows to learn from; their numbers may differ.
-        validation: each model's rows to be measured on; their numbers may differ.
-        batch_size: rows an update; a model's last batch of an epoch may be shorter.
-        epochs: calls of ``train_epoch`` to expect, by which it decides whether compiling repays.
-        notice: is told in one line when a step that is worth compiling cannot be.
+        models: compiled alike, with their initial weights: read now, written by ``unstack``.
+        training: each model's training samples; their numbers may differ.
+        validation: each model's validation samples; their numbers may differ.
+        batch_size: samples in an update; a model's last batch of an epoch may be shorter.
+        epochs: calls of ``train_epoch`` to expect; with the samples they decide whether compiling pays.
+        notice: is called with one line when a step that is worth compiling cannot be compiled.
 
     Attributes:
         names: of the metrics that ``train_epoch`` and ``evaluate`` return, ``"loss"`` first.
 
     Raises:
-        graphs.UntraceableStep: if the step of such a model cannot be mapped over models.
+        reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
     """
 
     def __init__(
@@ -57,34 +58,34 @@ class ModelStack:
     ):
         self.models = list(models)
         for model in self.models:
-            prepare(model, training[0])
+            stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
         self.names = stateless.metric_names(self.models[0])
         groups = zip(*map(stateless.variables, self.models), strict=True)
         self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
         sums = self._state[len(self._state) - len(self.models[0].metrics_variables) :]
-        self._sums = [(tensor, tensor.clone()) for tensor in sums]  # with the value to begin an epoch with
+        self._sums = [(tensor, tensor.clone()) for tensor in sums]  # with the values at the start of an epoch
         device = self._state[0].device
-        self._figures = torch.zeros(len(self.models), len(self.names), device=device)
-        self._tables = StackedSamples.of(training, device), StackedSamples.of(validation, device)
+        self._metric_values = torch.zeros(len(self.models), len(self.names), device=device)
+        self._samples = StackedSamples.of(training, device), StackedSamples.of(validation, device)
         self._batch_size = batch_size
         steps = epochs * (max(map(len, training)) // batch_size)
-        self._parts = self._side_by_side(steps, notice) or [self._all_at_once()]
-        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside this one
+        self._parts = self._in_parallel(steps, notice) or [self._all_at_once()]
+        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
         self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
-    def train_epoch(self, orders: Sequence[Order]) -> Figures:
-        """Train each model on its rows in its order, and return the metrics: (metrics, models).
+    def train_epoch(self, orders: Sequence[Order]) -> Metrics:
+        """Train each model on its samples in its order, and return the metrics, (metrics, models).
 
         Args:
-            orders: for each model its row numbers, (rows,), in the order of training.
+            orders: for each model the indices of its samples, (samples,), in the order of training.
         """
         size = len(self.models) // len(self._parts)
         for number, part in enumerate(self._parts):  # before any thread starts: it draws random numbers
             part.load(orders[number * size : (number + 1) * size])
         return self._run(EpochGraphs.train)
 
-    def evaluate(self) -> Figures:
-        """Return the metrics on the validation rows: (metrics, models)."""
+    def evaluate(self) -> Metrics:
+        """Return the metrics on the validation samples, (metrics, models)."""
         return self._run(EpochGraphs.validate)
 
     def unstack(self) -> list[keras.Model]:
@@ -95,54 +96,44 @@ class ModelStack:
             model.reset_metrics()
         return self.models
 
-    def _run(self, do: Callable[[EpochGraphs], None]) -> Figures:
-        for tensor, beginning in self._sums:
-            tensor.copy_(beginning)
-        waiting = iter(self._parts)  # whichever thread is free takes the next
+    def _run(self, run_epoch: Callable[[EpochGraphs], None]) -> Metrics:
+        for tensor, initial in self._sums:
+            tensor.copy_(initial)
+        remaining = iter(self._parts)  # whichever thread is free takes the next
 
         def work() -> None:
-            for part in waiting:
-                do(part)
+            for part in remaining:
+                run_epoch(part)
 
         with runtime.single_threaded():
             helpers = [self._threads.submit(work) for _ in range(self._helpers)]
             work()
             for helper in helpers:
                 helper.result()
-        return self._figures.T.cpu().numpy().copy()
+        return self._metric_values.T.cpu().numpy().copy()
 
-    def _side_by_side(self, steps: int, notice: Callable[[str], None]) -> list[EpochGraphs]:
-        """Return each model's epochs as machine code; none where that is not to be had, or not worth it."""
+    def _in_parallel(self, steps: int, notice: Callable[[str], None]) -> list[EpochGraphs]:
+        """Return each model's epochs as compiled C++ loops; none where that is not possible, or does not pay."""
         if self._state[0].device.type != "cpu" or steps < WORTH_LOOKING:
             return []
         parts = [self._epochs(slice(i, i + 1), validation_batch=1) for i in range(len(self.models))]
         try:
-            loops = inductor_cpp.loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
-        except inductor_cpp.UnsupportedGraph as reason:
-            notice(f"training uncompiled: its step is more than loops over numbers ({reason})")
-            return []
-        except inductor_cpp.CompilerUnavailable as error:
-            notice(f"training uncompiled, some 100 times slower, since no C++ compiler works here ({error})")
+            loops = compiled_loops.compile_loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
+        except NotCompiled as reason:
+            notice(f"training uncompiled: {reason}")
             return []
         for part in parts:
-            part.calls = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
+            part.runs = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
         return parts if loops else []
 
     def _all_at_once(self) -> EpochGraphs:
-        epochs = self._epochs(slice(None), validation_batch=_ROWS_A_CALL)
-        epochs.calls = [graphs.repeated(graph, inputs) for graph, inputs in epochs.graphs()]
+        epochs = self._epochs(slice(None), validation_batch=_VALIDATION_BATCH)
+        epochs.runs = [graphs.repeated(traced.graph, traced.inputs) for traced in epochs.graphs()]
         return epochs
 
     def _epochs(self, members: slice, validation_batch: int) -> EpochGraphs:
         state = [tensor[members] for tensor in self._state]
         sizes = self._batch_size, validation_batch
-        longest = self._tables[0].walks(sizes[0]), self._tables[1].walks(sizes[1])
-        training, validation = (table.of_models(members) for table in self._tables)
-        return EpochGraphs(self.models[0], state, self._figures[members], training, validation, sizes, longest)
-
-
-def prepare(model: keras.Model, rows: Samples) -> None:
-    """Make the variables that a model gets only when it sees data: those of the optimizer and the metrics."""
-    first = None if rows.sample_weight is None else rows.sample_weight[:1]
-    model._symbolic_build(data_batch=(rows.x[:1], rows.y[:1], first))
-    model.reset_metrics()
+        counts = self._samples[0].batch_counts(sizes[0]), self._samples[1].batch_counts(sizes[1])
+        training, validation = (samples.of_models(members) for samples in self._samples)
+        return EpochGraphs(self.models[0], state, self._metric_values[members], training, validation, sizes, counts)

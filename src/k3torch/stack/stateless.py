@@ -1,9 +1,9 @@
-"""A Keras model's train and test step as pure functions of its state.
+"""A Keras model's train and test step as functions without side effects.
 
 ``fit`` keeps weights, optimizer slots and metric sums in variables and changes them in place. The functions here take
 all of that as a list of tensors and return the new list, through Keras's own ``stateless_*`` methods; so they can be
-differentiated, mapped over a stack of models and compiled. (``torch.func.functional_call`` would not do: Keras layers
-read their own variables and ignore the weights that it passes.)
+differentiated, mapped over a stack of models and compiled. (``torch.func.functional_call`` is no alternative: Keras
+layers read their own variables and ignore the weights that it passes.)
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +11,40 @@ from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
+from k3torch.stack.reasons import UntraceableStep
+from k3torch.training.keras_internals import (
+    BASE_OPTIMIZER,
+    MissingPart,
+    private_attribute,
+    private_import,
+    private_method,
+)
 import keras
 import torch
 
 Tensor = torch.Tensor
 State = list[Tensor]
 Step = Callable[[State, Tensor, Tensor, Tensor | None], State]
+
+
+def build(model: keras.Model, x: Any, y: Any, sample_weight: Any = None) -> None:
+    """Create the variables that a model gets when it first sees data: those of the optimizer and the metrics.
+
+    Args:
+        model: compiled.
+        x: samples, (samples, ...); only the shape and dtype count.
+        y: targets, (samples, outputs).
+        sample_weight: (samples,) or None.
+
+    Raises:
+        UntraceableStep: if this version of Keras lacks the method for it.
+    """
+    try:
+        symbolic_build = private_method(model, "_symbolic_build", data_batch="")
+    except MissingPart as missing:
+        raise UntraceableStep(str(missing)) from missing
+    symbolic_build(data_batch=(x[:1], y[:1], None if sample_weight is None else sample_weight[:1]))
+    model.reset_metrics()
 
 
 def variables(model: keras.Model) -> list[keras.Variable]:
@@ -29,8 +57,8 @@ def variables(model: keras.Model) -> list[keras.Variable]:
     ]
 
 
-def _cut(model: keras.Model, state: Sequence[Tensor]) -> list[State]:
-    """Divide a state list into the four parts that ``variables`` joins."""
+def _split(model: keras.Model, state: Sequence[Tensor]) -> list[State]:
+    """Split a state list into the four parts that ``variables`` joins."""
     parts, start = [], 0
     for group in (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables):
         parts.append(list(state[start : start + len(group)]))
@@ -39,20 +67,18 @@ def _cut(model: keras.Model, state: Sequence[Tensor]) -> list[State]:
 
 
 def train_step(model: keras.Model) -> Step:
-    """Return ``f(state, x, y, sample_weight) -> state``: one update, and the metrics with this batch counted in."""
+    """Return ``f(state, x, y, sample_weight) -> state``: one update, with this batch added to the metrics."""
 
     def step(state: State, x: Tensor, y: Tensor, sample_weight: Tensor | None) -> State:
-        weights, others, slots, sums = _cut(model, state)
+        weights, others, slots, sums = _split(model, state)
 
         def loss_of(weights: State) -> tuple[Tensor, tuple[Tensor, Tensor, State, State]]:
-            loss, y_pred, changed_others, changed_sums = _loss(
-                model, weights, others, sums, x, y, sample_weight, training=True
-            )
-            return loss, (loss, y_pred, changed_others, changed_sums)
+            loss, y_pred, new_others, new_sums = _loss(model, weights, others, sums, x, y, sample_weight, training=True)
+            return loss, (loss, y_pred, new_others, new_sums)
 
         gradients, (loss, y_pred, others, sums) = torch.func.grad(loss_of, has_aux=True)(weights)
-        sums = _count(model, sums, loss, x, y, y_pred, sample_weight)
-        with _one_by_one(model.optimizer):
+        sums = _updated_metrics(model, sums, loss, x, y, y_pred, sample_weight)
+        with _updates_weight_by_weight(model.optimizer):
             weights, slots = model.optimizer.stateless_apply(slots, gradients, weights)
         return [*weights, *others, *slots, *sums]
 
@@ -60,18 +86,18 @@ def train_step(model: keras.Model) -> Step:
 
 
 def test_step(model: keras.Model) -> Step:
-    """Return ``f(state, x, y, sample_weight) -> state``, which only counts the batch into the metrics."""
+    """Return ``f(state, x, y, sample_weight) -> state``, which only adds the batch to the metrics."""
 
     def step(state: State, x: Tensor, y: Tensor, sample_weight: Tensor | None) -> State:
-        weights, others, slots, sums = _cut(model, state)
+        weights, others, slots, sums = _split(model, state)
         loss, y_pred, _, sums = _loss(model, weights, others, sums, x, y, sample_weight, training=False)
-        return [*weights, *others, *slots, *_count(model, sums, loss, x, y, y_pred, sample_weight)]
+        return [*weights, *others, *slots, *_updated_metrics(model, sums, loss, x, y, y_pred, sample_weight)]
 
     return step
 
 
 def results(model: keras.Model) -> Callable[[State], Tensor]:
-    """Return ``f(metric sums) -> figures``: what the metrics amount to, in the order of ``metric_names``."""
+    """Return ``f(metric_sums)``: the metrics' results, float32, (metrics,), in the order of ``metric_names``."""
 
     def read(sums: State) -> Tensor:
         with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, sums, strict=True))):
@@ -81,29 +107,33 @@ def results(model: keras.Model) -> Callable[[State], Tensor]:
 
 
 def metric_names(model: keras.Model) -> list[str]:
-    """Return the names of the figures as ``fit`` has them in its history: ``loss`` first."""
+    """Return the names of the metrics as in ``fit``'s history: ``loss`` first."""
     return list(model.get_metrics_result())
 
 
 def given_metrics(model: keras.Model) -> list[Any]:
     """Return the metrics as ``compile`` was given them: names, functions and objects."""
-    return keras.tree.flatten(model._compile_metrics._user_metrics) if model._compile_metrics else []
+    try:
+        compiled = private_attribute(model, "_compile_metrics")
+        return keras.tree.flatten(private_attribute(compiled, "_user_metrics")) if compiled else []
+    except MissingPart:  # then the objects that are known by now
+        return [metric for metric in model.metrics if isinstance(metric, keras.Metric)]
 
 
 @contextmanager
-def _one_by_one(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+def _updates_weight_by_weight(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Let the optimizer update weight by weight, by the formulas that all of Keras's backends share.
 
-    Keras's torch optimizers update all weights in one call of an operator that cannot be mapped over a stack.
+    Keras's torch optimizers update all weights by operators over lists, which cannot be mapped over a stack.
     """
-    shared = keras.src.optimizers.base_optimizer.BaseOptimizer
-    names = ("_backend_update_step", "_apply_weight_decay")
-    for name in names:
-        object.__setattr__(optimizer, name, MethodType(getattr(shared, name), optimizer))
+    shared = private_import(BASE_OPTIMIZER)
+    methods = {name: private_attribute(shared, name) for name in ("_backend_update_step", "_apply_weight_decay")}
+    for name, method in methods.items():
+        object.__setattr__(optimizer, name, MethodType(method, optimizer))
     try:
         yield
     finally:
-        for name in names:
+        for name in methods:
             object.__delattr__(optimizer, name)
 
 
@@ -117,9 +147,10 @@ def _loss(
     sample_weight: Tensor | None,
     training: bool,
 ) -> tuple[Tensor, Tensor, State, State]:
-    """Return the loss with all penalties, the predictions, and what the forward pass changed."""
+    """Return the loss with all penalties, the predictions, and the state that the forward pass changed."""
+    private_attribute(model, "_losses_override")  # written below: a name that Keras does not read would be ignored
     y_pred, others, penalties = model.stateless_call(weights, others, x, training=training, return_losses=True)
-    model._losses_override = penalties  # those of the activities are known from the forward pass alone
+    model._losses_override = penalties  # activity penalties are known only from the forward pass
     try:
         loss, (_, others, sums) = model.stateless_compute_loss(
             weights, others, sums, x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
@@ -129,11 +160,12 @@ def _loss(
     return loss, y_pred, others, sums
 
 
-def _count(
+def _updated_metrics(
     model: keras.Model, sums: State, loss: Tensor, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor | None
 ) -> State:
-    """Return the metric sums with a batch counted in; a batch's loss weighs as much as it has rows, as in ``fit``."""
+    """Return the metric sums with a batch added; a batch's loss is weighted by its number of samples, as in ``fit``."""
+    loss_tracker = private_attribute(model, "_loss_tracker")
     with keras.StatelessScope(state_mapping=list(zip(model.metrics_variables, sums, strict=True))) as scope:
-        model._loss_tracker.update_state(loss.detach(), sample_weight=len(x))
+        loss_tracker.update_state(loss.detach(), sample_weight=len(x))
         model.compute_metrics(x, y, y_pred.detach(), sample_weight=sample_weight)
     return [scope.get_current_value(variable) for variable in model.metrics_variables]

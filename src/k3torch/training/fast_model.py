@@ -1,4 +1,4 @@
-"""A Keras model with its train_step overridden: all of Keras, without most of what a step costs."""
+"""A Keras model with its train_step overridden: all of Keras, at a fraction of a step's cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,15 @@ from typing import Any
 import warnings
 
 from k3torch.training import fast_step
+from k3torch.training.keras_internals import (
+    Functional,
+    MissingPart,
+    functional_init_arguments,
+    is_default,
+    private_attribute,
+)
 from k3torch.training.saving import save_as
 import keras
-from keras.src.models.functional import Functional
-from keras.src.models.model import functional_init_arguments
-from keras.src.utils.python_utils import is_default
 import torch
 
 Logs = dict[str, Any]
@@ -20,10 +24,11 @@ Logs = dict[str, Any]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a step is made of: each part the short one where that is exact, else Keras's own."""
+    """The parts of a step: each one of ``fast_step`` where that gives Keras's numbers, else Keras's own."""
 
     forward: fast_step.Forward
     loss: fast_step.Loss
+    loss_tracker: keras.metrics.Mean
     update_metrics: fast_step.UpdateMetrics
     update_weights: fast_step.UpdateWeights
     device: torch.device
@@ -31,13 +36,13 @@ class Parts:
 
 
 class FastStep:
-    """The two overridden steps; name it before a Keras model class among the bases of your own.
+    """The two overridden steps; in the bases of your own class, put it before the Keras model class.
 
-    The numbers are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
-    step leaves out what Keras settles anew every time (``k3torch.training.fast_step``); metrics become Python numbers
-    once an epoch, unless a progress bar or a callback reads them after every batch; and a batch moves to the device
-    without being waited for. Where only Keras's own part is exact, that part is Keras's, and one warning says so.
-    ``compile(jit_compile=True)`` puts ``torch.compile`` round the optimizer and the layers after the first.
+    The results are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
+    step leaves out the checks that Keras repeats every step (``k3torch.training.fast_step``); metrics become Python
+    numbers once an epoch, unless a progress bar or a callback reads them after every batch; and batches are copied to
+    the device asynchronously. A part that ``fast_step`` does not support falls back to Keras, with one warning.
+    ``compile(jit_compile=True)`` applies ``torch.compile`` to the optimizer and to the layers after the first.
     """
 
     def train_step(self: Any, data: Any) -> Logs:
@@ -66,8 +71,8 @@ class FastStep:
         return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
-        rows = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
-        fast_step.add_to_mean(self._loss_tracker, loss * rows, rows)
+        samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
+        fast_step.add_to_mean(parts.loss_tracker, loss * samples, samples)
         parts.update_metrics(y, y_pred, sample_weight)
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]
@@ -82,7 +87,7 @@ class FastStep:
         return self._with_quiet_logs("test", super().evaluate, *args, **kwargs)  # type: ignore[misc]
 
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call ``method``, with metrics read at every batch only if somebody looks at them there."""
+        """Call ``method``, with metrics computed after every batch only if something reads them there."""
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
         before = self._logs_are_read
@@ -110,35 +115,42 @@ class FastStep:
         return super().make_test_function(force)  # type: ignore[misc]
 
     def _should_torch_compile(self: Any) -> bool:
-        """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles the parts that a compiler takes."""
+        """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles only the parts that can be."""
         return self._parts is None and super()._should_torch_compile()  # type: ignore[misc]
 
     _parts: Parts | None = None
     _logs_are_read = True
 
     def _choose_parts(self: Any) -> Parts | None:
-        reasons: list[str] = []
-
-        wrap = {"wrap": partial(torch.compile, dynamic=True)} if self.jit_compile else {}
-
-        def choose(part: Callable[..., Any], keras_part: Any, **wrap: Any) -> Any:
-            try:
-                return part(self, **wrap)
-            except fast_step.Unsupported as reason:
-                reasons.append(str(reason))
-                return keras_part
-
+        """Return the parts of the step, or None where the whole step falls back to Keras."""
         overridden = [name for name in ("compute_loss", "compute_metrics") if _is_overridden(self, name)]
         if overridden or self.optimizer is None or not self.trainable_variables:
             self._say(overridden)
             return None
+        try:
+            loss_tracker = private_attribute(self, "_loss_tracker")
+            compiled_metrics = private_attribute(self, "_compile_metrics")
+        except MissingPart as missing:
+            self._say([f"its step ({missing})"])
+            return None
+        reasons: list[str] = []
+        wrap = {"wrap": partial(torch.compile, dynamic=True)} if self.jit_compile else {}
+
+        def choose(part: str, keras_part: Any, **wrap: Any) -> Any:
+            try:
+                return getattr(fast_step, part)(self, **wrap)
+            except fast_step.Unsupported as reason:
+                reasons.append(str(reason))
+            except (MissingPart, ImportError, AttributeError, TypeError) as change:  # a version of Keras to come
+                reasons.append(f"its {part} ({change})")
+            return keras_part
+
         parts = Parts(
-            forward=choose(fast_step.forward, fast_step.keras_forward(self), **wrap),
-            loss=choose(
-                fast_step.loss, lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)
-            ),
-            update_metrics=choose(fast_step.metrics, self._compile_metrics and self._compile_metrics.update_state),
-            update_weights=choose(fast_step.weights, self.optimizer.apply, **wrap),
+            forward=choose("forward", fast_step.keras_forward(self), **wrap),
+            loss=choose("loss", lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)),
+            loss_tracker=loss_tracker,
+            update_metrics=choose("metrics", compiled_metrics and compiled_metrics.update_state),
+            update_weights=choose("weights", self.optimizer.apply, **wrap),
             device=self.trainable_variables[0].value.device,
             log_names=tuple(self.get_metrics_result()),
         )
@@ -150,7 +162,7 @@ class FastStep:
         said = self.__dict__.setdefault("_said", [])
         if new := [reason for reason in reasons if reason not in said]:
             said.extend(new)
-            warnings.warn(f"{type(self).__name__} takes Keras's own way for {', '.join(new)}", stacklevel=5)
+            warnings.warn(f"{type(self).__name__} falls back to Keras for {', '.join(new)}", stacklevel=5)
 
 
 class FastModel(FastStep, keras.Model):  # type: ignore[misc]
@@ -201,13 +213,13 @@ keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its
 
 
 class _InThisThread(keras.callbacks.Callback):  # type: ignore[misc]
-    """Makes Keras call callbacks here: the thread that it would use costs more, and fights the kernels for cores."""
+    """Makes Keras call callbacks in this thread: another one costs more, and competes with the kernels for cores."""
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Do nothing, in a method that Keras sees is overridden."""
+        """Do nothing; Keras checks that the method is overridden."""
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Do nothing, in a method that Keras sees is overridden."""
+        """Do nothing; Keras checks that the method is overridden."""
 
 
 def _is_overridden(model: keras.Model, method: str) -> bool:
@@ -230,7 +242,7 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
 
 
 def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
-    """Tell whether somebody looks at the logs of single batches; ``phase`` is "train" or "test"."""
+    """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
     if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
         callbacks, verbose = [c for c in callbacks.callbacks if not isinstance(c, _InThisThread)], 0
     hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))

@@ -1,25 +1,29 @@
-"""The parts of Keras's train step without what Keras settles anew at every step.
+"""The parts of Keras's train step without the checks that Keras repeats every step.
 
-Each function below looks once at a compiled model and returns a part of the step as a plain function over torch
-tensors, or raises ``Unsupported`` with the reason where only Keras's own part gives Keras's numbers. What is left out
-is argument binding, dtype and mask bookkeeping and name scopes; what computes is the same Keras code on the same
-variables, so the numbers are the same.
+Each function below inspects a compiled model once and returns a part of its step as a plain function over torch
+tensors, or raises ``Unsupported`` with the reason where only Keras's own part gives Keras's numbers. Left out are
+argument binding, dtype and mask handling and name scopes; the same Keras code computes on the same variables, so the
+numbers are the same.
 """
 
 from collections.abc import Callable, Sequence
+import inspect
 from itertools import pairwise
 from typing import Any
 
 from k3torch.data.loaders import identity
 from k3torch.models.layers import SparseDense, bag_matmul
-from k3torch.training.fused_losses import fits, loss_formula, metric_formula
-from k3torch.training.fused_optimizers import keras_update, short_update
+from k3torch.training.fused_losses import fused_loss, fused_metric, is_fusable
+from k3torch.training.fused_optimizers import fused_update, keras_update
+from k3torch.training.keras_internals import (
+    AUTOCAST_SCOPE,
+    REDUCE_WEIGHTED_VALUES,
+    Functional,
+    private_attribute,
+    private_import,
+    private_method,
+)
 import keras
-from keras.src.backend.common.variables import AutocastScope
-from keras.src.backend.torch.core import to_torch_dtype
-from keras.src.losses.loss import reduce_weighted_values
-from keras.src.metrics.reduction_metrics import MeanMetricWrapper
-from keras.src.models.functional import Functional
 import torch
 
 Tensor = torch.Tensor
@@ -29,10 +33,10 @@ UpdateMetrics = Callable[[Tensor, Tensor, Tensor | None], None]
 Wrap = Callable[[Any], Any]
 UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
-# Layers whose call() takes one tensor and does all of the work; the rest of __call__ is bookkeeping for them.
+# Layers whose call() takes one tensor and computes everything; for them the rest of __call__ is only checks.
 PLAIN_LAYERS = (keras.layers.Dense, SparseDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
 
-# What Keras itself calls in the end, as far as the activation goes; others run as Keras wrote them.
+# The torch functions that Keras's activations end up calling; other activations are called as they are.
 TORCH_ACTIVATIONS = {
     keras.activations.relu: torch.relu,
     keras.activations.sigmoid: torch.sigmoid,
@@ -42,53 +46,63 @@ TORCH_ACTIVATIONS = {
 
 
 class Unsupported(Exception):  # noqa: N818  (a reason, not an error)
-    """Keras's own part is needed; the message says for what."""
+    """The step needs Keras's own part; the message says for what."""
 
 
 def forward(model: keras.Model, wrap: Wrap = identity) -> Forward:
     """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``.
 
-    ``wrap`` goes round all layers but the first.
+    Args:
+        model: built.
+        wrap: is called once with the function of all layers but the first, and returns what replaces it.
+
+    Raises:
+        Unsupported: for another model.
     """
     layers = _chain(model)
     for layer in layers:
-        if reason := _needs_its_wrapper(layer):
+        if reason := _needs_its_call(layer):
             raise Unsupported(f"the forward pass of layer {layer.name!r} ({reason})")
     if len({layer.compute_dtype for layer in layers}) > 1:
         raise Unsupported("the forward pass of layers of several dtypes")
     name = layers[0].compute_dtype
-    dtype, mixed = to_torch_dtype(name), name != layers[0].variable_dtype
+    dtype, mixed = getattr(torch, name), name != layers[0].variable_dtype
     shape = tuple(model.inputs[0].shape[1:])
-    first, *rest = [_call(layer) for layer in layers]
+    first, *rest = [_layer_function(layer) for layer in layers]
+    by_keras = keras_forward(model)
 
     def after_first(x: Tensor, training: bool) -> Tensor:
-        for call in rest:
-            x = call(x, training)
+        for function in rest:
+            x = function(x, training)
         return x
 
     after_first = wrap(after_first)
 
     def run(x: Any, training: bool) -> Tensor:
         if not isinstance(x, Tensor) or x.shape[1:] != shape:
-            return keras_forward(model)(x, training)  # which mends the shape or says what is wrong
+            return by_keras(x, training)  # which adapts the shape or says what is wrong
         return after_first(first(x.to(dtype), training), training)
 
+    if not mixed:
+        return run
+    autocast = private_import(AUTOCAST_SCOPE)
+
     def run_mixed(x: Any, training: bool) -> Tensor:
-        with AutocastScope(name):
+        with autocast(name):
             return run(x, training)
 
-    return run_mixed if mixed else run
+    return run_mixed
 
 
 def keras_forward(model: keras.Model) -> Forward:
-    """Return ``f(x, training)`` for any model."""
-    if model._call_has_training_arg:
+    """Return ``f(x, training)`` for any model, through Keras's ``__call__``."""
+    if "training" in inspect.signature(model.call).parameters:
         return lambda x, training: model(x, training=training)
     return lambda x, _: model(x)
 
 
-def _needs_its_wrapper(layer: keras.Layer) -> str | None:
-    """Return what ``layer.__call__`` does beyond ``layer.call``, if anything."""
+def _needs_its_call(layer: keras.Layer) -> str | None:
+    """Return what ``layer.__call__`` computes beyond ``layer.call``, or None if that is nothing."""
     if type(layer) not in PLAIN_LAYERS:
         return type(layer).__name__
     if layer.activity_regularizer is not None:
@@ -100,13 +114,13 @@ def _needs_its_wrapper(layer: keras.Layer) -> str | None:
     return None
 
 
-def _inner(model: keras.Model) -> list[keras.Layer]:
+def _layers(model: keras.Model) -> list[keras.Layer]:
     return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
 
 def _chain(model: keras.Model) -> list[keras.Layer]:
     """Return the layers, where each takes the output of the one before it and nothing else."""
-    layers = _inner(model)
+    layers = _layers(model)
     try:
         ends = [(model.inputs, layers[0].input), (model.outputs, layers[-1].output)]
         linked = all(a.output is b.input for a, b in pairwise(layers))
@@ -118,8 +132,8 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
     return layers
 
 
-def _call(layer: keras.Layer) -> Forward:
-    """Return the layer's work as ``f(x, training)``."""
+def _layer_function(layer: keras.Layer) -> Forward:
+    """Return ``f(x, training)``, which computes what ``layer.call`` does."""
     if isinstance(layer, keras.layers.Dropout):
         return lambda x, training: layer.call(x, training=training)
     if not isinstance(layer, keras.layers.Dense):
@@ -135,39 +149,48 @@ def _call(layer: keras.Layer) -> Forward:
 
 
 def loss(model: keras.Model) -> Loss:
-    """Return ``f(y, y_pred, sample_weight)``: the mean of one Keras loss over one output, plus all penalties."""
-    compiled = getattr(model._compile_loss, "_flat_losses", None) or []
-    if len(compiled) != 1 or compiled[0].path or compiled[0].loss_weights is not None:
+    """Return ``f(y, y_pred, sample_weight)``: the mean of one Keras loss over one output, plus all penalties.
+
+    Raises:
+        Unsupported: for several losses, a weighted one, or one that is not averaged.
+    """
+    compiled = private_attribute(model, "_compile_loss")
+    entries = private_attribute(compiled, "_flat_losses") or [] if compiled is not None else []
+    if len(entries) != 1 or entries[0].path or entries[0].loss_weights is not None:
         raise Unsupported("a loss that is not one unweighted loss over one output")
-    chosen = compiled[0].loss
+    chosen = entries[0].loss
     if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
         raise Unsupported(f"the loss {chosen.name!r}")
-    dtype = to_torch_dtype(chosen.dtype)
-    formula = loss_formula(chosen)
-    # Penalties on weights are there before the first step, those on outputs and of one's own only after it.
-    penalised = bool(model.losses) or any(_needs_its_wrapper(layer) for layer in _inner(model))
+    dtype = getattr(torch, chosen.dtype)
+    fused, reduce = fused_loss(chosen), private_import(REDUCE_WEIGHTED_VALUES)
+    # Penalties on weights exist before the first step, those on outputs and those of add_loss only after it.
+    penalised = bool(model.losses) or any(_needs_its_call(layer) for layer in _layers(model))
 
     def mean_loss(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
         y_pred = y_pred.to(dtype)
-        if formula and sample_weight is None and fits(y, y_pred):
-            total = formula(y, y_pred)
+        if fused and sample_weight is None and is_fusable(y, y_pred):
+            total = fused(y, y_pred)
         else:
             values = chosen.call(y.to(dtype), y_pred)
-            total = reduce_weighted_values(values, sample_weight, reduction=chosen.reduction, dtype=chosen.dtype)
+            total = reduce(values, sample_weight, reduction=chosen.reduction, dtype=chosen.dtype)
         return total + sum(term.sum() for term in model.losses) if penalised else total
 
     return mean_loss
 
 
 def metrics(model: keras.Model) -> UpdateMetrics:
-    """Return ``f(y, y_pred, sample_weight)``, which updates the compiled metrics' own variables."""
-    compiled = model._compile_metrics
+    """Return ``f(y, y_pred, sample_weight)``, which updates the compiled metrics' own variables.
+
+    Raises:
+        Unsupported: for metrics of several outputs.
+    """
+    compiled = private_attribute(model, "_compile_metrics")
     if compiled is None:
         return lambda *_: None
     if len(model.outputs) != 1:
         raise Unsupported("metrics of several outputs")
-    updates = [_metric(metric) for metric in _listed(compiled._flat_metrics)]
-    weighted = _listed(compiled._flat_weighted_metrics)
+    updates = [_metric(metric) for metric in _metrics_of(private_attribute(compiled, "_flat_metrics"))]
+    weighted = _metrics_of(private_attribute(compiled, "_flat_weighted_metrics"))
 
     def update(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> None:
         for update_one in updates:
@@ -178,20 +201,20 @@ def metrics(model: keras.Model) -> UpdateMetrics:
     return update
 
 
-def _listed(compiled: Sequence[Any]) -> list[keras.Metric]:
-    return [metric for entry in compiled if entry for metric in entry.metrics]
+def _metrics_of(entries: Sequence[Any]) -> list[keras.Metric]:
+    return [metric for entry in entries if entry for metric in entry.metrics]
 
 
 def _metric(metric: keras.Metric) -> Callable[[Tensor, Tensor], None]:
-    """Return the update of one metric; means of a function go straight to their two variables."""
-    if type(metric).update_state is not MeanMetricWrapper.update_state:
+    """Return the update of one metric; means of a function are added to their two variables directly."""
+    if type(metric).update_state is not keras.metrics.MeanMetricWrapper.update_state:
         return metric.update_state  # type: ignore[no-any-return]
 
-    formula = metric_formula(metric)
+    fused = fused_metric(metric)
 
     def update(y: Tensor, y_pred: Tensor) -> None:
-        if formula and fits(y, y_pred):
-            add_to_mean(metric, formula(y, y_pred), len(y))
+        if fused and is_fusable(y, y_pred):
+            add_to_mean(metric, fused(y, y_pred), len(y))
         else:
             metric.update_state(y, y_pred)
 
@@ -199,40 +222,52 @@ def _metric(metric: keras.Metric) -> Callable[[Tensor, Tensor], None]:
 
 
 def add_to_mean(mean: keras.metrics.Mean, total: Tensor, count: int) -> None:
-    """Add the sum of ``count`` values to a Keras Mean, on its device and without waiting for it."""
+    """Add the sum of ``count`` values to a Keras Mean, without synchronising with its device."""
     mean.total.value.add_(total.detach())
     mean.count.value.add_(count)
 
 
 def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:
-    """Return ``f(gradients, variables)``, one step of the model's optimizer on its own state.
+    """Return ``f(gradients, variables)``, one step of the model's optimizer on its own variables.
 
-    With ``wrap``, Keras's own formulas go through it; without, ``short_update``'s.
+    Args:
+        model: compiled; its optimizer is built.
+        wrap: is called once with Keras's own update, and returns what replaces it; without it the update is
+            ``fused_update``'s.
+
+    Raises:
+        Unsupported: for settings of the optimizer that only Keras's own ``apply`` handles.
     """
     optimizer = model.optimizer
-    asked = {
-        "loss scaling": isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
-        "clipped gradients": any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)),
-        "gradient accumulation": optimizer.gradient_accumulation_steps,
-        "averaged weights (use_ema)": optimizer.use_ema,
-        "loss_scale_factor": optimizer.loss_scale_factor is not None,
-        "overwrite_with_gradient": any(getattr(v, "overwrite_with_gradient", 0) for v in model.trainable_variables),
-        "an overridden optimizer.apply": type(optimizer).apply is not keras.optimizers.Optimizer.apply,
-    }
-    if reasons := [name for name, needed in asked.items() if needed]:
+    if reasons := _needs_apply(optimizer, model.trainable_variables):
         raise Unsupported(" and ".join(reasons))
 
     constrained = [v for v in model.trainable_variables if v.constraint is not None]
-    step = short_update(optimizer) if wrap is None else wrap(keras_update(optimizer))
+    step = fused_update(optimizer) if wrap is None else wrap(keras_update(optimizer))
+    decay = private_method(optimizer, "_apply_weight_decay", "variables")
 
     def update(gradients: Sequence[Tensor | None], variables: Sequence[Any]) -> None:
         if any(gradient is None for gradient in gradients):
             optimizer.apply(gradients, variables)  # leaves those out, and warns
             return
-        optimizer._apply_weight_decay(variables)
+        decay(variables)
         step(gradients, variables)  # type: ignore[arg-type]
         for variable in constrained:
             variable.assign(variable.constraint(variable))
-        optimizer._iterations.value.add_(1)
+        optimizer.iterations.value.add_(1)
 
     return update
+
+
+def _needs_apply(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> list[str]:
+    """Return the settings that only ``optimizer.apply`` handles."""
+    settings = {
+        "loss scaling": isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
+        "clipped gradients": any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm)),
+        "gradient accumulation": optimizer.gradient_accumulation_steps,
+        "averaged weights (use_ema)": optimizer.use_ema,
+        "loss_scale_factor": optimizer.loss_scale_factor is not None,
+        "overwrite_with_gradient": any(getattr(v, "overwrite_with_gradient", False) for v in variables),
+        "an overridden optimizer.apply": type(optimizer).apply is not keras.optimizers.Optimizer.apply,
+    }
+    return [name for name, needed in settings.items() if needed]

@@ -1,41 +1,49 @@
-"""Keras's commonest losses and metrics as one or two PyTorch calls, for float32 targets of the outputs' shape.
+"""Keras's most common losses and metrics as one or two PyTorch calls, for float32 targets of the outputs' shape.
 
-Each is the mean (or the sum over rows) that Keras arrives at in several steps, up to float32 rounding.
+Each is equal to the mean (or the sum over samples) that Keras computes in several steps, up to float32 rounding.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k3torch.training.keras_internals import private_attribute
 import keras
 import torch
 from torch.nn import functional as F
 
 Tensor = torch.Tensor
-Formula = Callable[[Tensor, Tensor], Tensor]
+FusedLoss = Callable[[Tensor, Tensor], Tensor]
 
+# Settings under which the calls below are equal to Keras.
 _DEFAULTS = {"from_logits": False, "label_smoothing": 0.0, "axis": -1}
 
 
-def loss_formula(loss: keras.losses.Loss) -> Formula | None:
+def fused_loss(loss: keras.losses.Loss) -> FusedLoss | None:
     """Return ``f(y, y_pred)``, the mean over the batch, or None for a loss that is not among these."""
-    return _MEANS.get(getattr(loss, "fn", None)) if _as_usual(getattr(loss, "_fn_kwargs", {})) else None
+    function = getattr(loss, "fn", None)
+    if function not in _MEANS or not _are_defaults(private_attribute(loss, "_fn_kwargs")):
+        return None
+    return _MEANS[function]
 
 
-def metric_formula(metric: keras.metrics.Metric) -> Formula | None:
-    """Return ``f(y, y_pred)``, the sum over rows of a MeanMetricWrapper's function, or None for another one."""
-    if metric._fn is keras.metrics.binary_accuracy and set(metric._fn_kwargs) <= {"threshold"}:
-        threshold = metric._fn_kwargs.get("threshold", 0.5)
+def fused_metric(metric: keras.metrics.Metric) -> FusedLoss | None:
+    """Return ``f(y, y_pred)``, the sum over samples of a MeanMetricWrapper's function, or None for another one."""
+    function, settings = private_attribute(metric, "_fn"), private_attribute(metric, "_fn_kwargs")
+    if function is keras.metrics.binary_accuracy and set(settings) <= {"threshold"}:
+        threshold = settings.get("threshold", 0.5)
         return lambda y, y_pred: (y_pred > threshold).to(y.dtype).eq(y).sum() / y.shape[1]
-    mean = _MEANS.get(metric._fn) if _as_usual(metric._fn_kwargs) else None
-    return mean and (lambda y, y_pred: mean(y, y_pred) * len(y))
+    if function not in _MEANS or not _are_defaults(settings):
+        return None
+    mean = _MEANS[function]
+    return lambda y, y_pred: mean(y, y_pred) * len(y)
 
 
-def _as_usual(settings: Mapping[str, Any]) -> bool:
+def _are_defaults(settings: Mapping[str, Any]) -> bool:
     return all(name in _DEFAULTS and _DEFAULTS[name] == value for name, value in settings.items())
 
 
-def fits(y: Any, y_pred: Tensor) -> bool:
-    """Tell whether a formula may be used for these."""
+def is_fusable(y: Any, y_pred: Tensor) -> bool:
+    """Return whether these targets and outputs are float32 matrices of one shape, which the functions here take."""
     return y.shape == y_pred.shape and y.ndim == 2 and y.dtype is y_pred.dtype is torch.float32
 
 
@@ -52,7 +60,7 @@ def _mean_absolute_error(y: Tensor, y_pred: Tensor) -> Tensor:
     return F.l1_loss(y_pred, y)
 
 
-_MEANS: dict[Any, Formula] = {
+_MEANS: dict[Any, FusedLoss] = {
     keras.losses.binary_crossentropy: _binary_crossentropy,
     keras.losses.mean_squared_error: _mean_squared_error,
     keras.losses.mean_absolute_error: _mean_absolute_error,

@@ -8,7 +8,7 @@ from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.graphs import UntraceableStep
+from k3torch.stack.reasons import UntraceableStep
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
     Array,

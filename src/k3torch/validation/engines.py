@@ -9,7 +9,7 @@ from typing import Any
 from k3torch.data.loaders import BatchedTensors, identity
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.model_stack import ModelStack, prepare
+from k3torch.stack.model_stack import ModelStack
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, RichProgress
 import keras
@@ -118,7 +118,7 @@ def _one_stack(
 
 def _bytes_of(job: Job) -> int:
     """Return the memory that one model of a stack takes: its state, the step's new state, its rows."""
-    prepare(job.model, job.training)
+    stateless.build(job.model, job.training.x, job.training.y, job.training.sample_weight)
     state = sum(v.value.nbytes for v in stateless.variables(job.model))
     rows = sum(part.x.nbytes + part.y.nbytes for part in (job.training, job.validation))
     return int(2 * state + rows)

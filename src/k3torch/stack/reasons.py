@@ -1,0 +1,30 @@
+"""Why models are not trained as one stack, or not by compiled C++ loops: exceptions whose messages the user sees."""
+
+
+class UntraceableStep(Exception):  # noqa: N818  (a reason, not an error)
+    """A function cannot be traced, or not be mapped over models; the message says why, in a few words."""
+
+
+class NotCompiled(Exception):  # noqa: N818  (a reason, not an error)
+    """Training runs uncompiled; the message says why, in one line."""
+
+
+class UnsupportedGraph(NotCompiled):
+    """The graph calls operators that are no loops (large matrix products), or Inductor fails on it."""
+
+
+class CompilerUnavailable(NotCompiled):
+    """No C++ compiler works on this machine."""
+
+
+class CompilerChanged(NotCompiled):
+    """A private part of torch is missing or does something else than in the version that this file was written for."""
+
+
+class WrongResult(NotCompiled):
+    """A compiled C++ loop gives other numbers than the graph that it was made from."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the type and the first line of an error."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

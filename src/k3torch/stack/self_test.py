@@ -1,0 +1,137 @@
+"""Comparing compiled loops with the graphs that they were made from, on copies of their inputs.
+
+Each graph runs one step by torch operators and one as a loop, from equal inputs, and all inputs are then compared,
+since a graph writes its results into them. The graphs of an epoch run one after another, as in training: the
+metrics are read from the sums that the training step and the validation step have left.
+
+Covered: every tensor that does not depend on random numbers, integer tensors exactly and floating-point tensors within
+float32 rounding; that no tensor is written that the graph leaves alone; and that what depends on random numbers
+(dropout masks and all that follows from them) is finite where it is finite by torch operators. Not covered: the
+values of the latter, since a loop draws from a random stream of its own; and batches after the first.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from k3torch.stack.graphs import TracedGraph
+import torch
+
+Tensors = Sequence[torch.Tensor]
+Bind = Callable[[list[torch.Tensor]], Callable[[int], None]]
+
+_RTOL, _ATOL = 1e-4, 1e-5
+# An optimizer may divide a gradient that is zero up to rounding by its own size (Adam, Lion). What a change of the
+# weights in the last digits does to the result is allowed ten times over, so that rounding is no difference.
+_LAST_DIGITS = 1e-6
+
+
+def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
+    """Return which graph, and which of its tensors, a loop computes wrongly, or None if none does.
+
+    Args:
+        graphs: in the order in which they run; their inputs keep their values.
+        binds: for each graph a function from tensors like its inputs to a function that runs its loop on them n times.
+    """
+    state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
+    for traced, bind in zip(graphs, binds, strict=True):
+        before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])
+        computed = [tensor.clone() for tensor in before]
+        bind(computed)(1)
+        expected = [tensor.clone() for tensor in before]
+        _run(traced.graph, expected)
+        nearby = _with_noise(before, written_inputs(traced.graph))
+        _run(traced.graph, nearby)
+        drawn = random_inputs(traced.graph)
+        for number, (mine, theirs, close) in enumerate(zip(computed, expected, nearby, strict=True)):
+            if not (_as_finite(mine, theirs) if number in drawn else _agree(mine, theirs, close)):
+                return f"input {number} of the graph of {traced.name}, {_size(mine, theirs)}"
+        state |= {id(tensor): value for tensor, value in zip(traced.inputs, expected, strict=True)}
+    return None
+
+
+def written_inputs(graph: torch.fx.GraphModule) -> set[int]:
+    """Return the numbers of the inputs that the graph writes into."""
+    written = {node for writing in graph.graph.nodes if _writes(writing) for node in _targets(writing)}
+    return {number for number, node in enumerate(_inputs(graph)) if node in written}
+
+
+def random_inputs(graph: torch.fx.GraphModule) -> set[int]:
+    """Return the numbers of the inputs whose values, after the graph has run, depend on random numbers."""
+    drawn: set[torch.fx.Node] = set()
+    size = -1
+    while len(drawn) > size:  # until nothing is added: an input that is written may be read by an earlier operator
+        size = len(drawn)
+        for node in graph.graph.nodes:
+            if _draws(node) or any(argument in drawn for argument in node.all_input_nodes):
+                drawn |= {node, *_targets(node)}
+    return {number for number, node in enumerate(_inputs(graph)) if node in drawn}
+
+
+def _inputs(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
+    return list(graph.graph.find_nodes(op="placeholder"))
+
+
+def _targets(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """Yield the nodes whose tensor an operator writes into: its first argument, and what that is a view of."""
+    if _writes(node):
+        while _writes(node) or _is_view(node):
+            node = node.args[0]  # type: ignore[assignment]
+            yield node
+
+
+def _draws(node: torch.fx.Node) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
+def _writes(node: torch.fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema is not None and schema.is_mutable)
+
+
+def _is_view(node: torch.fx.Node) -> bool:
+    return bool(getattr(node.target, "is_view", False))
+
+
+def _after_a_step(graph: torch.fx.GraphModule, inputs: Tensors) -> list[torch.Tensor]:
+    """Return copies of the inputs with the floats that one step leaves: factors of zero would hide wrong numbers.
+
+    Integers stay, since a second step may be beyond the last batch.
+    """
+    after = [tensor.clone() for tensor in inputs]
+    _run(graph, after)
+    return [new if new.is_floating_point() else old.clone() for old, new in zip(inputs, after, strict=True)]
+
+
+def _run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
+    # Random numbers of the test must not change those of the training.
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        graph(*inputs)
+
+
+def _with_noise(inputs: Tensors, numbers: set[int]) -> list[torch.Tensor]:
+    """Return copies of the inputs, with noise of relative size 1e-6 in those of the given numbers that are floats."""
+    generator = torch.Generator().manual_seed(0)
+    copies = [tensor.clone() for tensor in inputs]
+    for number in numbers:
+        if copies[number].is_floating_point():
+            noise = torch.randn(copies[number].shape, generator=generator, dtype=copies[number].dtype)
+            copies[number] *= 1 + _LAST_DIGITS * noise
+    return copies
+
+
+def _agree(computed: torch.Tensor, expected: torch.Tensor, nearby: torch.Tensor) -> bool:
+    if not expected.is_floating_point():
+        return torch.equal(computed, expected)
+    finite = expected[expected.isfinite()]
+    scale = max(1.0, float(finite.abs().max())) if len(finite) else 1.0
+    spread = (nearby - expected).nan_to_num(0.0).abs()
+    allowed = _ATOL * scale + 10 * (float(spread.max()) if spread.numel() else 0.0)
+    return torch.allclose(computed, expected, rtol=_RTOL, atol=allowed, equal_nan=True)
+
+
+def _as_finite(computed: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool(computed.isfinite().all()) or not bool(expected.isfinite().all())
+
+
+def _size(computed: torch.Tensor, expected: torch.Tensor) -> str:
+    difference = float((computed.double() - expected.double()).abs().max())
+    return f"of shape {tuple(computed.shape)}, by {difference:.2g}"

@@ -1,0 +1,130 @@
+"""The comparison of compiled loops with their graphs finds what is wrong and accepts what is rounding."""
+
+from k3torch.stack import self_test
+from k3torch.stack.graphs import TracedGraph, trace
+import pytest
+import torch
+
+
+def step(weights, sums, position):
+    weights.mul_(0.9)
+    sums.add_(weights.sum())
+    position.add_(1)
+
+
+def step_inputs():
+    return [torch.tensor([1.0, -2.0, 3.0]), torch.zeros(()), torch.zeros((), dtype=torch.int64)]
+
+
+def difference(function, inputs, loop):
+    """What the self-test says of ``loop(*inputs)``, which stands for the compiled graph of ``function``."""
+    traced = TracedGraph(trace(function, inputs), inputs, "training")
+    return self_test.first_difference([traced], [lambda tensors: lambda times: loop(*tensors)])
+
+
+def test_the_same_numbers_pass_and_the_inputs_stay():
+    inputs = step_inputs()
+    assert difference(step, inputs, step) is None
+    assert [tensor.tolist() for tensor in inputs] == [tensor.tolist() for tensor in step_inputs()]
+
+
+def test_rounding_passes():
+    def rounded(weights, sums, position):
+        step(weights, sums, position)
+        weights.mul_(1 + 1e-6)
+
+    assert difference(step, step_inputs(), rounded) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda w, s, p: (step(w, s, p), w[1].add_(0.01)), "input 0 of the graph of training, of shape (3,), by 0.01"),
+        (lambda w, s, p: (step(w, s, p), s.neg_()), "input 1"),
+        (lambda w, s, p: (step(w, s, p), p.add_(1)), "input 2 of the graph of training, of shape (), by 1"),
+        (lambda w, s, p: (step(w, s, p), w[0].fill_(torch.nan)), "input 0"),
+        (lambda w, s, p: None, "input 0"),
+    ],
+    ids=["a weight", "a sum", "an integer", "not a number", "nothing computed"],
+)
+def test_a_wrong_number_is_named(wrong, found):
+    assert difference(step, step_inputs(), wrong).startswith(found)
+
+
+def test_a_tensor_that_the_graph_leaves_alone_must_stay():
+    def only_sums(weights, sums, position):
+        sums.add_(1)
+
+    def overwrites(weights, sums, position):
+        sums.add_(1)
+        weights.zero_()
+
+    assert difference(only_sums, step_inputs(), overwrites).startswith("input 0")
+
+
+def test_a_sign_that_hangs_on_rounding_is_no_difference():
+    def by_sign(weights, target):
+        weights.sub_(0.001 * torch.sign(weights * 3 - target))
+
+    def the_other_way(weights, target):
+        weights.sub_(0.001 * torch.sign(weights * 3 * (1 - 1e-7) - target))
+
+    inputs = [torch.full((50,), 1.0), torch.full((50,), 3.0)]
+    assert difference(by_sign, inputs, the_other_way) is None
+
+
+def test_later_graphs_see_what_earlier_ones_have_left():
+    inputs = step_inputs()
+    mean = torch.zeros(())
+
+    def read(sums, mean):
+        mean.copy_(sums * 2)
+
+    graphs = [
+        TracedGraph(trace(step, inputs), inputs, "training"),
+        TracedGraph(trace(read, [inputs[1], mean]), [inputs[1], mean], "reading metrics"),
+    ]
+    binds = [lambda t: lambda _: step(*t), lambda t: lambda _: t[1].copy_(t[0] * 3)]
+    assert self_test.first_difference(graphs, binds).startswith("input 1 of the graph of reading metrics")
+    binds[1] = lambda t: lambda _: read(*t)
+    assert self_test.first_difference(graphs, binds) is None
+
+
+def dropout(weights, sums, data, position):
+    mask = torch.bernoulli(weights, 0.5)
+    sums[0].add_((mask * data).sum())
+    weights.sub_(mask)
+    position.add_(1)
+
+
+def dropout_inputs():
+    return [torch.randn(100), torch.zeros(2), torch.ones(100), torch.zeros((), dtype=torch.int64)]
+
+
+def test_what_depends_on_random_numbers_is_found_through_views_and_writes():
+    assert self_test.random_inputs(trace(dropout, dropout_inputs())) == {0, 1}
+    assert self_test.random_inputs(trace(step, step_inputs())) == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda w, s, d, p: w[0].fill_(torch.inf), "input 0"),
+        (lambda w, s, d, p: d.add_(0.1), "input 2"),
+        (lambda w, s, d, p: p.add_(1), "input 3"),
+    ],
+)
+def test_beside_random_numbers_the_rest_is_compared(wrong, found):
+    def run(*tensors):
+        dropout(*tensors)
+        wrong(*tensors)
+
+    state = torch.get_rng_state()
+    inputs = dropout_inputs()
+    torch.set_rng_state(state)
+    assert difference(dropout, inputs, run).startswith(found)
+    assert difference(dropout, inputs, dropout) is None
+
+
+def test_written_inputs_are_those_that_an_operator_writes_into():
+    assert self_test.written_inputs(trace(dropout, dropout_inputs())) == {0, 1, 3}
