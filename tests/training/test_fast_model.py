@@ -240,6 +240,8 @@ def test_callbacks_that_read_batches_get_numbers_and_others_cost_none():
 
     model, asked = build(FastModel), []
     model.get_metrics_result = lambda: asked.append(1) or FastModel.get_metrics_result(model)
+    model.fit(loader(), validation_data=loader(), epochs=1, verbose=0, shuffle=False)  # verifies the fast step
+    asked.clear()
     model.fit(loader(), validation_data=loader(), epochs=3, verbose=0, shuffle=False)
     assert len(asked) <= 3 * 2 + 3  # once an epoch for each loader, and the names; not once a batch (7 batches)
 

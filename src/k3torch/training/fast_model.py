@@ -1,38 +1,18 @@
 """A Keras model with its train_step overridden: all of Keras, at a fraction of a step's cost."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 import inspect
 from typing import Any
 import warnings
 
-from k3torch.training import fast_step
-from k3torch.training.keras_internals import (
-    Functional,
-    MissingPart,
-    functional_init_arguments,
-    is_default,
-    private_attribute,
-)
+from k3torch.training.fast_step import add_to_mean
+from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
 from k3torch.training.saving import save_as
+from k3torch.training.step_parts import Parts, choose_parts, settings_of
+from k3torch.training.verified_step import Kind, Logs, Verification
 import keras
 import torch
-
-Logs = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a step: each one of ``fast_step`` where that gives Keras's numbers, else Keras's own."""
-
-    forward: fast_step.Forward
-    loss: fast_step.Loss
-    loss_tracker: keras.metrics.Mean
-    update_metrics: fast_step.UpdateMetrics
-    update_weights: fast_step.UpdateWeights
-    device: torch.device
-    log_names: tuple[str, ...]
 
 
 class FastStep:
@@ -41,15 +21,31 @@ class FastStep:
     The results are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
     step leaves out the checks that Keras repeats every step (``k3torch.training.fast_step``); metrics become Python
     numbers once an epoch, unless a progress bar or a callback reads them after every batch; and batches are copied to
-    the device asynchronously. A part that ``fast_step`` does not support falls back to Keras, with one warning.
-    ``compile(jit_compile=True)`` applies ``torch.compile`` to the optimizer and to the layers after the first.
+    the device asynchronously. ``compile(jit_compile=True)`` applies ``torch.compile`` to the optimizer and to the
+    layers after the first.
+
+    The fast step is compared with Keras's own on the first two training batches and the first test batch of each
+    kind (``k3torch.training.verified_step``). A part that is not supported, or that differs, falls back to Keras, with
+    one warning.
     """
 
     def train_step(self: Any, data: Any) -> Logs:
         """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
-        parts = self._parts
-        if parts is None:
+        if self._parts is None:
             return super().train_step(data)  # type: ignore[misc,no-any-return]
+        if self._verification.is_due("train", data):
+            return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
+        return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
+
+    def test_step(self: Any, data: Any) -> Logs:
+        """Evaluate one batch and return the metrics so far."""
+        if self._parts is None:
+            return super().test_step(data)  # type: ignore[misc,no-any-return]
+        if self._verification.is_due("test", data):
+            return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
+        return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
+
+    def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = _unpack(data, parts.device)
         y_pred = parts.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
@@ -60,19 +56,24 @@ class FastStep:
             parts.update_weights([variable.value.grad for variable in variables], variables)
             return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
-    def test_step(self: Any, data: Any) -> Logs:
-        """Evaluate one batch and return the metrics so far."""
-        parts = self._parts
-        if parts is None:
-            return super().test_step(data)  # type: ignore[misc,no-any-return]
+    def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = _unpack(data, parts.device)
         y_pred = parts.forward(x, False)
         loss = parts.loss(y, y_pred, sample_weight)
         return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
+    def _verified(self: Any, kind: Kind, data: Any, keras_step: Callable[[Any], Logs], fast_step: Any) -> Logs:
+        """Take the step as Keras does and with the parts, and fall back to Keras for those that differ."""
+        outcome = self._verification.run(
+            self, kind, data, self._parts, partial(keras_step, data), partial(fast_step, data)
+        )
+        self._parts = outcome.parts
+        self._say(outcome.reasons)
+        return outcome.logs  # type: ignore[no-any-return]
+
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
-        fast_step.add_to_mean(parts.loss_tracker, loss * samples, samples)
+        add_to_mean(parts.loss_tracker, loss * samples, samples)
         parts.update_metrics(y, y_pred, sample_weight)
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]
@@ -91,71 +92,42 @@ class FastStep:
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
         before = self._logs_are_read
-        self._read_logs(_reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto")))
+        own_step = getattr(type(self), f"{phase}_step") is not getattr(FastStep, f"{phase}_step")
+        self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto"))
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             call.arguments["callbacks"] = [*keras.tree.flatten(callbacks or []), _InThisThread()]
         try:
             return method(*call.args, **call.kwargs)
         finally:
-            self._read_logs(before)
-
-    def _read_logs(self: Any, read: bool) -> None:
-        self._logs_are_read = read
+            self._logs_are_read = before
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch; chooses the parts of the step."""
-        if self.train_function is None or not self.jit_compile:  # what is compiled is kept
-            self._parts = self._choose_parts()
+        self._prepare_parts()
         return super().make_train_function(force)  # type: ignore[misc]
 
     def make_test_function(self: Any, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch; chooses the parts of the step."""
-        if self.test_function is None or self._parts is None:
-            self._parts = self._choose_parts()
+        self._prepare_parts()
         return super().make_test_function(force)  # type: ignore[misc]
+
+    def _prepare_parts(self: Any) -> None:
+        """Choose the parts anew, and have them verified anew, if anything that they depend on has changed."""
+        settings = settings_of(self)
+        if settings == self._chosen_for:
+            return
+        choice = choose_parts(self)
+        self._chosen_for, self._parts = settings, choice.parts
+        self._verification = Verification(choice.keras_parts)
+        self._say(choice.reasons)
 
     def _should_torch_compile(self: Any) -> bool:
         """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles only the parts that can be."""
         return self._parts is None and super()._should_torch_compile()  # type: ignore[misc]
 
     _parts: Parts | None = None
+    _chosen_for: Any = None
     _logs_are_read = True
-
-    def _choose_parts(self: Any) -> Parts | None:
-        """Return the parts of the step, or None where the whole step falls back to Keras."""
-        overridden = [name for name in ("compute_loss", "compute_metrics") if _is_overridden(self, name)]
-        if overridden or self.optimizer is None or not self.trainable_variables:
-            self._say(overridden)
-            return None
-        try:
-            loss_tracker = private_attribute(self, "_loss_tracker")
-            compiled_metrics = private_attribute(self, "_compile_metrics")
-        except MissingPart as missing:
-            self._say([f"its step ({missing})"])
-            return None
-        reasons: list[str] = []
-        wrap = {"wrap": partial(torch.compile, dynamic=True)} if self.jit_compile else {}
-
-        def choose(part: str, keras_part: Any, **wrap: Any) -> Any:
-            try:
-                return getattr(fast_step, part)(self, **wrap)
-            except fast_step.Unsupported as reason:
-                reasons.append(str(reason))
-            except (MissingPart, ImportError, AttributeError, TypeError) as change:  # a version of Keras to come
-                reasons.append(f"its {part} ({change})")
-            return keras_part
-
-        parts = Parts(
-            forward=choose("forward", fast_step.keras_forward(self), **wrap),
-            loss=choose("loss", lambda y, y_pred, sample_weight: self.compute_loss(None, y, y_pred, sample_weight)),
-            loss_tracker=loss_tracker,
-            update_metrics=choose("metrics", compiled_metrics and compiled_metrics.update_state),
-            update_weights=choose("weights", self.optimizer.apply, **wrap),
-            device=self.trainable_variables[0].value.device,
-            log_names=tuple(self.get_metrics_result()),
-        )
-        self._say(reasons)
-        return parts
 
     def _say(self: Any, reasons: list[str]) -> None:
         """Warn about each reason once in a model's life."""
@@ -220,10 +192,6 @@ class _InThisThread(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Do nothing; Keras checks that the method is overridden."""
-
-
-def _is_overridden(model: keras.Model, method: str) -> bool:
-    return getattr(type(model), method) is not getattr(keras.Model, method)
 
 
 def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:

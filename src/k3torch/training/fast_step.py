@@ -17,7 +17,6 @@ from k3torch.training.fused_losses import fused_loss, fused_metric, is_fusable
 from k3torch.training.fused_optimizers import fused_update, keras_update
 from k3torch.training.keras_internals import (
     AUTOCAST_SCOPE,
-    REDUCE_WEIGHTED_VALUES,
     Functional,
     private_attribute,
     private_import,
@@ -121,6 +120,8 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
 def _chain(model: keras.Model) -> list[keras.Layer]:
     """Return the layers, where each takes the output of the one before it and nothing else."""
     layers = _layers(model)
+    if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call and layers:
+        return layers
     try:
         ends = [(model.inputs, layers[0].input), (model.outputs, layers[-1].output)]
         linked = all(a.output is b.input for a, b in pairwise(layers))
@@ -149,46 +150,35 @@ def _layer_function(layer: keras.Layer) -> Forward:
 
 
 def loss(model: keras.Model) -> Loss:
-    """Return ``f(y, y_pred, sample_weight)``: the mean of one Keras loss over one output, plus all penalties.
+    """Return ``f(y, y_pred, sample_weight)``: the value of one Keras loss over one output, plus all penalties.
 
     Raises:
-        Unsupported: for several losses, a weighted one, or one that is not averaged.
+        Unsupported: for several losses, or a weighted one.
     """
     compiled = private_attribute(model, "_compile_loss")
     entries = private_attribute(compiled, "_flat_losses") or [] if compiled is not None else []
     if len(entries) != 1 or entries[0].path or entries[0].loss_weights is not None:
         raise Unsupported("a loss that is not one unweighted loss over one output")
-    chosen = entries[0].loss
-    if type(chosen).__call__ is not keras.losses.Loss.__call__ or chosen.reduction != "sum_over_batch_size":
-        raise Unsupported(f"the loss {chosen.name!r}")
-    dtype = getattr(torch, chosen.dtype)
-    fused, reduce = fused_loss(chosen), private_import(REDUCE_WEIGHTED_VALUES)
+    keras_loss = entries[0].loss
+    dtype, fused = getattr(torch, keras_loss.dtype), fused_loss(keras_loss)
     # Penalties on weights exist before the first step, those on outputs and those of add_loss only after it.
     penalised = bool(model.losses) or any(_needs_its_call(layer) for layer in _layers(model))
 
-    def mean_loss(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
-        y_pred = y_pred.to(dtype)
+    def value(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
         if fused and sample_weight is None and is_fusable(y, y_pred):
-            total = fused(y, y_pred)
+            total = fused(y, y_pred.to(dtype))
         else:
-            values = chosen.call(y.to(dtype), y_pred)
-            total = reduce(values, sample_weight, reduction=chosen.reduction, dtype=chosen.dtype)
+            total = keras_loss(y, y_pred, sample_weight)
         return total + sum(term.sum() for term in model.losses) if penalised else total
 
-    return mean_loss
+    return value
 
 
 def metrics(model: keras.Model) -> UpdateMetrics:
-    """Return ``f(y, y_pred, sample_weight)``, which updates the compiled metrics' own variables.
-
-    Raises:
-        Unsupported: for metrics of several outputs.
-    """
+    """Return ``f(y, y_pred, sample_weight)``, which updates the compiled metrics' own variables."""
     compiled = private_attribute(model, "_compile_metrics")
     if compiled is None:
         return lambda *_: None
-    if len(model.outputs) != 1:
-        raise Unsupported("metrics of several outputs")
     updates = [_metric(metric) for metric in _metrics_of(private_attribute(compiled, "_flat_metrics"))]
     weighted = _metrics_of(private_attribute(compiled, "_flat_weighted_metrics"))
 

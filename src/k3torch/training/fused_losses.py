@@ -21,7 +21,8 @@ _DEFAULTS = {"from_logits": False, "label_smoothing": 0.0, "axis": -1}
 def fused_loss(loss: keras.losses.Loss) -> FusedLoss | None:
     """Return ``f(y, y_pred)``, the mean over the batch, or None for a loss that is not among these."""
     function = getattr(loss, "fn", None)
-    if function not in _MEANS or not _are_defaults(private_attribute(loss, "_fn_kwargs")):
+    averaged = getattr(loss, "reduction", None) == "sum_over_batch_size"
+    if not averaged or function not in _MEANS or not _are_defaults(private_attribute(loss, "_fn_kwargs")):
         return None
     return _MEANS[function]
 
@@ -43,7 +44,9 @@ def _are_defaults(settings: Mapping[str, Any]) -> bool:
 
 
 def is_fusable(y: Any, y_pred: Tensor) -> bool:
-    """Return whether these targets and outputs are float32 matrices of one shape, which the functions here take."""
+    """Return whether these targets and outputs are float32 matrices of one shape without a mask, as needed here."""
+    if getattr(y_pred, "_keras_mask", None) is not None:  # left by a Masking or Embedding layer
+        return False
     return y.shape == y_pred.shape and y.ndim == 2 and y.dtype is y_pred.dtype is torch.float32
 
 

@@ -14,12 +14,10 @@ import keras
 
 # The imports, as "module:name".
 AUTOCAST_SCOPE = "keras.src.backend.common.variables:AutocastScope"
-REDUCE_WEIGHTED_VALUES = "keras.src.losses.loss:reduce_weighted_values"
 BASE_OPTIMIZER = "keras.src.optimizers.base_optimizer:BaseOptimizer"
 # The attributes: of models, of what compile() makes of losses and metrics, of losses and metrics, of optimizers.
 PRIVATE_PARTS = (
     AUTOCAST_SCOPE,
-    REDUCE_WEIGHTED_VALUES,
     BASE_OPTIMIZER,
     "_compile_loss",
     "_compile_metrics",
@@ -31,6 +29,7 @@ PRIVATE_PARTS = (
     "_flat_weighted_metrics",
     "_user_metrics",
     "_fn",
+    "_flatten_layers",
     "_fn_kwargs",
     "_apply_weight_decay",
     "_backend_update_step",

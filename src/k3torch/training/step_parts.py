@@ -1,0 +1,117 @@
+"""Which parts a fast step is made of: those of ``fast_step`` where they support the model, else Keras's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+from k3torch.training import fast_step
+from k3torch.training.keras_internals import MissingPart, private_attribute, private_method
+import keras
+import torch
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a step, and what it needs beside them."""
+
+    forward: fast_step.Forward
+    loss: fast_step.Loss
+    update_metrics: fast_step.UpdateMetrics
+    update_weights: fast_step.UpdateWeights
+    loss_tracker: keras.metrics.Mean
+    device: torch.device
+    log_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The parts of a model's step.
+
+    Attributes:
+        parts: the fastest that support the model, or None where the whole step falls back to Keras.
+        keras_parts: Keras's own, which any of them can be replaced by; None likewise.
+        reasons: what falls back to Keras, in a few words each.
+    """
+
+    parts: Parts | None
+    keras_parts: Parts | None
+    reasons: list[str]
+
+
+def choose_parts(model: keras.Model) -> Choice:
+    """Choose the parts for a compiled and built model."""
+    overridden = [name for name in ("compute_loss", "compute_metrics") if _is_overridden(model, name)]
+    if overridden or model.optimizer is None or not model.trainable_variables:
+        return Choice(None, None, overridden)
+    try:
+        compiled_metrics = private_attribute(model, "_compile_metrics")
+        keras_parts = Parts(
+            forward=fast_step.keras_forward(model),
+            loss=lambda y, y_pred, sample_weight: model.compute_loss(None, y, y_pred, sample_weight),
+            update_metrics=compiled_metrics.update_state if compiled_metrics is not None else lambda *_: None,
+            update_weights=model.optimizer.apply,
+            loss_tracker=private_attribute(model, "_loss_tracker"),
+            device=model.trainable_variables[0].value.device,
+            log_names=tuple(model.get_metrics_result()),
+        )
+    except MissingPart as missing:
+        return Choice(None, None, [f"its step ({missing})"])
+
+    reasons: list[str] = []
+    wrap = {"wrap": partial(torch.compile, dynamic=True)} if model.jit_compile else {}
+
+    def choose(name: str, build: Callable[..., Any], **wrap: Any) -> Any:
+        try:
+            return build(model, **wrap)
+        except fast_step.Unsupported as reason:
+            reasons.append(str(reason))
+        except (MissingPart, ImportError, AttributeError, TypeError) as change:  # a version of Keras to come
+            reasons.append(f"its {build.__name__} ({change})")
+        return getattr(keras_parts, name)
+
+    parts = Parts(
+        forward=choose("forward", fast_step.forward, **wrap),
+        loss=choose("loss", fast_step.loss),
+        update_metrics=choose("update_metrics", fast_step.metrics),
+        update_weights=choose("update_weights", fast_step.weights, **wrap),
+        loss_tracker=keras_parts.loss_tracker,
+        device=keras_parts.device,
+        log_names=keras_parts.log_names,
+    )
+    return Choice(parts, keras_parts, reasons)
+
+
+def settings_of(model: keras.Model) -> Any:
+    """Return what the choice depends on: equal as long as the parts that were chosen, and verified, remain valid.
+
+    Numbers and strings are compared by value, everything else by identity, so that a change that does not matter may
+    count as one, but none that matters is missed.
+    """
+    losses, metrics = (getattr(model, name, None) for name in ("_compile_loss", "_compile_metrics"))
+    items = [model.optimizer, losses, metrics]
+    try:
+        items += private_method(model, "_flatten_layers")(include_self=False)
+    except MissingPart:
+        return object()  # equal to nothing: chosen and verified at each call
+    trainable = tuple(id(variable) for variable in model.trainable_variables)
+    return trainable, model.jit_compile, _hooks(model), [_settings(item) for item in items]
+
+
+def _settings(item: Any) -> tuple[Any, ...]:
+    """Return the identity of an object, its own numbers, strings and functions, and the number of its torch hooks."""
+    own = {
+        name: value if isinstance(value, int | float | str) else id(value)
+        for name, value in getattr(item, "__dict__", {}).items()
+        if isinstance(value, int | float | str | FunctionType) and not name.startswith("_") and name != "training"
+    }
+    return id(item), own, _hooks(item)
+
+
+def _hooks(item: Any) -> tuple[int, ...]:
+    return tuple(len(getattr(item, name, ())) for name in ("_forward_hooks", "_forward_pre_hooks"))
+
+
+def _is_overridden(model: keras.Model, method: str) -> bool:
+    return getattr(type(model), method) is not getattr(keras.Model, method)

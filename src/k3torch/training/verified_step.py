@@ -1,0 +1,138 @@
+"""A fast step is used because it was compared with Keras's own on the model and the data at hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+from k3torch.training.step_parts import Parts
+from k3torch.training.verification import State, compare_steps
+import keras
+import torch
+
+Kind = Literal["train", "test"]
+Logs = dict[str, Any]
+Take = Callable[[Parts], Logs]
+
+# Two consecutive batches show state that lives outside of Keras's variables, such as a counter in Python.
+BATCHES: dict[Kind, int] = {"train": 2, "test": 1}
+# The parts that may be replaced one by one, with their names for the user. A part that only seems to be wrong, since
+# it works on the output of a wrong one, comes after that one.
+_REPLACEABLE = {
+    "forward": "its forward pass",
+    "loss": "its loss",
+    "update_metrics": "its metrics",
+    "update_weights": "its optimizer",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verified step leaves: the parts to go on with (None: Keras's own step), its logs, and what fell back."""
+
+    parts: Parts | None
+    logs: Logs
+    reasons: list[str]
+
+
+@dataclass
+class Verification:
+    """Which kinds of batches have been verified, for one choice of parts.
+
+    Attributes:
+        keras_parts: Keras's own parts, by which those that differ are replaced.
+        counts: the number of verified batches of each kind and signature.
+    """
+
+    keras_parts: Parts | None = None
+    counts: dict[Any, int] = field(default_factory=dict)
+
+    def is_due(self, kind: Kind, data: Any) -> bool:
+        """Return whether a batch like ``data`` has to be verified still."""
+        return self.counts.get((kind, signature(data)), 0) < BATCHES[kind]
+
+    def run(
+        self, model: keras.Model, kind: Kind, data: Any, parts: Parts, keras_step: Callable[[], Logs], take: Take
+    ) -> Outcome:
+        """Take one step as Keras does and with the parts, and replace the parts that differ.
+
+        The model ends with the step that the returned parts take, or with Keras's own step.
+
+        Args:
+            model: compiled and built.
+            kind: of the step.
+            data: the batch.
+            parts: to verify.
+            keras_step: Keras's own step on the batch.
+            take: the step on the batch with given parts.
+        """
+        assert self.keras_parts is not None
+        key = kind, signature(data)
+        before = State.of(model)
+        logs: dict[str, Logs] = {}
+
+        def compare(parts: Parts) -> list[str]:
+            before.restore(model)
+            return compare_steps(model, lambda: logs.update(keras=keras_step()), lambda: logs.update(fast=take(parts)))
+
+        problems = compare(parts)
+        gradients = [variable.value.grad for variable in model.trainable_variables]
+        reasons: list[str] = []
+        for name, words in _REPLACEABLE.items():
+            if not problems:
+                break
+            trial = replace(parts, **{name: getattr(self.keras_parts, name)})
+            if getattr(trial, name) is getattr(parts, name):
+                continue
+            remaining = compare(trial)
+            if len(remaining) < len(problems):
+                reasons.append(f"{words} (otherwise this differs: {_in_short(problems)})")
+                parts, problems = trial, remaining
+        if problems:
+            whole = f"its whole {kind} step (otherwise this differs: {_in_short(problems)})"
+            return Outcome(None, logs["keras"], [whole])
+        if kind == "train" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
+            after = State.of(model)
+            before.restore(model)
+            if differing := _compare_updates(model, gradients, parts, self.keras_parts):
+                reasons.append(f"its optimizer (otherwise this differs: {_in_short(differing)})")
+                parts = replace(parts, update_weights=self.keras_parts.update_weights)
+            after.restore(model)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        return Outcome(parts, logs["fast"], reasons)
+
+
+def _compare_updates(model: keras.Model, gradients: list[Any], parts: Parts, keras_parts: Parts) -> list[str]:
+    """Compare the updates on the same gradients, where rounding cannot hide another formula or setting."""
+    variables = list(model.trainable_variables)
+    with torch.no_grad():
+        return compare_steps(
+            model,
+            partial(keras_parts.update_weights, gradients, variables),
+            partial(parts.update_weights, gradients, variables),
+        )
+
+
+def signature(data: Any) -> Any:
+    """Return the structure of a batch, and of each array its type and shape, but not the number of samples."""
+    if isinstance(data, tuple) and all(isinstance(part, torch.Tensor) for part in data):  # nearly always
+        return tuple([(part.dtype, part.layout, _trailing(part), len(part) > 0) for part in data])
+    kinds = [
+        (type(leaf), str(getattr(leaf, "dtype", "")), _trailing(leaf), _is_empty(leaf))
+        for leaf in keras.tree.flatten(data)
+    ]
+    return str(keras.tree.map_structure(lambda _: 0, data)), tuple(kinds)
+
+
+def _trailing(leaf: Any) -> tuple[int, ...]:
+    return tuple(list(getattr(leaf, "shape", ()))[1:])
+
+
+def _is_empty(leaf: Any) -> bool:
+    shape = getattr(leaf, "shape", ())
+    return len(shape) > 0 and shape[0] == 0
+
+
+def _in_short(problems: list[str]) -> str:
+    shown = ", ".join(problems[:3])
+    return shown if len(problems) <= 3 else f"{shown} and {len(problems) - 3} more"
