@@ -15,10 +15,10 @@ import torch
 WORDS = 50
 
 
-def bags(rows=20, seed=0, values=None):
-    """CSR of random bags; the third is empty."""
+def bags(samples=20, seed=0, values=None):
+    """Random bags as a CSR tensor, (samples, WORDS); the third bag is empty."""
     draw = np.random.default_rng(seed)
-    dense = (draw.random((rows, WORDS)) < 0.2).astype("float32")
+    dense = (draw.random((samples, WORDS)) < 0.2).astype("float32")
     dense[2] = 0
     if values:
         dense *= draw.integers(1, 5, dense.shape)
@@ -63,7 +63,7 @@ def test_an_empty_bag_gives_the_bias():
     assert layer(bags())[2].tolist() == [1.0] * 7
 
 
-def test_dense_input_takes_the_way_of_dense():
+def test_a_dense_input_is_passed_to_dense():
     sparse, dense = pair(activation="relu")
     x = bags().to_dense()
 
@@ -85,7 +85,7 @@ def test_the_gradient_holds_in_float64(rows, units, seed):
     torch.testing.assert_close(kernel.grad, dense.T @ towards)
 
 
-def test_the_accelerators_sum_is_the_same():
+def test_the_gradient_by_atomic_adds_is_the_same():
     from k3torch.models.layers import _scatter
 
     x, gradient = bags(values=True), torch.randn(20, 3)
@@ -136,7 +136,7 @@ def test_regularizer_and_constraint_act_as_in_dense():
     assert torch.linalg.norm(both[0].kernel.value, dim=0).max() <= 0.1 + 1e-6
 
 
-def test_weights_go_to_dense_and_back():
+def test_weights_can_be_exchanged_with_dense():
     def model(kind):
         inputs = keras.Input((WORDS,))
         return keras.Model(inputs, kind(4, name="first")(inputs))

@@ -123,7 +123,7 @@ class Registered(k3torch.FastModel): pass
 found = []
 for name in {list(expected)}:
     model = keras.saving.load_model(folder / f"{{name}}.keras")
-    output = float(model(keras.ops.ones((1, 5)))[0, 0])
+    output = model(keras.ops.ones((1, 5))).item()
     found.append([type(model).__name__, isinstance(model, k3torch.FastModel), output])
 print(json.dumps(found))
 """
@@ -132,7 +132,7 @@ print(json.dumps(found))
     for (kind, fast, output), (model, expected_kind) in zip(loaded, expected.values(), strict=True):
         assert kind == expected_kind
         assert fast == isinstance(model, FastModel)
-        assert output == pytest.approx(float(model(np.ones((1, 5)))[0, 0]), abs=1e-6)
+        assert output == pytest.approx(model(np.ones((1, 5))).item(), abs=1e-6)
 
 
 @keras.saving.register_keras_serializable("user")
