@@ -135,7 +135,7 @@ WORDS = {
     r"\b(an?|the|this|that|its|each|whose|test|validation) share\b|\bshares? of\b|_shares?\b": "fraction",
     r"(?<![a-z])walk(s|ed|ing)?(?![a-z])": "iterate over; batch loop",
     r"(?<![a-z])NotExact|(?<![a-z])MultiHotDense|\bnot exact\b": "Unsupported; SparseDense; not supported",
-    r"\bshort way\b|\bfast way\b|\bKeras's (own )?way\b|\btakes Keras's own way\b": "fast path; falls back to Keras",
+    r"\bshort way\b|\bfast way\b|\b(goes?|takes?) Keras's (own )?way\b": "fast path; falls back to Keras",
     r"``(pure|native|walks|formulas|updates)``": "the module's present name",
     r"machine code": "compiled C++ loop",
     r"\bsettle[sd]? anew\b": "checks that Keras repeats every step",
