@@ -147,7 +147,8 @@ WORDS = {
 }
 # Not the words of the list: the make target and its script, functions of Python, and the name of a class in old files.
 ALLOWED = re.compile(
-    r"^\.PHONY:.*|make figures|figures\.py|`figures`|[\"']figures[\"']|^figures:|\b(ast|os|path)\.walk\b|k3torch figures|k3torch>MultiHotDense"
+    r"^\.PHONY:.*|^figures:|make figures|k3torch figures|figures\.py|`figures`|[\"']figures[\"']"
+    r"|\b(ast|os|path)\.walk\b|k3torch>MultiHotDense"
 )
 
 SEARCHED = [
