@@ -15,8 +15,9 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def run(code, folder):
-    """Run code in a process of its own, whose Keras backend the code alone determines."""
+    """Run code on this tree in a process of its own, whose Keras backend the code alone determines."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), env.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return subprocess.run(
         [sys.executable, "-"],
         input=code,
