@@ -129,7 +129,7 @@ def _trailing(leaf: Any) -> tuple[int, ...]:
 
 
 def _is_empty(leaf: Any) -> bool:
-    shape = getattr(leaf, "shape", ())
+    shape: Any = getattr(leaf, "shape", ())
     return len(shape) > 0 and shape[0] == 0
 
 
