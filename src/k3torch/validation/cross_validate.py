@@ -89,7 +89,7 @@ def cross_validate(
             jobs.append(Job(_built(build_model, inputs, jobs), training, validation, order))
 
     keras.utils.set_random_seed(seed)
-    figures: list[engines.Figures] = []
+    figures: list[engines.Metrics] = []
     chosen = "stacked"
     try:
         if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", figures):
@@ -127,7 +127,7 @@ def _stacked(
     epochs: int,
     callbacks: Sequence[Any] | None,
     must: bool,
-    figures: list[engines.Figures],
+    figures: list[engines.Metrics],
 ) -> bool:
     """Train as a stack; where that is not exact say why and return False, or refuse if it ``must`` be."""
     reason = (
