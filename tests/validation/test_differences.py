@@ -90,9 +90,7 @@ DIFFERENT = {
     "loss 1 function scaled.<locals>.error and another of that name": lambda i: built(loss=scaled((1, 2)[i])),
     "metrics 1 function scaled": lambda i: built(metrics=[scaled((1, 2)[i])]),
     "metrics 1 threshold 0.5 and 0.6": lambda i: built(metrics=[keras.metrics.BinaryAccuracy(threshold=(0.5, 0.6)[i])]),
-    "metrics 1 name 'right' and 'error'": lambda i: built(
-        metrics=[keras.metrics.MeanSquaredError(("right", "error")[i])]
-    ),
+    "metrics 1 name 'a' and 'b'": lambda i: built(metrics=[keras.metrics.MeanSquaredError(("a", "b")[i])]),
     "layer 1: values 2 2.0 and 3.0": lambda i: built(Constants(np.array([1.0, (2.0, 3.0)[i]]))),
     "layer 1: values 1 and 2 entries": lambda i: built(Constants(torch.ones((1, 2)[i]))),
     "layer 1: extra 1 and 2": lambda i: built(Constants(1, extra=Setting((1, 2)[i]))),
