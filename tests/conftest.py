@@ -29,3 +29,36 @@ def cache(tmp_path, monkeypatch):
     """An empty cache folder for one test; it does not exist yet."""
     monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def without_keras_parts(monkeypatch):
+    """A function that takes private parts of Keras away, and returns a list of all that are asked for afterwards.
+
+    Keras itself keeps them: it could not train without.
+    """
+    from k3torch.training import keras_internals
+
+    def take_away(*names):
+        asked = []
+        resolve = keras_internals.pkgutil.resolve_name
+
+        def lookup(owner, name, *default):
+            if not default:
+                asked.append(name)
+                if name in names:
+                    raise AttributeError(name)
+            return getattr(owner, name, *default)
+
+        def imported(path):
+            if path.startswith("keras"):
+                asked.append(path)
+            if path in names:
+                raise ImportError(path)
+            return resolve(path)
+
+        monkeypatch.setattr(keras_internals, "getattr", lookup, raising=False)
+        monkeypatch.setattr(keras_internals.pkgutil, "resolve_name", imported)
+        return asked
+
+    return take_away

@@ -1,7 +1,8 @@
 """A stack ends where Keras's own fit ends, from the same weights and in the same order."""
 
-from k3torch.stack import inductor_cpp, model_stack
+from k3torch.stack import model_stack
 from k3torch.stack.batch_loop import Samples
+from k3torch.stack.compiled_loops import library_name
 from k3torch.stack.model_stack import ModelStack
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ def build(layers="plain", optimizer="rmsprop"):
 def agree(lengths, batch_size, weighted=False, **choices):
     rng = np.random.default_rng()
     models, references = [build(**choices) for _ in lengths], [build(**choices) for _ in lengths]
-    rows = [
+    samples = [
         Samples(
             rng.normal(size=(n, 5)).astype("float32"),
             rng.normal(size=(n, 1)).astype("float32"),
@@ -53,11 +54,11 @@ def agree(lengths, batch_size, weighted=False, **choices):
     ]
     for model, reference in zip(models, references, strict=True):
         reference.set_weights(model.get_weights())
-    stack = ModelStack(models, rows, rows, batch_size, epochs=1)
+    stack = ModelStack(models, samples, samples, batch_size, epochs=1)
     orders = [rng.permutation(n) for n in lengths]
     trained, measured = stack.train_epoch(orders), stack.evaluate()
     stack.unstack()
-    for i, (reference, part, order) in enumerate(zip(references, rows, orders, strict=True)):
+    for i, (reference, part, order) in enumerate(zip(references, samples, orders, strict=True)):
         weights = None if part.sample_weight is None else part.sample_weight[order]
         history = reference.fit(
             part.x[order], part.y[order], batch_size, sample_weight=weights, shuffle=False, verbose=0
@@ -65,8 +66,8 @@ def agree(lengths, batch_size, weighted=False, **choices):
         for mine, keras_own in zip(models[i].get_weights(), reference.get_weights(), strict=True):
             np.testing.assert_allclose(mine, keras_own, rtol=2e-4, atol=5e-6)
         np.testing.assert_allclose(trained[:, i], [history[name][0] for name in stack.names], rtol=1e-4)
-        figures = reference.evaluate(part.x, part.y, sample_weight=part.sample_weight, verbose=0)
-        np.testing.assert_allclose(measured[:, i], figures, rtol=1e-4)
+        expected = reference.evaluate(part.x, part.y, sample_weight=part.sample_weight, verbose=0)
+        np.testing.assert_allclose(measured[:, i], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -88,15 +89,7 @@ def test_batches_of_one_and_sample_weights_end_where_fit_ends():
     agree([9, 9], 1, weighted=True)
 
 
-@pytest.fixture
-def as_machine_code(monkeypatch):
-    """Compile whatever the number of steps."""
-    monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
-    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
-    monkeypatch.setattr(model_stack.graphs, "repeated", lambda *_: pytest.fail("it should run as machine code"))
-
-
-def test_machine_code_ends_where_fit_ends(as_machine_code):
+def test_compiled_loops_end_where_fit_ends(compiled):
     agree([21, 18], 4, weighted=True, layers="batch normalisation")
     agree([5, 9, 9], 1, optimizer="clipnorm", layers="penalties")
 
@@ -106,22 +99,22 @@ def test_without_a_compiler_it_says_so_and_trains_all_the_same(monkeypatch, caps
     monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
     with config.patch({"cpp.cxx": (None, "no-such-compiler")}):
         agree([9, 9], 4)
-    assert "no C++ compiler" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("training uncompiled: no C++ compiler works here")
 
 
-def test_dropout_zeroes_its_share_differently_in_each_model_as_machine_code(as_machine_code):
-    test_dropout_zeroes_its_share_differently_in_each_model()
+def test_dropout_zeroes_its_fraction_differently_in_each_model_compiled(compiled):
+    test_dropout_zeroes_its_fraction_differently_in_each_model()
 
 
-def test_dropout_zeroes_its_share_differently_in_each_model():
+def test_dropout_zeroes_its_fraction_differently_in_each_model():
     models = []
     for _ in range(2):
         model = keras.Sequential([keras.Input((4000,)), keras.layers.Dropout(0.3)])
         model.add(keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"))
         model.compile(keras.optimizers.SGD(1.0), "mse")
         models.append(model)
-    rows = Samples(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
-    stack = ModelStack(models, [rows, rows], [rows, rows], 1, epochs=1)
+    samples = Samples(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
+    stack = ModelStack(models, [samples, samples], [samples, samples], 1, epochs=1)
     stack.train_epoch([np.arange(1)] * 2)
     first, second = (model.get_weights()[0][:, 0] for model in stack.unstack())
     # The gradient is -2 times the input after dropout: 0, or 1 / 0.7.
@@ -131,15 +124,15 @@ def test_dropout_zeroes_its_share_differently_in_each_model():
     assert (first != second).any()
 
 
-def test_a_penalty_of_another_strength_is_another_program():
-    def code(strength):
+def test_a_penalty_of_another_strength_is_another_library():
+    def name(strength):
         model = keras.Sequential(
             [keras.Input((5,)), keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(strength))]
         )
         model.compile("sgd", "mse")
-        rows = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
-        stack = ModelStack([model], [rows], [rows], 1, epochs=1)
-        return inductor_cpp._name(stack._parts[0].graphs())
+        samples = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
+        stack = ModelStack([model], [samples], [samples], 1, epochs=1)
+        return library_name(stack._parts[0].graphs())
 
-    assert code(0.1) != code(0.2)
-    assert code(0.1) == code(0.1)
+    assert name(0.1) != name(0.2)
+    assert name(0.1) == name(0.1)

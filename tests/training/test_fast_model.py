@@ -91,7 +91,7 @@ KERAS_PARTS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_takes_the_short_way_to_keras_numbers(name):
+def test_every_optimizer_is_supported_and_gives_keras_numbers(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*falls back to Keras")
         found = both_fitted(OPTIMIZERS[name])
@@ -100,7 +100,7 @@ def test_every_optimizer_takes_the_short_way_to_keras_numbers(name):
 
 
 @pytest.mark.parametrize("name", KERAS_PARTS)
-def test_what_is_not_exact_is_left_to_keras_and_said_once(name):
+def test_what_is_not_supported_falls_back_to_keras_and_says_so_once(name):
     with pytest.warns(UserWarning, match="falls back to Keras for") as said:
         found = both_fitted(KERAS_PARTS[name])
 
@@ -170,7 +170,7 @@ KERAS_LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_layers_take_the_short_way(name):
+def test_layers_that_are_supported(name):
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*falls back to Keras")
         found = both_fitted(layers=LAYERS[name])
@@ -179,7 +179,7 @@ def test_layers_take_the_short_way(name):
 
 
 @pytest.mark.parametrize("name", KERAS_LAYERS)
-def test_layers_that_need_their_wrapper_keep_it(name):
+def test_layers_that_need_their_call_method_keep_it(name):
     with pytest.warns(UserWarning, match="falls back to Keras for"):
         found = both_fitted(layers=KERAS_LAYERS[name])
 

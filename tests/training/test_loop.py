@@ -1,4 +1,4 @@
-"""The loop of one's own against fit."""
+"""The custom training loop against fit."""
 
 from k3torch.training import loop
 from k3torch.training.fast_model import FastModel

@@ -1,8 +1,12 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import batch_loop as batch_loop
+from . import compiled_loops as compiled_loops
 from . import epoch_graphs as epoch_graphs
+from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp
 from . import model_stack as model_stack
+from . import reasons as reasons
+from . import self_test as self_test
 from . import stateless as stateless

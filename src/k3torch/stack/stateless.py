@@ -111,13 +111,24 @@ def metric_names(model: keras.Model) -> list[str]:
     return list(model.get_metrics_result())
 
 
+def compiled_metrics(model: keras.Model) -> list[Any]:
+    """Return the metrics as ``compile`` was given them: names, functions and objects.
+
+    Raises:
+        MissingPart: if this version of Keras keeps them elsewhere.
+    """
+    compiled = private_attribute(model, "_compile_metrics")
+    return keras.tree.flatten(private_attribute(compiled, "_user_metrics")) if compiled else []
+
+
 def given_metrics(model: keras.Model) -> list[Any]:
-    """Return the metrics as ``compile`` was given them: names, functions and objects."""
+    """Return what ``compiled_metrics`` does, or copies of the objects and no functions where Keras has changed."""
     try:
-        compiled = private_attribute(model, "_compile_metrics")
-        return keras.tree.flatten(private_attribute(compiled, "_user_metrics")) if compiled else []
-    except MissingPart:  # then the objects that are known by now
-        return [metric for metric in model.metrics if isinstance(metric, keras.Metric)]
+        return compiled_metrics(model)
+    except MissingPart:
+        entries = model.get_compile_config().get("metrics")
+        objects = [e for e in entries or () if isinstance(e, str) or e.get("class_name") not in ("function", None)]
+        return [keras.saving.deserialize_keras_object(entry) for entry in objects]
 
 
 @contextmanager

@@ -5,9 +5,13 @@ from . import fast_model as fast_model
 from . import fast_step as fast_step
 from . import fused_losses as fused_losses
 from . import fused_optimizers as fused_optimizers
+from . import keras_internals as keras_internals
 from . import loop as loop
 from . import progress as progress
 from . import rungs as rungs
 from . import saving as saving
+from . import step_parts as step_parts
+from . import verification as verification
+from . import verified_step as verified_step
 from .fast_model import FastModel as FastModel
 from .fast_model import FastSequential as FastSequential

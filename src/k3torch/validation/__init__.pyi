@@ -2,6 +2,7 @@
 
 from . import arguments as arguments
 from . import curves as curves
+from . import differences as differences
 from . import engines as engines
 from . import folds as folds
 from . import result as result

@@ -1,0 +1,75 @@
+"""What may be stacked, and what both engines train."""
+
+from k3torch import cross_validate
+from k3torch.training import keras_internals
+from k3torch.training.keras_internals import PRIVATE_PARTS
+from k3torch.validation.engines import why_not_stacked
+import keras
+import numpy as np
+import pytest
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(20, 3)), rng.normal(size=20)
+
+
+def build(units=4, optimizer="rmsprop", **compiling):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units), keras.layers.Dense(1)])
+    model.compile(optimizer, "mse", **{"metrics": ["mae"], **compiling})
+    return model
+
+
+def test_models_that_differ_only_in_weights_are_stacked():
+    assert why_not_stacked([build(), build(), build()]) is None
+
+
+def test_the_reason_names_the_difference():
+    assert why_not_stacked([build(), build(), build(5)]) == (
+        "the models differ in more than their weights (layer 1: units 4 and 5)"
+    )
+    rates = [build(optimizer=keras.optimizers.SGD(rate)) for rate in (0.25, 0.5)]
+    assert "optimizer: learning_rate 0.25 and 0.5" in why_not_stacked(rates)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        (lambda: keras.optimizers.Nadam(), "Nadam cannot be stacked"),
+        (lambda: keras.optimizers.SGD(use_ema=True), "averages weights (use_ema)"),
+        (lambda: keras.optimizers.SGD(gradient_accumulation_steps=2), "accumulates gradients"),
+        (lambda: keras.optimizers.SGD(loss_scale_factor=2.0), "scales the loss (loss_scale_factor)"),
+    ],
+)
+def test_settings_that_fit_alone_handles(optimizer, reason):
+    assert reason in why_not_stacked([build(optimizer=optimizer())])
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, engine="fit")
+
+
+@pytest.mark.parametrize("part", PRIVATE_PARTS)
+def test_without_a_private_part_of_keras_the_numbers_stay(without_keras_parts, capsys, expected, part):
+    asked = without_keras_parts(part)
+    result = cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4)
+    np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-4)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "training with fit" in line]
+    needed = part in asked
+    assert result.engine == ("fit" if needed else "stacked")
+    assert len(lines) == needed
+    assert all(part.rpartition(":")[2] in line for line in lines)
+
+
+def test_the_stack_needs_few_private_parts(without_keras_parts):
+    asked = without_keras_parts()
+    assert cross_validate(build, X, Y, folds=2, epochs=1, batch_size=4).engine == "stacked"
+    assert set(asked) == {
+        "_symbolic_build",
+        "_losses_override",
+        "_loss_tracker",
+        "_compile_metrics",
+        "_user_metrics",
+        "_backend_update_step",
+        "_apply_weight_decay",
+        keras_internals.BASE_OPTIMIZER,
+    }
