@@ -121,6 +121,10 @@ class BatchLoop:
         """Return one step as a graph over ``inputs``."""
         return TracedGraph(graphs.trace(self._all_models, self.inputs), self.inputs, self._name)
 
+    def batches_of(self, samples: Samples) -> Order:
+        """Return the batches of this loop's size that a model has, in the samples' own order, (batches, size)."""
+        return batches(np.arange(len(samples)), self._batch_size, self._size)
+
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's samples, and draw the seed of the epoch's random numbers."""
         self._set_order(orders)

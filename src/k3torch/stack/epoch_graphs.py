@@ -21,11 +21,12 @@ class EpochGraphs:
         metric_values: (models, metrics), into which the metrics of the latest epoch are written.
         training: the training samples.
         validation: the validation samples.
-        batch_sizes: of training and of validation.
+        batch_size: samples in a batch, of training and of validation.
         batch_counts: of training and of validation: ``StackedSamples.batch_counts``, other models of the stack
             included.
 
     Attributes:
+        training_loops, validation_loops: one for each batch size that occurs, the full one first.
         runs: for each of ``graphs``, a function that runs it a given number of times; the caller sets it.
     """
 
@@ -36,18 +37,21 @@ class EpochGraphs:
         metric_values: Tensor,
         training: StackedSamples,
         validation: StackedSamples,
-        batch_sizes: tuple[int, int],
+        batch_size: int,
         batch_counts: tuple[dict[int, int], dict[int, int]],
     ):
         first_sum = len(state) - len(model.metrics_variables)
-        self._training_loops, self._validation_loops = (
-            [BatchLoop(name, step, state, unchanged, samples, batch, size, count) for size, count in counts.items()]
-            for name, step, unchanged, samples, batch, counts in (
-                ("training", stateless.train_step(model), 0, training, batch_sizes[0], batch_counts[0]),
-                ("validation", stateless.test_step(model), first_sum, validation, batch_sizes[1], batch_counts[1]),
+        self.training_loops, self.validation_loops = (
+            [
+                BatchLoop(name, step, state, unchanged, samples, batch_size, size, count)
+                for size, count in counts.items()
+            ]
+            for name, step, unchanged, samples, counts in (
+                ("training", stateless.train_step(model), 0, training, batch_counts[0]),
+                ("validation", stateless.test_step(model), first_sum, validation, batch_counts[1]),
             )
         )
-        for loop in self._validation_loops:  # which keep the order that they are made with
+        for loop in self.validation_loops:  # which keep the order that they are made with
             loop.draw_seed()
         self._read_metrics, self._read_inputs = _metric_reader(model), [*state[first_sum:], metric_values]
         self.runs: list[RunGraph] = []
@@ -55,7 +59,7 @@ class EpochGraphs:
     @property
     def inputs(self) -> list[list[Tensor]]:
         """The tensors of each graph."""
-        return [loop.inputs for loop in [*self._training_loops, *self._validation_loops]] + [self._read_inputs]
+        return [loop.inputs for loop in [*self.training_loops, *self.validation_loops]] + [self._read_inputs]
 
     def graphs(self) -> list[TracedGraph]:
         """Trace the graphs: the training loops first, reading the metrics last.
@@ -64,20 +68,20 @@ class EpochGraphs:
             reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
         """
         read = TracedGraph(graphs.trace(self._read_metrics, self._read_inputs), self._read_inputs, "reading metrics")
-        return [*(loop.graph() for loop in [*self._training_loops, *self._validation_loops]), read]
+        return [*(loop.graph() for loop in [*self.training_loops, *self.validation_loops]), read]
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's training samples."""
-        for loop in self._training_loops:
+        for loop in self.training_loops:
             loop.load(orders)
 
     def train(self) -> None:
         """Train each model on its samples; the caller has reset the metric sums."""
-        self._run(self._training_loops, self.runs)
+        self._run(self.training_loops, self.runs)
 
     def validate(self) -> None:
         """Evaluate each model on its validation samples; the caller has reset the metric sums."""
-        self._run(self._validation_loops, self.runs[len(self._training_loops) :])
+        self._run(self.validation_loops, self.runs[len(self.training_loops) :])
 
     def _run(self, loops: Sequence[BatchLoop], runs: Sequence[RunGraph]) -> None:
         with torch.no_grad():

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k3torch import runtime
-from k3torch.stack import compiled_loops, graphs, stateless
+from k3torch.stack import check, compiled_loops, graphs, stateless
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples
 from k3torch.stack.epoch_graphs import EpochGraphs
-from k3torch.stack.reasons import NotCompiled
+from k3torch.stack.graphs import TracedGraph
+from k3torch.stack.reasons import DifferentStep, NotCompiled
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,6 @@ Metrics = NDArray[np.float32]
 # Steps from which compiling pays, which takes some seconds and saves one or two milliseconds a step; and steps from
 # which looking in the cache for what an earlier process has compiled does.
 WORTH_COMPILING, WORTH_LOOKING = 5_000, 500
-# Validation samples of one model in one call; more would only take memory.
-_VALIDATION_BATCH = 4096
 
 
 class ModelStack:
@@ -36,7 +35,7 @@ class ModelStack:
         models: compiled alike, with their initial weights: read now, written by ``unstack``.
         training: each model's training samples; their numbers may differ.
         validation: each model's validation samples; their numbers may differ.
-        batch_size: samples in an update; a model's last batch of an epoch may be shorter.
+        batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
         epochs: calls of ``train_epoch`` to expect; with the samples they decide whether compiling pays.
         notice: is called with one line when a step that is worth compiling cannot be compiled.
 
@@ -45,6 +44,7 @@ class ModelStack:
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
+        reasons.DifferentStep: if that gives other numbers than Keras's own step.
     """
 
     def __init__(
@@ -69,7 +69,17 @@ class ModelStack:
         self._samples = StackedSamples.of(training, device), StackedSamples.of(validation, device)
         self._batch_size = batch_size
         steps = epochs * (max(map(len, training)) // batch_size)
-        self._parts = self._in_parallel(steps, notice) or [self._all_at_once()]
+        compilable = device.type == "cpu" and steps >= WORTH_LOOKING
+        members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
+        self._parts = [self._epochs(chosen) for chosen in members]
+        traced = self._parts[0].graphs()
+        if difference := check.first_difference(self.models[0], self._parts[0], traced, training[0], validation[0]):
+            raise DifferentStep(f"its step differs from Keras's own: {difference}")
+        if not compilable:
+            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in traced]
+        elif not self._compile(traced, steps >= WORTH_COMPILING, notice):
+            self._parts = [self._epochs(slice(None))]
+            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in self._parts[0].graphs()]
         self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
         self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
@@ -112,28 +122,21 @@ class ModelStack:
                 helper.result()
         return self._metric_values.T.cpu().numpy().copy()
 
-    def _in_parallel(self, steps: int, notice: Callable[[str], None]) -> list[EpochGraphs]:
-        """Return each model's epochs as compiled C++ loops; none where that is not possible, or does not pay."""
-        if self._state[0].device.type != "cpu" or steps < WORTH_LOOKING:
-            return []
-        parts = [self._epochs(slice(i, i + 1), validation_batch=1) for i in range(len(self.models))]
+    def _compile(self, traced: list[TracedGraph], compile_missing: bool, notice: Callable[[str], None]) -> bool:
+        """Give each model's epochs compiled C++ loops; return whether that was possible."""
         try:
-            loops = compiled_loops.compile_loops(parts[0].graphs(), compile_missing=steps >= WORTH_COMPILING)
+            loops = compiled_loops.compile_loops(traced, compile_missing)
         except NotCompiled as reason:
             notice(f"training uncompiled: {reason}")
-            return []
-        for part in parts:
+            return False
+        for part in self._parts if loops else ():
             part.runs = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
-        return parts if loops else []
+        return bool(loops)
 
-    def _all_at_once(self) -> EpochGraphs:
-        epochs = self._epochs(slice(None), validation_batch=_VALIDATION_BATCH)
-        epochs.runs = [graphs.repeated(traced.graph, traced.inputs) for traced in epochs.graphs()]
-        return epochs
-
-    def _epochs(self, members: slice, validation_batch: int) -> EpochGraphs:
+    def _epochs(self, members: slice) -> EpochGraphs:
         state = [tensor[members] for tensor in self._state]
-        sizes = self._batch_size, validation_batch
-        counts = self._samples[0].batch_counts(sizes[0]), self._samples[1].batch_counts(sizes[1])
+        counts = self._samples[0].batch_counts(self._batch_size), self._samples[1].batch_counts(self._batch_size)
         training, validation = (samples.of_models(members) for samples in self._samples)
-        return EpochGraphs(self.models[0], state, self._metric_values[members], training, validation, sizes, counts)
+        return EpochGraphs(
+            self.models[0], state, self._metric_values[members], training, validation, self._batch_size, counts
+        )

@@ -5,6 +5,10 @@ class UntraceableStep(Exception):  # noqa: N818  (a reason, not an error)
     """A function cannot be traced, or not be mapped over models; the message says why, in a few words."""
 
 
+class DifferentStep(UntraceableStep):
+    """The stack's step was compared with Keras's own, and differs; the message says in what."""
+
+
 class NotCompiled(Exception):  # noqa: N818  (a reason, not an error)
     """Training runs uncompiled; the message says why, in one line."""
 

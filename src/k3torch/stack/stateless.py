@@ -137,8 +137,7 @@ def _updates_weight_by_weight(optimizer: keras.optimizers.Optimizer) -> Iterator
 
     Keras's torch optimizers update all weights by operators over lists, which cannot be mapped over a stack.
     """
-    shared = private_import(BASE_OPTIMIZER)
-    methods = {name: private_attribute(shared, name) for name in ("_backend_update_step", "_apply_weight_decay")}
+    methods = {name: _shared_method(type(optimizer), name) for name in ("_backend_update_step", "_apply_weight_decay")}
     for name, method in methods.items():
         object.__setattr__(optimizer, name, MethodType(method, optimizer))
     try:
@@ -146,6 +145,16 @@ def _updates_weight_by_weight(optimizer: keras.optimizers.Optimizer) -> Iterator
     finally:
         for name in methods:
             object.__delattr__(optimizer, name)
+
+
+def _shared_method(kind: type[keras.optimizers.Optimizer], name: str) -> Any:
+    """Return the method that a class of optimizers would inherit if Keras had no torch versions of optimizers."""
+    private_attribute(private_import(BASE_OPTIMIZER), name)
+    return next(
+        vars(base)[name]
+        for base in kind.__mro__
+        if name in vars(base) and not base.__module__.startswith("keras.src.backend.torch")
+    )
 
 
 def _loss(

@@ -12,7 +12,7 @@ weights that are perturbed by ``PERTURBATION``, and a tensor may differ by a sma
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import random
 import sys
 from types import FunctionType, MethodType, ModuleType
@@ -50,17 +50,21 @@ class State:
     @classmethod
     def of(cls, model: keras.Model) -> "State":
         """Copy the present state of ``model`` and of the random generators."""
-        tensors = {name: tensor.detach().clone() for name, tensor in _tensors(model)}
+        tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
         gradients = {
-            _GRADIENT + name: tensor.grad.clone() for name, tensor in _tensors(model) if tensor.grad is not None
+            _GRADIENT + name: tensor.grad.clone() for name, tensor in named_tensors(model) if tensor.grad is not None
         }
         attributes = {(id(item), name): value for item in _own_objects(model) for name, value in _plain(item)}
         return cls(tensors | gradients, attributes, _random_states())
 
+    def without_gradients(self) -> "State":
+        """Return the same state without gradients, which not every step leaves."""
+        return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(_GRADIENT)})
+
     def restore(self, model: keras.Model) -> None:
         """Write everything but the gradients back."""
         with torch.no_grad():
-            for name, tensor in _tensors(model):
+            for name, tensor in named_tensors(model):
                 tensor.copy_(self.tensors[name])
         for item in _own_objects(model):
             for name, _ in _plain(item):
@@ -85,13 +89,29 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list
         expected.restore(model)
         return [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"]
     found = State.of(model)
+    if problems := differences(model, before, expected, found, keras_step):
+        expected.restore(model)
+    else:
+        found.restore(model)
+    return problems
+
+
+def differences(model: keras.Model, before: State, expected: State, found: State, keras_step: Step) -> list[str]:
+    """Return the names of what differs by more than rounding between two states after a step.
+
+    Args:
+        model: whose states these are; its state after the call is arbitrary.
+        before: the state before the step.
+        expected: the state after ``keras_step``.
+        found: the state after the other step.
+        keras_step: is repeated from perturbed weights if a difference exceeds the resolution of float32.
+    """
     problems = _differences(before, expected, found, None)
-    if problems:  # by more than the bare minimum: measure how far rounding reaches
+    if problems:
         before.restore(model)
         perturbed = _perturb(model)
         keras_step()
         problems = _differences(before, expected, found, _Noise(perturbed, State.of(model)))
-        (expected if problems else found).restore(model)
     return problems
 
 
@@ -155,7 +175,7 @@ def _change(name: str, before: State, after: State) -> torch.Tensor:
     return value - before.tensors[name].double()
 
 
-def _tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
+def named_tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each tensor of the state once: Keras's variables, then torch parameters and buffers that are none."""
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *(optimizer.variables if optimizer is not None else ()), *model.metrics_variables]

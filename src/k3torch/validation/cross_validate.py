@@ -8,7 +8,7 @@ from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.reasons import UntraceableStep
+from k3torch.stack.reasons import DifferentStep, UntraceableStep
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
     Array,
@@ -105,6 +105,7 @@ def cross_validate(
     try:
         if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", histories):
             used = "fit"
+            keras.utils.set_random_seed(seed)  # as if no stack had been tried
             engines.fit(jobs, batch_size, epochs, callbacks or (), histories)
     except IndexError as error:
         raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
@@ -179,6 +180,8 @@ def _stacked(
         try:
             engines.stacked(jobs, batch_size, epochs, _print_notice, histories)
             return True
+        except DifferentStep as difference:
+            reason = str(difference)
         except UntraceableStep as error:
             reason = f"its step cannot be mapped over models ({error})"
     if required:

@@ -8,7 +8,6 @@ from k3torch.data.loaders import BatchedTensors, identity
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.model_stack import ModelStack
-from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
 from k3torch.validation.differences import first_difference
@@ -37,19 +36,21 @@ class Job:
 
 
 def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
-    """Return in a few words why a stack would not give ``fit``'s numbers, or None where it does."""
-    model = models[0]
-    optimizer = model.optimizer
+    """Return in a few words why the models cannot be trained as one stack, or None where they may.
+
+    These are the reasons that the comparison of the stack's step with Keras's own cannot see (``stack.check``).
+    """
+    model, optimizer = models[0], models[0].optimizer
     reasons = {
-        "the model is no Sequential or functional one": not hasattr(model, "inputs"),
+        # A stack holds one array of inputs and one of targets.
         "the model has several inputs or outputs": any(
-            len(getattr(model, ends, [None])) != 1 for ends in ("inputs", "outputs")
+            len(getattr(model, ends, None) or [None]) != 1 for ends in ("inputs", "outputs")
         ),
-        "the model has a step, loss or metrics of its own": _overrides(model),
-        f"{type(optimizer).__name__} cannot be stacked": _unfit(optimizer),
+        # Done at the end of an epoch, not in a step.
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
+        # Done after more steps than are compared.
         "the optimizer accumulates gradients": bool(optimizer.gradient_accumulation_steps),
-        "the optimizer scales the loss (loss_scale_factor)": optimizer.loss_scale_factor is not None,
+        "the optimizer adapts the loss scale": isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is not None:
@@ -60,17 +61,6 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     except MissingPart as missing:
         return str(missing)
     return difference and f"the models differ in more than their weights ({difference})"
-
-
-def _overrides(model: keras.Model) -> bool:
-    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
-    return any(getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n)) for n in names)
-
-
-def _unfit(optimizer: keras.Optimizer) -> bool:
-    # Nadam's running product of momenta turns into NaN when it is stacked.
-    refused = (keras.optimizers.Adafactor, keras.optimizers.Nadam, keras.optimizers.LossScaleOptimizer)
-    return isinstance(optimizer, refused)
 
 
 def stacked(
@@ -130,7 +120,7 @@ def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[A
         try:
             job.model.fit(
                 _loader(job.training, batch_size, sampler),
-                validation_data=_loader(job.validation, 4096),
+                validation_data=_loader(job.validation, batch_size),
                 epochs=epochs,
                 callbacks=[*callbacks, sampler.follow, bar],
                 shuffle=False,
