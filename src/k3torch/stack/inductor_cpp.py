@@ -6,8 +6,7 @@ the buffers between them and calls them. For steps of microseconds, that Python 
 any number of times and releases Python's lock while it runs.
 
 This is the only file of the package that uses private parts of torch. They are those of PyTorch 2.13 and are listed in
-``PRIVATE_PARTS``. Where one is missing or has changed, the functions below raise ``NotCompiled`` and training goes on
-uncompiled.
+``PRIVATE_PARTS``. Where one is missing or has changed, ``NotCompiled`` is raised and training goes on uncompiled.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,8 +50,7 @@ PRIVATE_PARTS = (
 # One thread: a step costs less than waking a second one. No test compilation of the processor's vector instructions
 # and no precompiled header: each takes longer than compiling the whole file.
 OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
-# The signature of the compiled C++ loops.
-RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"
+RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # the signature of the compiled C++ loops
 _ALIGNMENT = 64  # bytes, a cache line
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 

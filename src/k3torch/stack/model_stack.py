@@ -3,8 +3,8 @@
 The models' weights, optimizer slots and metric sums are stacked along a new first dimension. Where operators are
 called one by one, or captured on an accelerator, a step is that of all models at once: ``torch.vmap`` of one model's
 step. Where the step becomes a compiled C++ loop, it is compiled once, for a stack of one model, and the models run
-their epochs in parallel, one thread for each core: a model's state then stays in its core's cache, and no model waits
-for another.
+their epochs in parallel, one thread for each core: a model's state then stays in its core's cache, and threads
+need no synchronisation.
 """
 
 from collections.abc import Callable, Sequence

@@ -12,6 +12,7 @@ values of the latter, since a loop draws from a random stream of its own; and ba
 
 from collections.abc import Callable, Iterator, Sequence
 
+from k3torch import runtime
 from k3torch.stack.graphs import TracedGraph
 import torch
 
@@ -31,6 +32,11 @@ def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> st
         graphs: in the order in which they run; their inputs keep their values.
         binds: for each graph a function from tensors like its inputs to a function that runs its loop on them n times.
     """
+    with runtime.single_threaded():  # as in training
+        return _first_difference(graphs, binds)
+
+
+def _first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
     state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
     for traced, bind in zip(graphs, binds, strict=True):
         before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])
