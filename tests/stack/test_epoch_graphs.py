@@ -24,8 +24,8 @@ def epoch_of(model):
     state = [variable.value.detach().clone()[None] for variable in stateless.variables(model)]
     values = torch.zeros(1, 2)
     training, validation = (StackedSamples.of([part], torch.device("cpu")) for part in (TRAINING, VALIDATION))
-    counts = training.batch_counts(3), validation.batch_counts(4)
-    return EpochGraphs(model, state, values, training, validation, (3, 4), counts), state, values
+    counts = training.batch_counts(3), validation.batch_counts(3)
+    return EpochGraphs(model, state, values, training, validation, 3, counts), state, values
 
 
 def test_graphs_are_named_and_share_the_state():
@@ -34,8 +34,8 @@ def test_graphs_are_named_and_share_the_state():
     assert [graph.name for graph in traced] == [
         "training, batches of 3",
         "training, batches of 1",
-        "validation, batches of 4",
-        "validation, batches of 1",
+        "validation, batches of 3",
+        "validation, batches of 2",
         "reading metrics",
     ]
     for graph, inputs in zip(traced, epoch.inputs, strict=True):
@@ -62,5 +62,5 @@ def test_an_epoch_is_that_of_fit():
     for tensor in state[len(state) - len(reference.metrics_variables) :]:
         tensor.zero_()
     epoch.validate()
-    expected = reference.evaluate(VALIDATION.x, VALIDATION.y, batch_size=4, verbose=0)
+    expected = reference.evaluate(VALIDATION.x, VALIDATION.y, batch_size=3, verbose=0)
     np.testing.assert_allclose(values[0], expected, rtol=1e-5)

@@ -33,10 +33,9 @@ def test_the_reason_names_the_difference():
 @pytest.mark.parametrize(
     ("optimizer", "reason"),
     [
-        (lambda: keras.optimizers.Nadam(), "Nadam cannot be stacked"),
         (lambda: keras.optimizers.SGD(use_ema=True), "averages weights (use_ema)"),
         (lambda: keras.optimizers.SGD(gradient_accumulation_steps=2), "accumulates gradients"),
-        (lambda: keras.optimizers.SGD(loss_scale_factor=2.0), "scales the loss (loss_scale_factor)"),
+        (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), "adapts the loss scale"),
     ],
 )
 def test_settings_that_fit_alone_handles(optimizer, reason):

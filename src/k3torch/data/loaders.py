@@ -5,7 +5,6 @@ would therefore change every other random number of the run, dropout masks inclu
 """
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, TypeVar
 
 from k3torch.data.arrays import float32_tensor, number_array
@@ -93,11 +92,10 @@ def _class_weight_problem(class_weight: Any) -> Problem:
     bad = {
         label: weight
         for label, weight in class_weight.items()
-        if not (
-            isinstance(label, Integral)
-            and not isinstance(label, bool)
-            and is_number(weight)
-            and 0 <= weight <= FLOAT32_MAX
-        )
+        if not (_is_class(label) and is_number(weight) and 0 <= weight <= FLOAT32_MAX)
     }
     return unless(not bad, f"class_weight with integer classes and finite weights of 0 or more, got {bad!r}")
+
+
+def _is_class(label: Any) -> bool:
+    return isinstance(label, bool) or (is_number(label) and label == int(label))

@@ -35,7 +35,7 @@ def first_difference(
         training: the model's training samples.
         validation: the model's validation samples.
     """
-    before = State.of(model)
+    before, mode = State.of(model), model.training
     loops = {"training": epochs.training_loops, "validation": epochs.validation_loops}
     graphs = {"training": traced, "validation": traced[len(epochs.training_loops) :]}
     try:
@@ -56,6 +56,7 @@ def first_difference(
                 return f"in {kind}, the results of its metrics"
     finally:
         before.restore(model)
+        model.train(mode)
     return None
 
 

@@ -3,13 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from k3torch.stack.reasons import UntraceableStep
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+try:
+    from torch.utils._python_dispatch import TorchDispatchMode
+except ImportError:  # where PyTorch documents it, though under a private name
+    TorchDispatchMode = None  # type: ignore[assignment, misc]
 
 aten = torch.ops.aten
+Mode: Any = object if TorchDispatchMode is None else TorchDispatchMode
 
 
-class FixedRandomness(TorchDispatchMode):
+class FixedRandomness(Mode):  # type: ignore[misc]
     """While active, the k-th random tensor that is drawn depends on k and on its shape alone.
 
     Replaced are Bernoulli, uniform and normal numbers, which dropout and noise layers draw; other random operators
@@ -18,10 +24,15 @@ class FixedRandomness(TorchDispatchMode):
     Args:
         stacked: whether the first dimension of random tensors counts models, as under ``torch.vmap``; each model then
             gets the numbers that it would get alone.
+
+    Raises:
+        UntraceableStep: if this version of torch has no dispatch modes.
     """
 
     def __init__(self, stacked: bool):
-        super().__init__()  # type: ignore[no-untyped-call]
+        if TorchDispatchMode is None:
+            raise UntraceableStep(f"PyTorch {torch.__version__} has no torch.utils._python_dispatch.TorchDispatchMode")
+        super().__init__()
         self._stacked, self._draws = stacked, 0
 
     def __torch_dispatch__(

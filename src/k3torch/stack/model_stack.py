@@ -16,6 +16,7 @@ from k3torch.stack.batch_loop import Order, Samples, StackedSamples
 from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.reasons import DifferentStep, NotCompiled
+from k3torch.training.verification import State
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,23 @@ class ModelStack:
         self.models = list(models)
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
+        before = State.of(self.models[0])
+        try:
+            self._build(training, validation, batch_size, epochs, notice)
+        finally:
+            before.restore(self.models[0])  # tracing calls the layers, which may count that in Python
+        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
+        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
+
+    def _build(
+        self,
+        training: Sequence[Samples],
+        validation: Sequence[Samples],
+        batch_size: int,
+        epochs: int,
+        notice: Callable[[str], None],
+    ) -> None:
+        """Stack the state, trace the step, compare it with Keras's own, and compile it where that pays."""
         self.names = stateless.metric_names(self.models[0])
         groups = zip(*map(stateless.variables, self.models), strict=True)
         self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
@@ -80,8 +98,6 @@ class ModelStack:
         elif not self._compile(traced, steps >= WORTH_COMPILING, notice):
             self._parts = [self._epochs(slice(None))]
             self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in self._parts[0].graphs()]
-        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
-        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
     def train_epoch(self, orders: Sequence[Order]) -> Metrics:
         """Train each model on its samples in its order, and return the metrics, (metrics, models).

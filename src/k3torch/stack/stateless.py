@@ -8,6 +8,7 @@ layers read their own variables and ignore the weights that it passes.)
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import inspect
 from types import MethodType
 from typing import Any
 
@@ -169,7 +170,8 @@ def _loss(
 ) -> tuple[Tensor, Tensor, State, State]:
     """Return the loss with all penalties, the predictions, and the state that the forward pass changed."""
     private_attribute(model, "_losses_override")  # written below: a name that Keras does not read would be ignored
-    y_pred, others, penalties = model.stateless_call(weights, others, x, training=training, return_losses=True)
+    mode = {"training": training} if "training" in inspect.signature(model.call).parameters else {}
+    y_pred, others, penalties = model.stateless_call(weights, others, x, return_losses=True, **mode)
     model._losses_override = penalties  # activity penalties are known only from the forward pass
     try:
         loss, (_, others, sums) = model.stateless_compute_loss(

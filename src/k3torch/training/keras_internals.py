@@ -29,7 +29,6 @@ PRIVATE_PARTS = (
     "_flat_weighted_metrics",
     "_user_metrics",
     "_fn",
-    "_flatten_layers",
     "_fn_kwargs",
     "_apply_weight_decay",
     "_backend_update_step",

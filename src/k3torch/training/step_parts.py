@@ -7,7 +7,8 @@ from types import FunctionType
 from typing import Any
 
 from k3torch.training import fast_step
-from k3torch.training.keras_internals import MissingPart, private_attribute, private_method
+from k3torch.training.keras_internals import MissingPart, private_attribute
+from k3torch.training.verification import layers_of
 import keras
 import torch
 
@@ -90,11 +91,7 @@ def settings_of(model: keras.Model) -> Any:
     count as one, but none that matters is missed.
     """
     losses, metrics = (getattr(model, name, None) for name in ("_compile_loss", "_compile_metrics"))
-    items = [model.optimizer, losses, metrics]
-    try:
-        items += private_method(model, "_flatten_layers")(include_self=False)
-    except MissingPart:
-        return object()  # equal to nothing: chosen and verified at each call
+    items = [model.optimizer, losses, metrics, *(layer for layer in layers_of(model) if layer is not model)]
     trainable = tuple(id(variable) for variable in model.trainable_variables)
     return trainable, model.jit_compile, _hooks(model), [_settings(item) for item in items]
 

@@ -18,7 +18,6 @@ import sys
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from k3torch.training.keras_internals import private_method
 import keras
 import numpy as np
 import torch
@@ -135,13 +134,13 @@ def _perturb(model: keras.Model) -> State:
 
 
 def _differences(before: State, expected: State, found: State, noise: _Noise | None) -> list[str]:
-    names = dict.fromkeys([*expected.tensors, *found.tensors])
-    problems = [name for name in names if not _agree(name, before, expected, found, noise)]
-    changed = {key[1] for key in expected.attributes if expected.attributes[key] != found.attributes.get(key)}
-    problems += [f"the attribute {name!r}" for name in sorted(changed)]
     libraries = ("torch", "NumPy", "Python")
     states = zip(libraries, expected.random, found.random, strict=False)
-    return problems + [f"the random state of {library}" for library, a, b in states if not _equal(a, b)]
+    problems = [f"the random state of {library}" for library, a, b in states if not _equal(a, b)]
+    changed = {key[1] for key in expected.attributes if expected.attributes[key] != found.attributes.get(key)}
+    problems += [f"the attribute {name!r}" for name in sorted(changed)]
+    names = dict.fromkeys([*expected.tensors, *found.tensors])
+    return problems + [name for name in names if not _agree(name, before, expected, found, noise)]
 
 
 def _agree(name: str, before: State, expected: State, found: State, noise: _Noise | None) -> bool:
@@ -180,12 +179,12 @@ def named_tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *(optimizer.variables if optimizer is not None else ()), *model.metrics_variables]
     named = [(variable.path, variable.value) for variable in variables]
-    seen: set[int] = set()
-    names: Counter[str] = Counter()
     # A model knows the torch parts of nested layers only where they are Keras variables.
-    for layer in private_method(model, "_flatten_layers")():
+    for layer in layers_of(model):
         parts = [*layer.named_parameters(), *layer.named_buffers()]
         named += [(f"{layer.name}.{name}", tensor) for name, tensor in parts]
+    seen: set[int] = set()
+    names: Counter[str] = Counter()
     for name, tensor in named:
         if id(tensor) not in seen:
             seen.add(id(tensor))
@@ -193,8 +192,18 @@ def named_tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
             yield name if names[name] == 1 else f"{name} ({names[name]})", tensor
 
 
+def layers_of(model: keras.Model) -> list[keras.Layer]:
+    """Return the model and all layers in it, wherever they are held."""
+    return [item for item in _reachable(model) if isinstance(item, keras.Layer)]
+
+
 def _own_objects(model: keras.Model) -> list[Any]:
     """Return the layers, losses, metrics, schedules, ... whose class is the caller's own, wherever they are held."""
+    return [item for item in _reachable(model) if _library(item) not in _LIBRARIES]
+
+
+def _reachable(model: keras.Model) -> list[Any]:
+    """Return the objects that the model holds, directly or through others, but not what torch's objects hold."""
     found: list[Any] = []
     seen: set[int] = set()
     waiting: list[Any] = [model]
@@ -208,16 +217,20 @@ def _own_objects(model: keras.Model) -> list[Any]:
         elif isinstance(item, list | tuple | set):
             waiting.extend(item)
         elif hasattr(item, "__dict__"):
-            root = type(item).__module__.partition(".")[0]
-            if root not in _LIBRARIES:
-                found.append(item)
-            if root not in _NOT_SEARCHED:
+            found.append(item)
+            if _library(item) not in _NOT_SEARCHED:
                 waiting.extend(vars(item).values())
     return found
 
 
+def _library(item: Any) -> str:
+    return type(item).__module__.partition(".")[0]
+
+
 def _plain(item: Any) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in vars(item).items() if isinstance(value, int | float | complex | str)]
+    """Return the attributes that are numbers or strings, but for the mode of torch modules, which fit sets."""
+    own = vars(item).items()
+    return [(k, v) for k, v in own if isinstance(v, int | float | complex | str) and k != "training"]
 
 
 def _random_states() -> tuple[Any, ...]:

@@ -98,6 +98,8 @@ def cross_validate(
             held_out = _samples(scaled, targets, weights, validation)
             jobs.append(Job(_new_model(build_model, inputs, jobs), learnt, held_out, _order(len(learnt), shuffle, key)))
 
+    for job in jobs:  # both engines begin with the same variables, and the same random states
+        engines.build(job)
     batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
     keras.utils.set_random_seed(seed)
     histories: list[Values] = []

@@ -1,6 +1,7 @@
 """Two ways to train the models of a cross-validation: as one stack, or with Keras's ``fit`` one after another."""
 
 from collections.abc import Callable, Iterator, Sequence
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from k3torch.data.loaders import BatchedTensors, identity
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.model_stack import ModelStack
+from k3torch.stack.reasons import UntraceableStep
+from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
 from k3torch.validation.differences import first_difference
@@ -46,6 +49,8 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
         "the model has several inputs or outputs": any(
             len(getattr(model, ends, None) or [None]) != 1 for ends in ("inputs", "outputs")
         ),
+        # The caller's own methods may do more than compute: print, record, count.
+        f"the model overrides {' and '.join(_overridden(model))}": _overridden(model),
         # Done at the end of an epoch, not in a step.
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
         # Done after more steps than are compared.
@@ -61,6 +66,12 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     except MissingPart as missing:
         return str(missing)
     return difference and f"the models differ in more than their weights ({difference})"
+
+
+def _overridden(model: keras.Model) -> list[str]:
+    """Return the methods of a step that the model's class does not have from Keras or from FastModel."""
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return [n for n in names if getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n))]
 
 
 def stacked(
@@ -101,9 +112,14 @@ def _one_stack(
     stack.unstack()
 
 
+def build(job: Job) -> None:
+    """Create the variables that a model gets when it first sees data, where this version of Keras allows it."""
+    with contextlib.suppress(UntraceableStep):
+        stateless.build(job.model, job.training.x, job.training.y, job.training.sample_weight)
+
+
 def _bytes_of(job: Job) -> int:
     """Return the memory that one model of a stack takes: its state, the step's new state, its samples."""
-    stateless.build(job.model, job.training.x, job.training.y, job.training.sample_weight)
     state = sum(v.value.nbytes for v in stateless.variables(job.model))
     samples = sum(part.x.nbytes + part.y.nbytes for part in (job.training, job.validation))
     return int(2 * state + samples)
