@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Self
 
-from k3torch import runtime
+from k3torch import interrupts, runtime
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,6 +31,7 @@ class EpochBar:
         self._task = self._bar.add_task(title, total=epochs, figures="")
 
     def __enter__(self) -> Self:
+        interrupts.check()
         self._bar.start()
         return self
 
@@ -39,6 +40,7 @@ class EpochBar:
 
     def advance(self, figures: dict[str, float]) -> None:
         """Count one epoch and show ``figures``, name to value."""
+        interrupts.check()
         self._bar.update(self._task, advance=1, figures=_in_short(figures))
 
 
@@ -93,6 +95,7 @@ class History(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Read the clock."""
+        interrupts.check()
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,0 +1,102 @@
+"""SIGINT and SIGTERM: one line instead of a traceback, and no signal is lost.
+
+While a command imports its libraries, a signal ends the process at once. While it runs, a signal raises
+KeyboardInterrupt and is recorded too, because the exception can be swallowed: Keras has bare ``except:`` clauses, and
+Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+ERASE_LINE = "\r\x1b[K"  # for a terminal
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_Handler = Callable[[int, FrameType | None], None]
+
+
+class _State:
+    received = 0  # number of the last signal; 0: none
+    held = False
+
+
+def exit_at_once() -> None:
+    """Make a signal print one line and end the process, from now on: for the time in which nothing is written yet."""
+    _install(_exit)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Make a signal raise KeyboardInterrupt within the block; the handlers from before come back at its end."""
+    _State.received = 0
+    previous = _install(_raise)
+    report, sys.unraisablehook = sys.unraisablehook, _without_interrupts
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Delay signals until the block, which writes files, is complete."""
+    outer, _State.held = _State.held, True
+    before = _State.received
+    try:
+        yield
+    finally:
+        _State.held = outer
+    if _State.received and not before:
+        check()
+
+
+def check() -> None:
+    """Raise KeyboardInterrupt if a signal came, however long ago: call it once an epoch."""
+    if _State.received and not _State.held:
+        raise KeyboardInterrupt
+
+
+def received() -> bool:
+    """Return whether a signal came since ``raising`` was entered."""
+    return _State.received > 0
+
+
+def exit_code() -> int:
+    """Return the exit code of an interrupted process: 130 after SIGINT, 143 after SIGTERM."""
+    return 128 + (_State.received or signal.SIGINT)
+
+
+def _install(handler: _Handler) -> dict[int, Any]:
+    """Install ``handler`` and return the handlers from before. A signal that the parent process ignores stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {
+        number: signal.signal(number, handler)
+        for number in _SIGNALS
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    if not _State.received:  # else the line has been printed
+        sys.stderr.write(f"{ERASE_LINE if sys.stderr.isatty() else ''}interrupted\n")
+        sys.stderr.flush()
+    os._exit(128 + number)  # an exception could be swallowed or reported by whatever module is being imported
+
+
+def _raise(number: int, _: FrameType | None) -> None:
+    _State.received = number
+    if not _State.held:
+        raise KeyboardInterrupt
+
+
+def _without_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Report what a destructor raised, except a KeyboardInterrupt, which ``check`` raises again."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
