@@ -1,7 +1,7 @@
-"""Time this project and other ways to train the same networks.
+"""Time this project and other ways to train its networks.
 
     make bench
-    make bench ARGS="--rounds 5 --jax-python jaxenv/bin/python --tensorflow-python tfenv/bin/python"
+    make bench ARGS="--rounds 5 --jax-python jaxenv/bin/python"
     k3torch bench --jobs reviews --contenders torch-bag numba
 
 reviews: 15,000 film reviews to train and 10,000 to validate, 10,000 words, 16-16-1, RMSprop, batches of 512; seconds

@@ -1,4 +1,4 @@
-"""Compare ways to reduce overfitting on the film reviews.
+"""Compare ways to reduce overfitting on film reviews.
 
     make overfit-imdb
     make overfit-imdb ARGS="--variants original dropout --seed 1"

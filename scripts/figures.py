@@ -1,10 +1,10 @@
-"""Plot what the lecture explains: losses, momentum, overfitting, folds, dropout.
+"""Plot what the lecture explains, momentum for example.
 
     make figures
     k3torch figures --out plots
 
-No curve is made up: each is computed by Keras's own losses, SGD and Dropout, NumPy's least squares or scikit-learn's
-KFold. Takes about 10 seconds.
+The plots show losses, momentum, overfitting, folds and dropout. No curve is made up: each is computed by Keras's own
+losses, SGD and Dropout, NumPy's least squares or scikit-learn's KFold. Takes about 10 seconds.
 """
 
 from dataclasses import dataclass

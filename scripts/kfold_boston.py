@@ -1,4 +1,4 @@
-"""Estimate a price regressor's error by K-fold cross-validation.
+"""Estimate a price regressor's error by K-fold validation.
 
     make kfold-boston
     make kfold-boston ARGS="--repeats 8"

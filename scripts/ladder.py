@@ -1,12 +1,13 @@
-"""Train the same network on every rung, from fit to the compiled step.
+"""Train the same network on every rung of the ladder.
 
     make ladder
     make ladder ARGS="--epochs 10 --rungs 1 4 5"
     k3torch ladder --rung 4
 
-Every rung has the same reviews, initial weights and order of batches, and runs in a process of its own, so that its
-memory is its own. After one epoch its weights are compared with those of rung 1: they differ by float32 rounding
-alone. docs/ladder.md explains the rungs. Takes about a minute on two cores.
+The rungs lead from fit on arrays to the compiled step. Every rung has the same reviews, initial weights and order of
+batches, and runs in a process of its own, so that its memory is its own. After one epoch its weights are compared with
+those of rung 1: they differ by float32 rounding alone. docs/ladder.md explains the rungs. Takes about a minute on two
+cores.
 """
 
 from dataclasses import dataclass

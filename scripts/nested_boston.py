@@ -1,4 +1,4 @@
-"""Choose a price regressor, and estimate its error by nested cross-validation.
+"""Choose a price regressor by nested cross-validation.
 
     make nested-boston
     make nested-boston ARGS="--candidates small lecture --outer-folds 10"

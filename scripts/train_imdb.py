@@ -1,13 +1,13 @@
-"""Classify film reviews as positive or negative with a 16-16-1 network.
+"""Classify film reviews as positive or negative.
 
     make train-imdb
     make train-imdb ARGS="--source reviews --epochs 10 --seed 1"
     k3torch train-imdb --source reviews.csv --out runs/mine
 
-Inputs are bags of the 10,000 most frequent words; the optimizer is RMSprop. A study run with a validation split finds
-the epoch of the lowest validation loss. A fresh model is then trained for that many epochs on training and validation
-samples, and tested once. Takes about 10 seconds on two cores once the reviews are tokenized (5 more the first time).
-Expect a test accuracy of 0.88 (0.87 on the canonical test half).
+The network is 16-16-1 on bags of the 10,000 most frequent words, trained with RMSprop. A study run with a validation
+split finds the epoch of the lowest validation loss. A fresh model is then trained for that many epochs on training and
+validation samples, and tested once. Takes about 10 seconds on two cores once the reviews are tokenized (5 more the
+first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ SCRIPTS = next(folder for folder in (_PACKAGE / "scripts", _PACKAGE.parents[1] /
 """The folder of the scripts: inside an installed package, or beside ``src`` in the source tree."""
 
 program: str | None = None
-"""The command as its help page names it; None: as it was typed."""
+"""The command's name on its help page; None: the script's."""
 
 _main_file = getattr(sys.modules["__main__"], "__file__", None)
 if _main_file and Path(_main_file).resolve().parent == SCRIPTS:
@@ -51,7 +51,7 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
     try:
         with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(settings, args=arguments, description="", prog=program, config=markers)
+            parsed = tyro.cli(settings, args=arguments, description="", prog=program or Path(sys.argv[0]).name, config=markers)
     except SystemExit as stop:
         if stop.code == 2:
             print(f"error: {_one_line(said.getvalue())}", file=sys.stderr)
@@ -87,7 +87,7 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
 def wrapped(text: str) -> str:
     """Return ``text`` with its paragraphs wrapped at the terminal's width; indented lines stay as they are."""
     width = shutil.get_terminal_size().columns
-    paragraphs = re.split(r"\n\s*\n", text.rstrip())
+    paragraphs = re.split(r"\n\s*\n", text.rstrip().replace("``", ""))
     return "\n\n".join(part if part[:1].isspace() else textwrap.fill(part, width) for part in paragraphs)
 
 
@@ -121,7 +121,9 @@ def _one_line(box: str) -> str:
         takes = re.search(rf"{value_error.group(1)} ([A-Z]\S*)", box)
         got = re.findall(r"'([^']*)'", value_error.group(2))[-1]
         return f"expected {takes.group(1) if takes else 'a value'} for {value_error.group(1)}, got {got!r}"
-    if missing := re.match(r"Missing value for argument '(--[\w-]+)'", message):
+    if missing := re.match(r"Missing value for argument '([\w-]+)'", message):
+        return f"expected a value for {missing.group(1)}, got none"
+    if missing := re.match(r"Missing from [^:]*: (\S+)", message):
         return f"expected a value for {missing.group(1)}, got none"
     meant = re.search(r"(?:Perhaps you meant|Arguments similar to [^:]*):[\s│|]*(--[\w-]+)", box)
     hint = f"did you mean {meant.group(1)}?" if meant else "see --help"
