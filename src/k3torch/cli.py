@@ -26,8 +26,9 @@ from k3torch.errors import InputError, count_problem, did_you_mean, refuse
 Settings = TypeVar("Settings")
 
 _PACKAGE = Path(__file__).resolve().parent
-SCRIPTS = next(folder for folder in (_PACKAGE / "scripts", _PACKAGE.parents[1] / "scripts") if folder.is_dir())
-"""The folder of the scripts: inside an installed package, or beside ``src`` in the source tree."""
+_INSTALLED = _PACKAGE / "scripts"
+SCRIPTS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "scripts"
+"""The folder of the scripts: in the package if it was installed from a wheel, else beside ``src``."""
 
 program: str | None = None
 """The command's name on its help page; None: the script's."""
@@ -45,13 +46,14 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
     import tyro
 
     arguments = sys.argv[1:] if arguments is None else arguments
+    name = program or Path(sys.argv[0]).name
     if {"-h", "--help"} & set(arguments):
         print(wrapped(description or ""), end="\n\n")  # tyro would let the terminal break words
     said = io.StringIO()
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
     try:
         with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(settings, args=arguments, description="", prog=program or Path(sys.argv[0]).name, config=markers)
+            parsed = tyro.cli(settings, args=arguments, description="", prog=name, config=markers)
     except SystemExit as stop:
         if stop.code == 2:
             print(f"error: {_one_line(said.getvalue())}", file=sys.stderr)
