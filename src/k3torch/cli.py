@@ -9,6 +9,9 @@ A script imports this module before any heavy one, parses its arguments, and onl
         cli.run(main, SETTINGS)
 """
 
+from k3torch import interrupts  # first: from here on a script handles signals
+
+# isort: split
 from collections.abc import Callable, Sequence
 import contextlib
 import io
@@ -20,7 +23,6 @@ import sys
 import textwrap
 from typing import TypeVar
 
-from k3torch import interrupts
 from k3torch.errors import InputError, count_problem, did_you_mean, refuse
 
 Settings = TypeVar("Settings")
@@ -32,10 +34,6 @@ SCRIPTS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parents[1] / "scripts"
 
 program: str | None = None
 """The command's name on its help page; None: the script's."""
-
-_main_file = getattr(sys.modules["__main__"], "__file__", None)
-if _main_file and Path(_main_file).resolve().parent == SCRIPTS:
-    interrupts.exit_at_once()  # here, since a script's next imports take seconds
 
 
 def parse(settings: type[Settings], description: str | None = None, arguments: Sequence[str] | None = None) -> Settings:

@@ -3,6 +3,8 @@
 While a command imports its libraries, a signal ends the process at once. While it runs, a signal raises
 KeyboardInterrupt and is recorded too, because the exception can be swallowed: Keras has bare ``except:`` clauses, and
 Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch.
+
+This module imports little, because no signal is handled until its import is complete.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,13 +12,14 @@ from contextlib import contextmanager
 import os
 import signal
 import sys
-import threading
 from types import FrameType
 from typing import Any
 
 ERASE_LINE = "\r\x1b[K"  # for a terminal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Handler = Callable[[int, FrameType | None], None]
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib takes long to import)
+_FOLDERS = (os.path.join(_PACKAGE, "scripts"), os.path.normpath(os.path.join(_PACKAGE, "../../scripts")))  # noqa: PTH118
 
 
 class _State:
@@ -72,21 +75,28 @@ def exit_code() -> int:
     return 128 + (_State.received or signal.SIGINT)
 
 
+def is_script() -> bool:
+    """Return whether this process runs one of the project's scripts, rather than a test or a program of the user's."""
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    return main is not None and os.path.dirname(os.path.abspath(main)) in _FOLDERS  # noqa: PTH100, PTH120
+
+
 def _install(handler: _Handler) -> dict[int, Any]:
     """Install ``handler`` and return the handlers from before. A signal that the parent process ignores stays so."""
-    if threading.current_thread() is not threading.main_thread():
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    handled: dict[int, Any] = {number: old for number, old in previous.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in handled:
+            signal.signal(number, handler)
+    except ValueError:  # not in the main thread, which alone may install handlers
         return {}
-    return {
-        number: signal.signal(number, handler)
-        for number in _SIGNALS
-        if signal.getsignal(number) not in (signal.SIG_IGN, None)
-    }
+    return handled
 
 
 def _exit(number: int, _: FrameType | None) -> None:
     if not _State.received:  # else the line has been printed
-        sys.stderr.write(f"{ERASE_LINE if sys.stderr.isatty() else ''}interrupted\n")
-        sys.stderr.flush()
+        erase = ERASE_LINE if os.isatty(2) else ""
+        os.write(2, f"{erase}interrupted\n".encode())  # not sys.stderr, which may be redirected or in use
     os._exit(128 + number)  # an exception could be swallowed or reported by whatever module is being imported
 
 
@@ -100,3 +110,7 @@ def _without_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
     """Report what a destructor raised, except a KeyboardInterrupt, which ``check`` raises again."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
+
+
+if is_script():
+    exit_at_once()  # now, because the script's next imports take seconds
