@@ -50,6 +50,7 @@ class Manifest:
                     self._keep(self.folder / folder)
             if not written:
                 self._keep(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
             self.files.add(name)
             self._write()
         return path
