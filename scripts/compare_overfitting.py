@@ -245,7 +245,7 @@ COLUMNS = {
 
 def show(run: RunFolder) -> None:
     """Print the table of all variants."""
-    print(f"{run.metrics['seconds_total']:.1f} s in all, written to {run.path}\n")
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
     tables.show(
         "Validation loss without penalties; gap: last validation minus training loss",
         ["variant", "best epoch", *COLUMNS],

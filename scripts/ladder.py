@@ -189,7 +189,7 @@ def stack(bags: list[Any]) -> Any:
 
 def show(rows: list[dict[str, Any]], run: RunFolder) -> None:
     """Print what each rung costs, relative to rung 1."""
-    print("What each rung lets you change, and the lines of code that you write besides the model:")
+    print("What each rung lets you change (lines of code besides the model):")
     for row in rows:
         print(f"  {row['rung']}  {row['lets you change']} ({row['lines']})")
     print(f"\nwritten to {run.path}")

@@ -175,7 +175,7 @@ def show(choices: list[Choice], tested: CrossValidation, run: RunFolder) -> None
     found, overall = run.metrics, run.metrics["chosen_over_all"]
     low, high, method = found["interval"].values()
     print(
-        f"{found['seconds_total']:.1f} s in all, written to {run.path}\n"
+        f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}\n"
         f"chosen over all folds: {overall['candidate']}, {overall['epochs']} epochs"
     )
     print(cli.wrapped(f"expected error {found['mean']:.2f}, between {low:.2f} and {high:.2f}: {method}"), end="\n\n")

@@ -4,6 +4,7 @@ from dataclasses import replace
 import importlib.util
 import json
 from pathlib import Path
+import sys
 
 from k3torch.errors import InputError
 from k3torch.options import Output
@@ -157,7 +158,8 @@ def test_bad_input_leaves_nothing(table, tmp_path, choices, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_line_takes_variants(capsys):
+def test_the_command_line_takes_variants(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "compare_overfitting", script)  # where tyro looks for the options' docstrings
     assert script.cli.parse(script.Settings, arguments=["--variants", "l2", "mine"]).variants == ("l2", "mine")
     with pytest.raises(SystemExit):
         script.cli.parse(script.Settings, arguments=["--variants", "orignal"])
