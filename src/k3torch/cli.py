@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import sys
 import textwrap
 from typing import TypeVar
@@ -77,8 +78,8 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
     except BrokenPipeError:  # the reader of our output (head, say) has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
     except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, KeyboardInterrupt) or interrupts.received():
-            _end("interrupted", interrupts.exit_code())
+        if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
+            _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
         if not isinstance(error, InputError):
             raise
         _end(f"error: {error}", 2)

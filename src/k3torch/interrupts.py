@@ -23,7 +23,8 @@ _FOLDERS = (os.path.join(_PACKAGE, "scripts"), os.path.normpath(os.path.join(_PA
 
 
 class _State:
-    received = 0  # number of the last signal; 0: none
+    received = 0  # number of the signal that came within the block of ``raising``; 0: none
+    last = 0  # the same for the last block that was left
     held = False
 
 
@@ -35,13 +36,14 @@ def exit_at_once() -> None:
 @contextmanager
 def raising() -> Iterator[None]:
     """Make a signal raise KeyboardInterrupt within the block; the handlers from before come back at its end."""
-    _State.received = 0
+    _State.received = _State.last = 0
     previous = _install(_raise)
     report, sys.unraisablehook = sys.unraisablehook, _without_interrupts
     try:
         yield
     finally:
         sys.unraisablehook = report
+        _State.last, _State.received = _State.received, 0
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -60,19 +62,19 @@ def held() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if a signal came, however long ago: call it once an epoch."""
+    """Raise KeyboardInterrupt if a signal came since ``raising`` was entered: call it every epoch."""
     if _State.received and not _State.held:
         raise KeyboardInterrupt
 
 
 def received() -> bool:
-    """Return whether a signal came since ``raising`` was entered."""
+    """Return whether a signal came within the block of ``raising`` that is running."""
     return _State.received > 0
 
 
-def exit_code() -> int:
-    """Return the exit code of an interrupted process: 130 after SIGINT, 143 after SIGTERM."""
-    return 128 + (_State.received or signal.SIGINT)
+def last_signal() -> int:
+    """Return the number of the signal that came within the last block of ``raising``; 0 if none came."""
+    return _State.last
 
 
 def is_script() -> bool:
@@ -94,7 +96,7 @@ def _install(handler: _Handler) -> dict[int, Any]:
 
 
 def _exit(number: int, _: FrameType | None) -> None:
-    if not _State.received:  # else the line has been printed
+    if not _State.last:  # else the line has been printed
         erase = ERASE_LINE if os.isatty(2) else ""
         os.write(2, f"{erase}interrupted\n".encode())  # not sys.stderr, which may be redirected or in use
     os._exit(128 + number)  # an exception could be swallowed or reported by whatever module is being imported
