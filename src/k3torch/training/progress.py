@@ -10,6 +10,7 @@ from k3torch import interrupts, runtime
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class EpochBar:
@@ -20,9 +21,9 @@ class EpochBar:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),  # what the others leave
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(epochs)) + 1)),
             TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=Console(stderr=True),
             disable=not shown,
