@@ -43,7 +43,7 @@ class Settings:
 
 
 if __name__ == "__main__":
-    SETTINGS = cli.parse(Settings, __doc__)
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable

@@ -21,7 +21,7 @@ class Settings:
 
 
 if __name__ == "__main__":
-    SETTINGS = cli.parse(Settings, __doc__)
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from k3torch import runtime
 from k3torch.reports import demos, explain

@@ -32,7 +32,7 @@ class Settings:
 
 
 if __name__ == "__main__":
-    SETTINGS = cli.parse(Settings, __doc__)
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 import sys
 import zipfile
