@@ -10,7 +10,7 @@ ARGS ?=
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  Options reach a script through ARGS: make train-imdb ARGS="--epochs 5"; ARGS=--help lists them.'
+	@echo '  make train-imdb ARGS="--epochs 5" passes options on; ARGS=--help lists them.'
 
 setup: $(VENV)/.stamp  ## make .venv with everything in it (the other targets call this)
 
@@ -20,28 +20,28 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[reviews,digits,dev]'
 	@touch $@
 
-train-imdb: setup  ## classify film reviews: study run, best epoch, final run, pictures
+train-imdb: setup  ## classify film reviews as positive or negative
 	@$(BIN)/python scripts/train_imdb.py $(ARGS)
 
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
-nested-boston: setup  ## choose a price regressor, and report an error that no choice has seen
+nested-boston: setup  ## choose a price regressor by nested cross-validation
 	@$(BIN)/python scripts/nested_boston.py $(ARGS)
 
-ladder: setup  ## the same training on every rung, from fit() to the compiled step
+ladder: setup  ## train the same network on every rung of the ladder
 	@$(BIN)/python scripts/ladder.py $(ARGS)
 
-bench: setup  ## time the rungs and the stacked engine beside other ways to do the same
+bench: setup  ## time this project and other ways to train its networks
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-overfit-imdb: setup  ## compare ways to fight overfitting
+overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 	@$(BIN)/python scripts/compare_overfitting.py $(ARGS)
 
-train-digits: setup  ## classify handwritten digits through torchvision
+train-digits: setup  ## classify handwritten digits
 	@$(BIN)/python scripts/train_digits.py $(ARGS)
 
-figures: setup  ## draw the pictures that explain
+figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
 test: setup  ## run the tests
@@ -52,4 +52,8 @@ check: setup  ## lint, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-.PHONY: train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits figures
+dist: setup  ## build the source distribution and the wheel into dist/
+	@rm -rf build
+	@$(BIN)/python -m build --quiet $(ARGS)
+
+.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits figures

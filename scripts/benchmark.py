@@ -1,86 +1,104 @@
-"""Time this project beside other ways to train the same networks, and the ratios between them.
+"""Time this project and other ways to train its networks.
 
     make bench
-    make bench ARGS="--rounds 5 --jax-python jaxenv/bin/python --tensorflow-python tfenv/bin/python"
-    python scripts/benchmark.py --jobs reviews --contenders torch-bag numba
+    make bench ARGS="--rounds 5 --jax-python jaxenv/bin/python"
+    k3torch bench --jobs reviews --contenders torch-bag numba
 
 reviews: 15,000 film reviews to train and 10,000 to validate, 10,000 words, 16-16-1, RMSprop, batches of 512; seconds
-of an epoch, validation included (the rungs of ladder.py validate in batches of 2,500, the peers in PyTorch and Numba
-in one, Keras peers in the batches that they train on). boston: 13-64-64-1, RMSprop, batches of one row; microseconds
-for each update of one model (the stacks and JAX train 4 or 32 models at once).
+per epoch, validation included (the rungs of ladder.py validate in batches of 2,500, the peers in PyTorch and Numba in
+one, Keras peers in batches of 512). boston: 13-64-64-1, RMSprop, batches of one sample; microseconds per update of one
+model (the stacks and JAX train 4 or 32 models at once).
 
-In each round every contender runs once, in a process of its own, so that a slow minute of the machine meets all of
-them; an epoch's time is the median over a run's epochs but the first. A ratio is a way's time by that of the table's
-first row, taken within a round: the median, and the lowest and highest. Takes eight minutes on two cores with all of
-them; the tables also land in the run folder as benchmark.md.
+In each round every contender runs once, in a process of its own, so that a slow minute of the machine affects all of
+them; an epoch's time is the median over a run's epochs without the first. A ratio is a contender's time divided by
+that of the table's first row in the same round: the median, and the lowest and highest. Takes eight minutes on two
+cores with all of them. The tables are also written to the run folder, as benchmark.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from k3torch import cli
+from k3torch.options import Machine, Output, ReviewSource, shown_as
+
+JobName = Literal["reviews", "boston"]
+Contender = Literal[
+    "rung-1", "rung-2", "rung-3", "rung-4", "rung-5", "rung-6", "keras-torch", "torch-dense", "torch-bag", "numba",
+    "keras-jax", "keras-tensorflow", "stacked-4", "stacked-32", "torch", "jax-4", "jax-32",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Command-line options."""
+
+    jobs: Annotated[tuple[JobName, ...], shown_as("{reviews,boston} ...")] = ("reviews", "boston")
+    """Networks to train."""
+    source: ReviewSource = "auto"
+    """Reviews, as for train-imdb."""
+    num_words: int = 10_000
+    """Width of the bags: the number of most frequent words that are told apart."""
+    epochs: int = 6
+    """Timed epochs per run, after a first one that is not timed."""
+    rounds: int = 3
+    """How often each contender runs."""
+    contenders: Annotated[tuple[Contender, ...], shown_as("NAME ...", "all that are installed")] = ()
+    """What to run beside the base of the ratios. reviews has rung-1 to rung-6, keras-torch, torch-dense, torch-bag,
+    numba, keras-jax, keras-tensorflow; boston has stacked-4, stacked-32, keras-torch, torch, numba, jax-4, jax-32,
+    keras-jax, keras-tensorflow."""
+    jax_python: Annotated[Path | None, shown_as("PATH", "none")] = None
+    """Python interpreter of an environment with Keras and JAX, for the contenders that need them."""
+    tensorflow_python: Annotated[Path | None, shown_as("PATH", "none")] = None
+    """Python interpreter of an environment with Keras and TensorFlow, for the contender that needs them."""
+    output: Output = Output()
+    machine: Machine = Machine()
+
+
+if __name__ == "__main__":
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
+
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 import importlib.util
 import json
 import os
-from pathlib import Path
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from typing import Annotated, Any
+from typing import Any
 
-from k3torch import cli, runtime
 from k3torch.data import boston
 from k3torch.data.bags import bag_of_words
 from k3torch.data.imdb import load_data
 from k3torch.data.scaling import Standardizer
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import InputError
+from k3torch.options import flat
 from k3torch.reports import tables
-from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
+from k3torch.reports.run_folder import RunFolder, check_free
 import numpy as np
 import scipy.sparse
-import tyro
 
 HERE = Path(__file__).parent
 JAX, TENSORFLOW = ("keras-jax", "jax-4", "jax-32"), ("keras-tensorflow",)
 
 
 @dataclass(frozen=True)
-class Settings(RunSettings, runtime.MachineSettings):
-    """What a person may choose."""
-
-    jobs: tuple[str, ...] = ("reviews", "boston")
-    """Which networks to train."""
-    source: Annotated[str, tyro.conf.arg(metavar="auto|keras|reviews|PATH")] = "auto"
-    """Reviews, as in train_imdb.py."""
-    num_words: int = 10_000
-    """Width of the bags."""
-    epochs: int = 6
-    """Timed epochs a run; a first one is not counted."""
-    rounds: int = 3
-    """How often each contender runs."""
-    contenders: tuple[str, ...] = ()
-    """Which to run beside the one that the ratios refer to; by default all that are installed."""
-    jax_python: Path | None = None
-    """Python of an environment with Keras and JAX, for the contenders that need it."""
-    tensorflow_python: Path | None = None
-    """Python of an environment with Keras and TensorFlow, for the contender that needs it."""
-
-
-@dataclass(frozen=True)
 class Job:
-    """One network to train: who does it, whom the ratios refer to, and what is measured."""
+    """One network to train: contenders, the base of the ratios, and what is measured."""
 
     contenders: dict[str, str]
     base: str
-    time: str  # the key of the times that a contender prints
-    columns: dict[str, tuple[str, str]]  # its other keys: their headings, and how to print them
+    time: str  # the name under which a contender prints its times
+    columns: dict[str, tuple[str, str]]  # its other results: heading and format
     write_data: Callable[[Path, Settings], None]
     script: str
 
 
 def write_reviews(path: Path, settings: Settings) -> None:
-    """Write the reviews that the peers read: the rows that ladder.py trains and validates on."""
+    """Write the reviews for the peers: the samples on which ladder.py trains and validates."""
     data = load_data(settings.source, settings.num_words)
     halves = (data.train, data.test) if data.source == "reviews" else (data.train,)
     bags = scipy.sparse.vstack([bag_of_words(h.ids, h.offsets, settings.num_words) for h in halves], format="csr")
@@ -91,6 +109,7 @@ def write_reviews(path: Path, settings: Settings) -> None:
 
 
 def write_boston(path: Path, _: Settings) -> None:
+    """Write the standardised Boston table for the peers."""
     (x, y), _test = boston.load_data()
     np.savez(path, x=Standardizer.fit(x).transform(x).astype("float32"), y=y.astype("float32"))
 
@@ -139,8 +158,10 @@ JOBS = {
 
 
 def main(settings: Settings) -> None:
+    """Run all rounds of all jobs, and leave a run folder."""
     check(settings)
     pythons = interpreters(settings)
+    results = {}
     with RunFolder("benchmark", settings) as run, tempfile.TemporaryDirectory() as folder:
         run.metrics |= {"machine": machine()}
         text = f"{date.today()}, {'; '.join(machine().values())}. Rounds: {settings.rounds}, epochs: {settings.epochs}."
@@ -148,38 +169,35 @@ def main(settings: Settings) -> None:
             job, data = JOBS[name], Path(folder) / f"{name}.npz"
             job.write_data(data, settings)
             rounds = [
-                {contender: measure(job, contender, data, pythons, settings) for contender in pythons[name]}
+                {contender: measure(job, contender, data, pythons[name], settings) for contender in pythons[name]}
                 for _ in range(settings.rounds)
             ]
-            rows = summary(job, rounds)
             run.metrics[name] = rounds
-            tables.show(name, list(rows[0]), [tuple(row.values()) for row in rows])
-            text += f"\n\n{markdown(rows)}"
-        (run.path / "benchmark.md").write_text(text + "\n")
-    print(f"written to {run.path}")
+            results[name] = summary(job, rounds)
+            text += f"\n\n{markdown(results[name])}"
+        with run.draft("benchmark.md") as path:
+            path.write_text(text + "\n")
+    print(f"written to {run.path}\n")
+    for name, rows in results.items():
+        tables.show(name, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def check(settings: Settings) -> None:
-    cli.check_counts(settings, "epochs", "rounds")
+    """Refuse what no run could use, before anything is loaded."""
+    cli.check_counts(settings, "num_words", "epochs", "rounds")
     if not settings.jobs:
-        raise InputError(f"expected at least one job among {', '.join(JOBS)}, got none: name some")
-    for job in settings.jobs:
-        if job not in JOBS:
-            raise InputError(f"expected jobs among {', '.join(JOBS)}, got {job!r}{did_you_mean(job, JOBS)}")
+        raise InputError(f"expected at least one job among {', '.join(JOBS)}, got none")
     for option, python in (("jax", settings.jax_python), ("tensorflow", settings.tensorflow_python)):
         if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
-            raise InputError(f"expected a Python interpreter for --{option}-python, found none at {python}: check it")
+            raise InputError(f"expected a Python interpreter for --{option}-python, got {python}")
     known = {name for job in settings.jobs for name in JOBS[job].contenders}
-    for name in settings.contenders:
-        if name not in known:
-            raise InputError(
-                f"expected contenders among {', '.join(sorted(known))}, got {name!r}{did_you_mean(name, known)}"
-            )
-    check_free(settings)
+    if others := [name for name in settings.contenders if name not in known]:
+        raise InputError(f"expected contenders of {' and '.join(settings.jobs)}, got {', '.join(others)}: set --jobs")
+    check_free(settings.output)
 
 
 def interpreters(settings: Settings) -> dict[str, dict[str, Path]]:
-    """Return for each job the contenders that can run here and were asked for, and the Python that runs each."""
+    """Return for each job the chosen contenders that can run here, and the Python interpreter for each."""
     found: dict[str, dict[str, Path]] = {}
     for job in settings.jobs:
         wanted = [n for n in JOBS[job].contenders if not settings.contenders or n in settings.contenders]
@@ -190,21 +208,19 @@ def interpreters(settings: Settings) -> dict[str, dict[str, Path]]:
             if other is not None or not missing:
                 found[job][name] = other or Path(sys.executable)
             elif settings.contenders:
-                raise InputError(f"expected what {name} needs, found none: give --jax-python or --tensorflow-python")
+                needed = "--jax-python" if name in JAX else "--tensorflow-python" if name in TENSORFLOW else "numba"
+                raise InputError(f"expected {needed} for the contender {name}, got none")
     return found
 
 
-def measure(
-    job: Job, name: str, data: Path, pythons: Mapping[str, Mapping[str, Path]], settings: Settings
-) -> dict[str, float]:
-    """Run one contender in a process of its own; its time an epoch or update, and what else it prints."""
+def measure(job: Job, name: str, data: Path, pythons: Mapping[str, Path], settings: Settings) -> dict[str, float]:
+    """Run one contender in a process of its own, and return its median time and the other results that it prints."""
     if name.startswith("rung"):
-        options = {key: getattr(settings, key) for key in ("source", "epochs", "device", "precision", "seed")}
-        command = [sys.executable, HERE / "ladder.py", f"--rung={name[-1]}", f"--num-words={settings.num_words}",
-                   *(f"--{key}={value}" for key, value in options.items())]  # fmt: skip
+        names = ("source", "num_words", "epochs", "device", "precision", "seed")
+        options = [f"--{option.replace('_', '-')}={flat(settings)[option]}" for option in names]
+        command = [sys.executable, HERE / "ladder.py", f"--rung={name[-1]}", *options]
     else:
-        python = next(found[name] for job_name, found in pythons.items() if JOBS[job_name] is job)
-        command = [python, HERE / job.script, name, data, settings.epochs + 1]
+        command = [pythons[name], HERE / job.script, name, data, settings.epochs + 1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("KERAS_")}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 2:
@@ -218,13 +234,13 @@ def measure(
 
 
 def summary(job: Job, rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> list[dict[str, str]]:
-    """Return a row a contender: medians over rounds, and the ratio to the base with its lowest and highest round."""
+    """Return a row per contender: medians over rounds, and the ratio to the base with its lowest and highest round."""
     rows = []
     for name in rounds[0]:
         ratios = [found[name][job.time] / found[job.base][job.time] for found in rounds]
         medians = {key: statistics.median(found[name][key] for found in rounds) for key in (job.time, *job.columns)}
         row = {
-            "way": job.contenders[name],
+            "contender": job.contenders[name],
             job.time: _short(medians[job.time]),
             "ratio": _short(statistics.median(ratios)),
             "in rounds": f"{_short(min(ratios))} to {_short(max(ratios))}",
@@ -241,7 +257,7 @@ def _short(value: float) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Say what the figures were taken on."""
+    """Describe the machine and the software of the measurement."""
     import keras
     import torch
 
@@ -256,6 +272,7 @@ def machine() -> dict[str, str]:
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return the rows as a Markdown table."""
     columns = list(rows[0])
     lines = [
         "| " + " | ".join(columns) + " |",
@@ -266,4 +283,4 @@ def markdown(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, Settings, __doc__)
+    cli.run(main, SETTINGS)

@@ -1,11 +1,11 @@
-"""Ways to train the price regressor with batches of one row, one a function; benchmark.py runs each in its own process.
+"""Ways to train the price regressor with batches of one sample, one per function; benchmark.py runs each in a process.
 
-    python benchmark_boston.py CONTENDER ROWS.npz EPOCHS
+    python benchmark_boston.py CONTENDER SAMPLES.npz EPOCHS
 
-13-64-64-1, RMSprop, squared error. The stacks train 4 or 32 models at once, each on all rows but a quarter (the fold
-that it would be validated on), the others one. Needs NumPy and what the contender itself needs, so that any Python
-environment can run it. ROWS.npz holds ``x`` and ``y``, standardised. Prints JSON: seconds of each epoch, updates of
-one model in an epoch times models, training error, peak memory.
+13-64-64-1, RMSprop, squared error. The stacks train 4 or 32 models at once, each on three quarters of the samples (the
+others would validate it), the other contenders one. Needs NumPy and the packages of the contender, so that any Python
+environment can run it. SAMPLES.npz contains ``x`` and ``y``, standardised. Prints JSON: microseconds per update of one
+model in each epoch, training error, peak memory.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 WIDTH, RATE, DECAY, EPSILON = 64, 1e-3, 0.9, 1e-7
-Found = tuple[list[float], float]  # seconds of each epoch, mean absolute error on the rows trained on
+Found = tuple[list[float], float]  # seconds of each epoch, mean absolute error on the training samples
 
 
 def folds(x: Any, y: Any, models: int) -> tuple[Any, Any]:
-    """Return each model's training rows, (models, rows, ...): all but one quarter, in turn."""
+    """Return each model's training samples, (models, samples, ...): all but one quarter, in turn."""
     quarters = np.array_split(np.arange(len(x)), 4)
     chosen = [np.setdiff1d(np.arange(len(x)), quarters[model % 4]) for model in range(models)]
-    return np.stack([x[rows] for rows in chosen]), np.stack([y[rows] for rows in chosen])
+    return np.stack([x[part] for part in chosen]), np.stack([y[part] for part in chosen])
 
 
 def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
@@ -38,19 +38,19 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     import keras
 
     keras.utils.set_random_seed(0)
-    rows = [Samples(a, b[:, None]) for a, b in zip(*folds(x, y, models), strict=True)]
-    stack = ModelStack([boston_regressor(x.shape[1]) for _ in rows], rows, rows, 1, WORTH_COMPILING)
+    samples = [Samples(a, b[:, None]) for a, b in zip(*folds(x, y, models), strict=True)]
+    stack = ModelStack([boston_regressor(x.shape[1]) for _ in samples], samples, samples, 1, WORTH_COMPILING)
     draw = np.random.default_rng(0)
     seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        stack.train_epoch([draw.permutation(len(part)) for part in rows])
+        stack.train_epoch([draw.permutation(len(part)) for part in samples])
         seconds.append(time.perf_counter() - started)
     return seconds, float(stack.evaluate()[1].mean())
 
 
 def keras_fit(x: Any, y: Any, epochs: int) -> Found:
-    """Keras as most people would use it, on the backend named in the environment."""
+    """Keras's fit on arrays, on the backend named in the environment."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -67,13 +67,13 @@ def keras_fit(x: Any, y: Any, epochs: int) -> Found:
 
 
 def torch_loop(x: Any, y: Any, epochs: int) -> Found:
-    """PyTorch's own loop, on one thread: its operations are too small for two."""
+    """PyTorch's own loop, on one thread: its operations are too small to gain from two."""
     import torch
     from torch import nn
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    rows, targets = (torch.from_numpy(part[0]) for part in folds(x, y, 1))
+    samples, targets = (torch.from_numpy(part[0]) for part in folds(x, y, 1))
     layers = [nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)]
     model = nn.Sequential(*layers, nn.Flatten(0))
     optimizer = torch.optim.RMSprop(model.parameters(), RATE, alpha=DECAY, eps=EPSILON)
@@ -81,21 +81,21 @@ def torch_loop(x: Any, y: Any, epochs: int) -> Found:
     seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        for row in torch.split(torch.randperm(len(rows)), 1):
+        for index in torch.split(torch.randperm(len(samples)), 1):
             optimizer.zero_grad()
-            loss(model(rows[row]), targets[row]).backward()
+            loss(model(samples[index]), targets[index]).backward()
             optimizer.step()
         seconds.append(time.perf_counter() - started)
     with torch.no_grad():
-        return seconds, float((model(rows) - targets).abs().mean())
+        return seconds, float((model(samples) - targets).abs().mean())
 
 
 def jax_scan(x: Any, y: Any, epochs: int, models: int) -> Found:
-    """JAX written by hand: a scan over rows, mapped over models, compiled as one."""
+    """JAX without Keras: a scan over samples, vmapped over models, jitted."""
     import jax
     from jax import numpy as jnp
 
-    rows, targets = map(jnp.asarray, folds(x, y, models))
+    samples, targets = map(jnp.asarray, folds(x, y, models))
     sizes = [x.shape[1], WIDTH, WIDTH, 1]
 
     def fresh(key: Any) -> Any:
@@ -103,22 +103,22 @@ def jax_scan(x: Any, y: Any, epochs: int, models: int) -> Found:
         keys = jax.random.split(key, 3)
         return [(make(k, (a, b)), jnp.zeros(b)) for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)]
 
-    def predict(weights: Any, row: Any) -> Any:
+    def predict(weights: Any, x: Any) -> Any:
         for kernel, bias in weights[:-1]:
-            row = jax.nn.relu(row @ kernel + bias)
+            x = jax.nn.relu(x @ kernel + bias)
         kernel, bias = weights[-1]
-        return (row @ kernel + bias)[0]
+        return (x @ kernel + bias)[0]
 
     def step(state: Any, pair: Any) -> Any:
         weights, squares = state
-        error, slopes = jax.value_and_grad(lambda w: (predict(w, pair[0]) - pair[1]) ** 2)(weights)
-        squares = jax.tree.map(lambda s, g: DECAY * s + (1 - DECAY) * g * g, squares, slopes)
-        weights = jax.tree.map(lambda w, g, s: w - RATE * g / jnp.sqrt(s + EPSILON), weights, slopes, squares)
+        error, gradients = jax.value_and_grad(lambda w: (predict(w, pair[0]) - pair[1]) ** 2)(weights)
+        squares = jax.tree.map(lambda s, g: DECAY * s + (1 - DECAY) * g * g, squares, gradients)
+        weights = jax.tree.map(lambda w, g, s: w - RATE * g / jnp.sqrt(s + EPSILON), weights, gradients, squares)
         return (weights, squares), error
 
-    def epoch(state: Any, key: Any, rows: Any, targets: Any) -> Any:
-        order = jax.random.permutation(key, len(rows))
-        state, errors = jax.lax.scan(step, state, (rows[order], targets[order]))
+    def epoch(state: Any, key: Any, samples: Any, targets: Any) -> Any:
+        order = jax.random.permutation(key, len(samples))
+        state, errors = jax.lax.scan(step, state, (samples[order], targets[order]))
         return state, errors.mean()
 
     run = jax.jit(jax.vmap(epoch))
@@ -127,14 +127,14 @@ def jax_scan(x: Any, y: Any, epochs: int, models: int) -> Found:
     seconds = []
     for number in range(epochs):
         started = time.perf_counter()
-        state, _ = jax.block_until_ready(run(state, jax.random.split(jax.random.key(number), models), rows, targets))
+        state, _ = jax.block_until_ready(run(state, jax.random.split(jax.random.key(number), models), samples, targets))
         seconds.append(time.perf_counter() - started)
-    outputs = jax.vmap(jax.vmap(predict, (None, 0)))(state[0], rows)
+    outputs = jax.vmap(jax.vmap(predict, (None, 0)))(state[0], samples)
     return seconds, float(jnp.abs(outputs - targets).mean())
 
 
 def numba_loop(x: Any, y: Any, epochs: int) -> Found:
-    """Loops over rows and units, written by hand and compiled for one core."""
+    """Loops over samples and units, compiled by Numba for one core."""
     import numba
 
     f32 = np.float32
@@ -145,37 +145,37 @@ def numba_loop(x: Any, y: Any, epochs: int) -> Found:
         return w - f32(RATE) * g / np.sqrt(s + f32(EPSILON)), s
 
     @numba.njit(fastmath=True)
-    def dense(row, w, b, out):  # type: ignore[no-untyped-def]
+    def dense(x, w, b, out):  # type: ignore[no-untyped-def]
         out[:] = b
-        for i in range(len(row)):
+        for i in range(len(x)):
             for j in range(len(out)):
-                out[j] += row[i] * w[i, j]
+                out[j] += x[i] * w[i, j]
 
     @numba.njit(fastmath=True)
-    def back(row, w, sw, b, sb, slope, below):  # type: ignore[no-untyped-def]
-        for i in range(len(row)):
+    def back(x, w, sw, b, sb, gradient, below):  # type: ignore[no-untyped-def]
+        for i in range(len(x)):
             total = f32(0)
-            for j in range(len(slope)):
-                total += slope[j] * w[i, j]
-                w[i, j], sw[i, j] = update(w[i, j], sw[i, j], row[i] * slope[j])
-            below[i] = total if row[i] > 0 else f32(0)
-        for j in range(len(slope)):
-            b[j], sb[j] = update(b[j], sb[j], slope[j])
+            for j in range(len(gradient)):
+                total += gradient[j] * w[i, j]
+                w[i, j], sw[i, j] = update(w[i, j], sw[i, j], x[i] * gradient[j])
+            below[i] = total if x[i] > 0 else f32(0)
+        for j in range(len(gradient)):
+            b[j], sb[j] = update(b[j], sb[j], gradient[j])
 
     @numba.njit(fastmath=True)
     def epoch(order, x, y, w1, b1, w2, b2, w3, b3, s1, t1, s2, t2, s3, t3):  # type: ignore[no-untyped-def]
         h1, h2, out = np.zeros(WIDTH, f32), np.zeros(WIDTH, f32), np.zeros(1, f32)
         d0, d1, d2, d3 = np.zeros(x.shape[1], f32), np.zeros(WIDTH, f32), np.zeros(WIDTH, f32), np.zeros(1, f32)
-        for row in order:
-            dense(x[row], w1, b1, h1)
+        for i in order:
+            dense(x[i], w1, b1, h1)
             np.maximum(h1, f32(0), h1)
             dense(h1, w2, b2, h2)
             np.maximum(h2, f32(0), h2)
             dense(h2, w3, b3, out)
-            d3[0] = f32(2) * (out[0] - y[row])
+            d3[0] = f32(2) * (out[0] - y[i])
             back(h2, w3, s3, b3, t3, d3, d2)
             back(h1, w2, s2, b2, t2, d2, d1)
-            back(x[row], w1, s1, b1, t1, d1, d0)
+            back(x[i], w1, s1, b1, t1, d1, d0)
 
     (x,), (y,) = folds(x, y, 1)
     draw = np.random.RandomState(0)
@@ -214,7 +214,7 @@ if __name__ == "__main__":
     seconds, error = CONTENDERS[name](x, y, int(epochs))
     models = int(name.split("-")[1]) if name[-1].isdigit() else 1
     updates = len(folds(x, y, 1)[0][0]) * models
-    status = Path("/proc/self/status")  # Linux alone tells the peak of this program, without that of its parent
+    status = Path("/proc/self/status")  # Linux: the peak of this process alone, without that of its parent
     lines = status.read_text().splitlines() if status.exists() else []
     peak = next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), float("nan"))
     found = {"microseconds": [1e6 * s / updates for s in seconds], "training error": error, "peak memory MB": peak}

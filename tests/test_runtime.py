@@ -1,3 +1,10 @@
+"""Device, precision, seed and threads."""
+
+from pathlib import Path
+import subprocess
+import sys
+
+import k3torch
 from k3torch import runtime
 from k3torch.errors import InputError
 import keras
@@ -33,20 +40,47 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_weights():
     assert keras.layers.Dense(2)(np.ones((1, 3))).dtype == torch.float32
 
 
-def test_cpu_is_always_there_and_auto_takes_the_first():
-    assert runtime.available_devices()[-1] == "cpu"
-    assert runtime.configure("auto").type == runtime.available_devices()[0]
-    assert runtime.configure("cpu") == torch.device("cpu") == runtime.current_device()
-
-
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):
+def test_auto_is_cuda_where_it_is_available_and_never_mps(monkeypatch, capsys):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(InputError, match=r"a device of this machine \(.*cpu\), got 'cuda'"):
-        runtime.configure("cuda")
+    assert runtime.available_devices() == ["mps", "cpu"]
+    assert runtime.configure("auto") == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+    assert runtime.configure("mps") == torch.device("mps")
+    assert capsys.readouterr().err == "mps has no sparse CSR tensors: models with SparseDense fail there\n"
+    monkeypatch.setattr(runtime, "available_devices", lambda: ["cuda", "mps", "cpu"])
+    assert runtime.configure("auto") == torch.device("cuda")
+
+
+def test_the_device_takes_effect_after_keras_was_imported_and_the_last_one_counts(monkeypatch):
+    def device():
+        return keras.Variable([1.0]).value.device.type
+
+    monkeypatch.setattr(runtime, "available_devices", lambda: ["meta", "cpu"])
+    assert device() == "cpu"
+    runtime.configure("meta")
+    assert device() == "meta"
+    runtime.configure("cpu")
+    assert device() == "cpu"
+    runtime.configure("meta")
+    runtime.configure("meta")
+    assert device() == "meta"
+
+
+def test_all_bad_values_are_refused_at_once_with_the_devices_of_this_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"expected device as one of 'auto', .*'cpu', got 'cuda'; expected seed"):
+        runtime.configure("cuda", seed=-1)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"precision": "float8"}, "precision"), ({"seed": -1}, "seed"), ({"seed": 2**32}, "seed")]
+    ("options", "message"),
+    [
+        ({"precision": "float8"}, "precision as one of 'float32', 'bfloat16', got 'float8'"),
+        ({"seed": -1}, "seed from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "seed from 0 to"),
+        ({"seed": "1"}, "seed from 0 to 4294967295, got '1'"),
+    ],
 )
 def test_other_bad_values_are_refused(options, message):
     with pytest.raises(InputError, match=message):
@@ -61,3 +95,30 @@ def test_cuda_places_weights_there():
 
 def test_peak_memory_is_that_of_a_process_with_torch():
     assert 100 < runtime.peak_memory_mb() < 20_000
+
+
+WITHOUT_UNIX = """
+import builtins, importlib, sys
+unix = {"resource", "fcntl", "pwd", "grp", "termios"}
+real = builtins.__import__
+def without(name, globals=None, *rest, **named):
+    if name in unix and ((globals or {}).get("__name__") or "").startswith("k3torch"):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    return real(name, globals, *rest, **named)
+builtins.__import__ = without
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+from pathlib import Path
+from k3torch import runtime
+Path.exists = lambda path: False  # no /proc either
+print(runtime.peak_memory_mb())
+"""
+
+
+def test_every_module_can_be_imported_without_unix_modules():
+    package = Path(k3torch.__file__).parent
+    files = [path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py")]
+    names = [".".join(file.parts) for file in files if "scripts" not in file.parts]
+    assert {"k3torch.runtime", "k3torch.stack.inductor_cpp", "k3torch.reports.manifest"} <= set(names)
+    done = subprocess.run([sys.executable, "-c", WITHOUT_UNIX, *names], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "nan\n"), done.stderr

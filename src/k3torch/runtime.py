@@ -1,35 +1,26 @@
 """Device, precision, seed and threads: the only file that asks what machine this is."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from numbers import Integral
 import os
 from pathlib import Path
-import resource
 import sys
-from typing import Literal
+from typing import Any
 
-from k3torch.errors import InputError
+from k3torch.errors import choice_problem, refuse, unless
+from k3torch.options import Device, Precision
 import torch
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16"]
 
+class _Scope:
+    """The Keras device scope that ``configure`` entered. Keras leaves a scope whose object is collected."""
 
-@dataclass(frozen=True)
-class MachineSettings:
-    """What every script lets a person choose about the machine; scripts inherit their settings from it."""
-
-    device: Device = "auto"
-    """Where to compute: auto takes cuda, then mps, then cpu, whichever is there."""
-    precision: Precision = "float32"
-    """Arithmetic of the layers; weights stay float32 (bfloat16 is Keras's mixed_bfloat16)."""
-    seed: int = 0
-    """Seed of Python, NumPy, torch and Keras: the same seed on the same machine gives the same figures."""
+    entered: AbstractContextManager[Any] | None = None
 
 
 def available_devices() -> list[str]:
-    """Return the devices of this machine, the preferred one first; ``"cpu"`` is always the last."""
+    """Return the devices of this machine: cuda and mps where they are, and cpu last."""
     found = []
     if torch.cuda.is_available():
         found.append("cuda")
@@ -41,53 +32,60 @@ def available_devices() -> list[str]:
 def configure(device: Device = "auto", precision: Precision = "float32", seed: int = 0) -> torch.device:
     """Set device, precision and seed for Keras and torch alike, and return the device.
 
-    Call it once, before any model is built.
+    Call it before any model is built. A later call replaces the earlier one.
+
+    Args:
+        device: where Keras places weights and data; "auto" is cuda where it is available, else cpu.
+        precision: "float32", or "bfloat16" for Keras's policy mixed_bfloat16.
+        seed: of Python, NumPy, torch and Keras, from 0 to 2**32 - 1.
 
     Raises:
-        InputError: for a device that this machine lacks, an unknown precision, or a seed outside 0 ... 2**32 - 1.
+        InputError: names every bad argument; a device that this machine lacks is one.
     """
     known = available_devices()
-    chosen = known[0] if device == "auto" else device
-    if chosen not in known:
-        raise InputError(f"expected a device of this machine ({', '.join(known)}), got {device!r}: choose one of those")
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f"expected precision float32 or bfloat16, got {precision!r}: choose one of those")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"expected a seed from 0 to {2**32 - 1}, got {seed}: choose one in that range")
+    refuse(
+        [
+            choice_problem("device", device, ("auto", *known)),
+            choice_problem("precision", precision, ("float32", "bfloat16")),
+            unless(isinstance(seed, Integral) and 0 <= int(seed) < 2**32, f"seed from 0 to {2**32 - 1}, got {seed!r}"),
+        ]
+    )
+    chosen = ("cuda" if "cuda" in known else "cpu") if device == "auto" else device
+    if chosen == "mps":
+        print("mps has no sparse CSR tensors: models with SparseDense fail there", file=sys.stderr)
 
-    # Keras picks its device while it is imported, and later only from a device scope: serve both orders.
-    os.environ["KERAS_TORCH_DEVICE"] = chosen
+    os.environ["KERAS_TORCH_DEVICE"] = chosen  # for processes started from this one
     import keras
 
-    keras.device(chosen).__enter__()
+    if _Scope.entered is not None:
+        _Scope.entered.__exit__(None, None, None)
+    _Scope.entered = keras.device(chosen)
+    _Scope.entered.__enter__()
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
     keras.utils.set_random_seed(seed)
     return torch.device(chosen)
 
 
-def current_device() -> torch.device:
-    """Return the device on which Keras places new weights now."""
-    import keras
-
-    return torch.empty(0, device=str(keras.ops.zeros(0).device)).device
-
-
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far, in MB (10**6 bytes)."""
+    """Return the largest resident memory of this process so far in MB (10**6 bytes); NaN on Windows."""
     status = Path("/proc/self/status")
-    # On Linux, what getrusage tells begins with the size of the program that started this one.
+    # On Linux, the value of getrusage begins with the size of the program that started this one.
     for line in status.read_text().splitlines() if status.exists() else []:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource  # Unix only
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # macOS counts bytes, Linux KiB
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Compute on one thread, and without tiny numbers: for steps of microseconds.
+    """Single-threaded, denormals flushed to zero: for operations of microseconds.
 
-    Such operations gain nothing from a second thread; and when another program holds its core, each of them waits.
+    They gain nothing from a second thread, and each of them waits when another program occupies its core.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -100,8 +98,8 @@ def single_threaded() -> Iterator[None]:
 
 
 def flush_denormals() -> None:
-    """Round numbers below 1e-38 to zero in this thread.
+    """Round denormals, numbers below 1e-38, to zero in this thread.
 
-    The running average of a dead unit's gradient gets that small, and such numbers cost a hundred times more.
+    The running average of a dead unit's gradient becomes that small, and arithmetic on denormals is 100 times slower.
     """
     torch.set_flush_denormal(True)

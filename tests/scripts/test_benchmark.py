@@ -1,16 +1,18 @@
-"""benchmark.py: its tables hold what was run, one row a contender; bad input is one line."""
+"""benchmark.py: its tables have a row per contender that ran; bad input is one line."""
 
 import json
 
 import pytest
 
 
-def test_a_table_a_job_with_a_row_for_each_contender(run_script, review_table, tmp_path):
+def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table, tmp_path):
     out = tmp_path / "run"
     done = run_script("benchmark.py", "--source", review_table, "--num-words", 45, "--epochs", 1, "--rounds", 1,
                       "--contenders", "torch-bag", "torch", "--out", out)  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+    assert all(len(line) <= 80 or line.startswith("written to") for line in done.stdout.splitlines())
+    assert done.stdout.index("written to") < done.stdout.index("EmbeddingBag") < done.stdout.index("4 models")
     machine, *tables = (out / "benchmark.md").read_text().rstrip().split("\n\n")
     assert "cores" in machine
     rows = [[line.strip("| ").split(" | ") for line in table.splitlines()[2:]] for table in tables]
@@ -20,7 +22,7 @@ def test_a_table_a_job_with_a_row_for_each_contender(run_script, review_table, t
     ]
     assert all(table[0][3] == "1.00 to 1.00" for table in rows)
     metrics = json.loads((out / "metrics.json").read_text())
-    # An honest peer learns as much: both end near the same mean absolute error of the training rows.
+    # A fair peer learns as much: both reach about the same mean absolute error on the training samples.
     errors = [metrics["boston"][0][name]["training error"] for name in ("stacked-4", "torch")]
     assert errors[0] == pytest.approx(errors[1], rel=0.3)
 
@@ -28,12 +30,13 @@ def test_a_table_a_job_with_a_row_for_each_contender(run_script, review_table, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--contenders", "torch-bags"], "did you mean 'torch-bag'?"),
-        (["--jobs", "bostn"], "did you mean 'boston'?"),
+        (["--contenders", "torch-bags"], "got 'torch-bags', did you mean 'torch-bag'?"),
+        (["--contenders", "torch-bag", "--jobs", "boston"], "expected contenders of boston, got torch-bag: set --jobs"),
+        (["--jobs", "bostn"], "expected --jobs among reviews, boston, got 'bostn', did you mean 'boston'?"),
         (["--jobs"], "expected at least one job"),
         (["--rounds", 0], "expected rounds as a whole number of 1 or more, got 0"),
-        (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, found none at /no/python"),
-        (["--contenders", "keras-jax"], "expected what keras-jax needs"),
+        (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, got /no/python"),
+        (["--contenders", "keras-jax"], "expected --jax-python for the contender keras-jax, got none"),
     ],
 )
 def test_bad_input_is_one_line(run_script, arguments, message):

@@ -1,11 +1,13 @@
-"""compare_overfitting.py on a few hundred made-up reviews: which rows it uses, what it compares, what it refuses."""
+"""compare_overfitting.py on 300 synthetic reviews: which samples it uses, what it compares, what it refuses."""
 
 from dataclasses import replace
 import importlib.util
 import json
 from pathlib import Path
+import sys
 
 from k3torch.errors import InputError
+from k3torch.options import Output
 import numpy as np
 import pytest
 
@@ -31,7 +33,8 @@ def table(tmp_path_factory):
 
 
 def _settings(table, out, **choices):
-    return script.Settings(**{"source": table, "num_words": 300, "epochs": 3, "batch_size": 32, "out": out} | choices)
+    small = {"source": table, "num_words": 300, "epochs": 3, "batch_size": 32}
+    return script.Settings(**small | choices, output=Output(out))
 
 
 def _metrics(out):
@@ -45,22 +48,22 @@ def run(table, tmp_path_factory):
     return out
 
 
-def test_only_the_pictures_of_variants_that_were_run(run):
-    pictures = sorted(path.name for path in run.glob("*.png"))
-    assert pictures == ["all.png", "original-vs-dropout.png", "original-vs-l1.png", "original-vs-mine.png"]
+def test_only_the_plots_of_variants_that_were_trained(run):
+    plots = sorted(path.name for path in run.glob("*.png"))
+    assert plots == ["all.png", "original-vs-dropout.png", "original-vs-l1.png", "original-vs-mine.png"]
 
 
-def test_figures_follow_from_the_history(run):
+def test_metrics_follow_from_the_history(run):
     found = _metrics(run)["variants"]
     history = np.genfromtxt(run / "history.csv", delimiter=",", names=True)
     assert list(found) == ["original", "l1", "dropout", "mine"]
     assert len(history) == 3
-    for name, figures in found.items():
+    for name, metrics in found.items():
         losses = history[f"{name}_validation"]
-        assert figures["best_epoch"] == np.argmin(losses) + 1
-        assert figures["lowest_validation_loss"] == pytest.approx(losses.min())
-        assert figures["last_validation_loss"] == pytest.approx(losses[-1])
-        assert figures["gap"] == pytest.approx(losses[-1] - figures["last_training_loss"])
+        assert metrics["best_epoch"] == np.argmin(losses) + 1
+        assert metrics["lowest_validation_loss"] == pytest.approx(losses.min())
+        assert metrics["last_validation_loss"] == pytest.approx(losses[-1])
+        assert metrics["gap"] == pytest.approx(losses[-1] - metrics["last_training_loss"])
 
 
 def test_a_variant_does_not_depend_on_the_others(run, table, tmp_path):
@@ -69,21 +72,21 @@ def test_a_variant_does_not_depend_on_the_others(run, table, tmp_path):
     assert alone == together
 
 
-def test_the_test_half_is_never_looked_at(table, tmp_path, monkeypatch):
+def test_the_test_half_is_never_used(table, tmp_path, monkeypatch):
     load_data = script.load_data
     monkeypatch.setattr(script, "load_data", lambda *arguments: replace(load_data(*arguments), test=None))
     script.main(_settings(table, tmp_path / "run", variants=("original",)))
     assert _metrics(tmp_path / "run")["sizes"] == {"train": 144, "validation": 96}  # 240 left of 300, 40% held out
 
 
-def test_the_curves_hold_no_penalty():
-    """A penalised network's Keras loss is the curve plus the penalty, in validation too."""
+def test_the_curves_contain_no_penalty():
+    """The Keras loss of a network with a regularizer is the curve plus the penalty, in validation too."""
     model = script.VARIANTS["l1l2"](50)
     x = (np.random.default_rng(0).random((20, 50)) < 0.2).astype("float32")
-    figures = model.evaluate(x, np.arange(20)[:, None] % 2.0, return_dict=True, verbose=0)
+    metrics = model.evaluate(x, np.arange(20)[:, None] % 2.0, return_dict=True, verbose=0)
     penalty = sum(0.001 * (np.abs(kernel).sum() + (kernel**2).sum()) for kernel in model.get_weights()[:4:2])
     assert penalty > 0.01
-    assert figures["loss"] == pytest.approx(figures[script.LOSS] + penalty, rel=1e-5)
+    assert metrics["loss"] == pytest.approx(metrics[script.LOSS] + penalty, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", script.VARIANTS)
@@ -101,7 +104,7 @@ def test_each_variant_differs_from_the_original_as_its_name_says(name):
         assert [layer.rate for layer in model.layers if hasattr(layer, "rate")] == [0.5, 0.5] * (name == "dropout")
 
 
-def test_a_variant_of_ones_own_that_lacks_what_is_compared_is_refused_before_training(table, tmp_path, monkeypatch):
+def test_a_variant_of_the_users_that_lacks_what_is_compared_is_refused_before_training(table, tmp_path, monkeypatch):
     for builder, got in (
         (lambda n: script.imdb_classifier(n), "with \\['accuracy'\\]: build it with variant"),
         (lambda n: script.imdb_classifier(n, metrics=()), "with none"),
@@ -144,9 +147,8 @@ def test_an_interrupted_run_keeps_the_variants_that_are_complete(table, tmp_path
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({"variants": ("orignal",)}, "did you mean 'original'"),
-        ({"variants": ()}, "one at least"),
-        ({"variants": ("l2", "l2")}, "each variant once"),
+        ({"variants": ()}, "at least one variant, and each once, got none"),
+        ({"variants": ("l2", "l2")}, "each once, got l2 l2"),
         ({"epochs": 0}, "epochs as a whole number of 1 or more"),
     ],
 )
@@ -156,6 +158,9 @@ def test_bad_input_leaves_nothing(table, tmp_path, choices, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_line_takes_variants(monkeypatch):
-    assert script.cli.parse(script.Settings, ["--variants", "l2", "mine"]).variants == ("l2", "mine")
-    assert "mine" not in script.cli.parse(script.Settings, []).variants
+def test_the_command_line_takes_variants(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "compare_overfitting", script)  # where tyro looks for the options' docstrings
+    assert script.cli.parse(script.Settings, arguments=["--variants", "l2", "mine"]).variants == ("l2", "mine")
+    with pytest.raises(SystemExit):
+        script.cli.parse(script.Settings, arguments=["--variants", "orignal"])
+    assert "got 'orignal', did you mean 'original'?" in capsys.readouterr().err

@@ -1,9 +1,10 @@
-"""figures.py: every picture is there, is no blank sheet, and shows what its function computed."""
+"""figures.py: every plot is written, is not blank, and shows what its function computed."""
 
 import importlib.util
 import json
 from pathlib import Path
 
+from k3torch.options import Output
 from k3torch.reports import explain
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,12 +18,12 @@ spec.loader.exec_module(figures)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("figures") / "run"
-    figures.main(figures.Settings(out=out))
+    figures.main(figures.Settings(Output(out)))
     return out
 
 
 @pytest.mark.parametrize("name", ["losses", "momentum", "polynomials", "folds", "dropout"])
-def test_each_picture_is_drawn(run, name):
+def test_each_plot_is_drawn(run, name):
     pixels = plt.imread(run / f"{name}.png")
     assert min(pixels.shape[:2]) >= 600  # legible at half size
     assert pixels[..., :3].std() > 0.1
@@ -32,7 +33,7 @@ def test_no_figure_is_left_open(run):
     assert plt.get_fignums() == []
 
 
-def test_metrics_hold_what_the_pictures_claim(run):
+def test_metrics_hold_what_the_plots_show(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["SGD with momentum 0.9"]["loss"] < metrics["SGD without momentum"]["loss"] - 2
     assert metrics["losses_at_0.001"]["cross_entropy"] == pytest.approx(-np.log(0.001), rel=1e-5)
@@ -51,7 +52,7 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("draw", [figures.losses, figures.momentum, figures.polynomials, figures.dropout])
 def test_axes_are_labelled(draw, drawn, run, tmp_path):
-    folder = figures.RunFolder("figures", figures.Settings(out=tmp_path / "run"))
+    folder = figures.RunFolder("figures", figures.Settings(Output(tmp_path / "run")))
     with folder:
         draw(folder)
     for axes in drawn[0].axes:
@@ -60,8 +61,8 @@ def test_axes_are_labelled(draw, drawn, run, tmp_path):
         assert axes.get_title()
 
 
-def test_no_text_of_the_fold_picture_overlaps(drawn, tmp_path):
-    folder = figures.RunFolder("figures", figures.Settings(out=tmp_path / "run"))
+def test_no_text_of_the_plot_of_folds_overlaps(drawn, tmp_path):
+    folder = figures.RunFolder("figures", figures.Settings(Output(tmp_path / "run")))
     with folder:
         figures.folds(folder)
     figure = drawn[0]

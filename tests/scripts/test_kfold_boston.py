@@ -1,4 +1,4 @@
-"""kfold_boston.py on a few epochs: figures, files, the same again, a table of one's own, bad input, interruption."""
+"""kfold_boston.py on a few epochs: metrics, files, repeatability, a table of the user's, bad input, interruption."""
 
 from dataclasses import replace
 import importlib.util
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from k3torch.errors import InputError
+from k3torch.options import Output
 from k3torch.training.progress import EpochBar
 import keras
 import numpy as np
@@ -18,14 +19,14 @@ spec.loader.exec_module(script)
 
 @pytest.fixture
 def settings(tmp_path):
-    return script.Settings(folds=2, epochs=2, batch_size=32, out=tmp_path / "run")
+    return script.Settings(folds=2, epochs=2, batch_size=32, output=Output(tmp_path / "run"))
 
 
 def metrics(settings):
-    return json.loads((settings.out / "metrics.json").read_text())
+    return json.loads((settings.output.out / "metrics.json").read_text())
 
 
-def test_it_leaves_figures_history_pictures_and_a_model(settings, capsys):
+def test_it_leaves_metrics_history_plots_and_a_model(settings, capsys):
     script.main(settings)
     found = metrics(settings)
     assert found["status"] == "complete"
@@ -34,17 +35,20 @@ def test_it_leaves_figures_history_pictures_and_a_model(settings, capsys):
     assert found["mean"] == found["mean_last"] == pytest.approx(np.mean(found["scores"]))
     assert found["interval"]["low"] < found["mean"] < found["interval"]["high"]
     assert {"std", "best_epoch", "test_mae", "seconds_training", "seconds_total", "device", "seed"} <= set(found)
-    assert (settings.out / "history.csv").read_text().count("\n") == 1 + 2 * 2
-    pictures = {path.name for path in settings.out.glob("*.png")}
-    assert pictures == {"validation_mae.png", "validation_mae_smoothed.png", "scores.png"}
-    assert keras.saving.load_model(settings.out / "model.keras").input_shape == (None, 13)
-    assert "lecture" in capsys.readouterr().out
+    assert (settings.output.out / "history.csv").read_text().count("\n") == 1 + 2 * 2
+    plots = {path.name for path in settings.output.out.glob("*.png")}
+    assert plots == {"validation_mae.png", "validation_mae_smoothed.png", "scores.png"}
+    assert keras.saving.load_model(settings.output.out / "model.keras").input_shape == (None, 13)
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
+    assert said.index("written to") < said.index("K-fold cross-validation") < said.index("lecture")
+    assert said.rstrip().splitlines()[-1].split()[:3] == ["test,", "final", "model"]
 
 
 def test_both_engines_agree_and_the_same_seed_gives_the_same_digits(settings, tmp_path):
     found = []
     for name, engine in (("one", "stacked"), ("two", "stacked"), ("three", "fit")):
-        changed = replace(settings, engine=engine, out=tmp_path / name)
+        changed = replace(settings, engine=engine, output=Output(tmp_path / name))
         script.main(changed)
         found.append(metrics(changed))
     for key in ("scores", "mean", "test_mae"):
@@ -52,23 +56,23 @@ def test_both_engines_agree_and_the_same_seed_gives_the_same_digits(settings, tm
         np.testing.assert_allclose(found[0][key], found[2][key], rtol=1e-3)
 
 
-def test_a_long_run_is_read_off_at_the_lectures_epoch_too(settings):
+def test_a_long_run_reports_the_lectures_epoch_too(settings):
     result = script.cross_validate(
         lambda: script.boston_regressor(2, units=(2,)), np.eye(8)[:, :2], np.arange(8.0), folds=2, epochs=101
     )
-    found = script.figures(result)
+    found = script.metrics(result)
     assert found["scores_at_100"] == result.history["val_mae"][0, :, 99].tolist()
     assert found["mean"] == pytest.approx(np.mean(found["scores_at_100"]))
     assert found["mean_last"] == result.mean
 
 
-def test_a_table_of_ones_own(settings, tmp_path):
+def test_a_table_of_the_users(settings, tmp_path):
     rng = np.random.default_rng(0)
     lines = ["size,town,price", *(f"{s:.2f},{'ab'[i % 2]},{3 * s:.2f}" for i, s in enumerate(rng.uniform(1, 9, 60)))]
     table = tmp_path / "homes.csv"
     table.write_text("\n".join(lines))
     script.main(replace(settings, table=table, target="price"))
-    assert keras.saving.load_model(settings.out / "model.keras").input_shape == (None, 3)  # size, town a, town b
+    assert keras.saving.load_model(settings.output.out / "model.keras").input_shape == (None, 3)  # size, town a, town b
     assert metrics(settings)["test_mae"] > 0
 
 
@@ -79,7 +83,7 @@ def test_a_table_of_ones_own(settings, tmp_path):
 def test_bad_input_is_refused_and_leaves_nothing(settings, choice):
     with pytest.raises(InputError, match="expected"):
         script.main(replace(settings, **choice))
-    assert not settings.out.exists()
+    assert not settings.output.out.exists()
 
 
 def test_a_table_with_a_missing_value_names_row_and_column(settings, tmp_path):
@@ -94,16 +98,16 @@ def test_an_interrupted_run_keeps_the_epochs_so_far(settings, monkeypatch, engin
     advance = EpochBar.advance
     seen = []
 
-    def interrupt(bar, figures):
-        seen.append(figures)
+    def interrupt(bar, metrics):
+        seen.append(metrics)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        advance(bar, figures)
+        advance(bar, metrics)
 
     monkeypatch.setattr(EpochBar, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
         script.main(replace(settings, epochs=50, engine=engine))
     assert metrics(settings)["status"] == "interrupted"
-    rows = (settings.out / "history.csv").read_text().splitlines()[1:]
+    rows = (settings.output.out / "history.csv").read_text().splitlines()[1:]
     assert len(rows) == {"stacked": 2 * 3, "fit": 2}[engine]  # fit notes an epoch after the bar has moved
     assert all("nan" not in row for row in rows)

@@ -1,4 +1,4 @@
-"""ladder.py on made-up reviews: the rungs agree, the table is written, bad input is one line."""
+"""ladder.py on synthetic reviews: the rungs agree, the table is written, bad input is one line."""
 
 import csv
 import json
@@ -25,7 +25,8 @@ def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rungs", 7], "expected rungs from 1 to 6, got 7"),
+        (["--rungs", 7], "expected --rungs among 1, 2, 3, 4, 5, 6, got '7'"),
+        (["--weights", "/no/such/folder/a.npz"], "expected --weights in a folder that exists"),
         (["--epochs", 0], "expected epochs as a whole number of 1 or more, got 0"),
     ],
 )

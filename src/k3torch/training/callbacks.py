@@ -1,55 +1,40 @@
-"""Keras's callbacks as settings: what a person may add to a training run from the command line."""
+"""Keras's callbacks as command-line options."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 import importlib.util
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-from k3torch.errors import InputError
+from k3torch.errors import InputError, count_problem, refuse
+from k3torch.options import Callbacks, Schedule
 import keras
 
-Schedule = Literal["constant", "step", "exponential", "cosine"]
+
+class File(Protocol):
+    """Takes a file's name and returns the path to write it to: ``RunFolder.file``."""
+
+    def __call__(self, name: str, *, written: bool = False) -> Path:
+        """``written``: the file is there already."""
 
 
-@dataclass(frozen=True)
-class CallbackSettings:
-    """Callbacks that a script offers; its settings inherit these beside those of the machine.
-
-    Those that choose an epoch go by the validation loss, so they need a run that validates.
-    """
-
-    early_stopping: int = 0
-    """Stop after this many epochs without a lower validation loss, and take the best weights back; 0 never stops."""
-    best_checkpoint: bool = False
-    """Keep the weights of the epoch with the lowest validation loss in best.weights.h5."""
-    schedule: Schedule = "constant"
-    """Learning rate over the epochs: halved every 5 (step), 0.9 of the last (exponential), or down to 0 (cosine)."""
-    reduce_on_plateau: int = 0
-    """Divide the learning rate by 5 after this many epochs without a lower validation loss; 0 never does."""
-    csv_log: bool = False
-    """Write the figures of each epoch to log.csv while the run goes on, epochs counted from 0 as Keras does."""
-    tensorboard: bool = False
-    """Write the figures of each epoch to the folder tensorboard, for `tensorboard --logdir`."""
+def any_callback(settings: Callbacks) -> bool:
+    """Return whether any of the callback options differs from its default."""
+    return any(getattr(settings, field.name) != field.default for field in fields(Callbacks))
 
 
-def asks_for_callbacks(settings: CallbackSettings) -> bool:
-    """Tell whether any of the callback settings differs from its default."""
-    return any(getattr(settings, field.name) != field.default for field in fields(CallbackSettings))
-
-
-def make_callbacks(settings: CallbackSettings, folder: Path, epochs: int) -> list[keras.callbacks.Callback]:
+def make_callbacks(settings: Callbacks, file: File, epochs: int) -> list[keras.callbacks.Callback]:
     """Return the Keras callbacks that ``settings`` ask for.
 
     Args:
-        settings: what is asked for.
-        folder: where those that write, write; it must exist.
+        settings: the options.
+        file: returns the path of a file that a callback writes.
         epochs: length of the run, which the cosine schedule needs to know.
 
     Raises:
-        InputError: for a negative patience, a schedule beside a reduction on a plateau (the schedule would undo it),
-            and TensorBoard where its package is missing.
+        InputError: for a negative patience, a schedule together with a reduction on a plateau (the schedule would
+            undo it), and TensorBoard where its package is missing.
     """
     check_callbacks(settings)
     made: list[keras.callbacks.Callback] = []
@@ -58,53 +43,58 @@ def make_callbacks(settings: CallbackSettings, folder: Path, epochs: int) -> lis
     if settings.reduce_on_plateau:
         made.append(keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=settings.reduce_on_plateau))
     if settings.best_checkpoint:
-        best = str(folder / "best.weights.h5")
+        best = str(file("best.weights.h5"))
         made.append(keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True))
     if settings.early_stopping:
         made.append(keras.callbacks.EarlyStopping(patience=settings.early_stopping, restore_best_weights=True))
-    if settings.csv_log:
-        made.append(keras.callbacks.CSVLogger(str(folder / "log.csv")))
     if settings.tensorboard:
-        made.append(TensorBoardLog(folder / "tensorboard"))
+        made.append(TensorBoardLog(file))
     return made
 
 
 def scheduler(schedule: Schedule, epochs: int) -> keras.callbacks.LearningRateScheduler:
     """Return the callback that follows ``schedule``, from the learning rate that the optimizer begins with.
 
-    Each epoch scales the rate of the epoch before it, so that a run resumed at ``initial_epoch`` goes on as if it had
-    never stopped.
+    Each epoch scales the rate of the epoch before it, so a run resumed at ``initial_epoch`` continues the schedule.
     """
-    shares: dict[str, Callable[[int], float]] = {
+    factors: dict[str, Callable[[int], float]] = {  # of the first rate, by epoch from 0
         "constant": lambda epoch: 1.0,  # noqa: ARG005
         "step": lambda epoch: 0.5 ** (epoch // 5),
         "exponential": lambda epoch: 0.9**epoch,
         "cosine": lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
     }
-    share = shares[schedule]
-    return keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * share(epoch) / share(max(epoch - 1, 0)))
+    factor = factors[schedule]
+    return keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * factor(epoch) / factor(max(epoch - 1, 0)))
 
 
 class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes each epoch's figures for TensorBoard through torch; Keras's own callback would load TensorFlow.
+    """Writes each epoch's metrics for TensorBoard through torch; Keras's own callback would import TensorFlow.
 
-    Figures named ``val_...`` go to the run ``validation``, all others to ``train``, so that TensorBoard draws both
-    curves of a figure into one picture.
+    Metrics named ``val_...`` go to the run ``validation``, all others to ``train``, so that TensorBoard draws both
+    curves of a metric into one plot.
+
+    Args:
+        file: returns the path of a file in the folder of the run.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, file: File):
         super().__init__()
-        self.folder = folder
+        self.file = file
         self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Open the two runs."""
-        from torch.utils.tensorboard import SummaryWriter  # an extra, needed by nobody else
+        """Open the two runs, and list the event files, which torch names itself."""
+        from torch.utils.tensorboard import SummaryWriter  # an optional dependency
 
-        self._writers = {run: SummaryWriter(str(self.folder / run)) for run in ("train", "validation")}
+        for run in ("train", "validation"):
+            folder = self.file(f"tensorboard/{run}/events").parent
+            earlier = set(folder.glob("*"))
+            self._writers[run] = SummaryWriter(str(folder))
+            for path in set(folder.glob("*")) - earlier:
+                self.file(f"tensorboard/{run}/{path.name}", written=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the figures of epoch ``epoch``, counted from 0 as Keras counts."""
+        """Write the metrics of epoch ``epoch``, counted from 0 as Keras counts."""
         for name, value in (logs or {}).items():
             run = "validation" if name.startswith("val_") else "train"
             self._writers[run].add_scalar(name.removeprefix("val_"), float(value), epoch)
@@ -115,15 +105,12 @@ class TensorBoardLog(keras.callbacks.Callback):  # type: ignore[misc]
             writer.close()
 
 
-def check_callbacks(settings: CallbackSettings) -> None:
+def check_callbacks(settings: Callbacks) -> None:
     """Refuse settings that ``make_callbacks`` would refuse; call it before the long work starts."""
-    for name in ("early_stopping", "reduce_on_plateau"):
-        if getattr(settings, name) < 0:
-            raise InputError(f"expected {name} of 0 epochs or more, got {getattr(settings, name)}: 0 switches it off")
+    refuse(count_problem(name, getattr(settings, name), minimum=0) for name in ("early_stopping", "reduce_on_plateau"))
     if settings.schedule != "constant" and settings.reduce_on_plateau:
         raise InputError(
-            f"expected one rule for the learning rate, got schedule {settings.schedule!r} and reduce_on_plateau: "
-            "choose one of them"
+            f"expected one rule for the learning rate, got --schedule {settings.schedule} and --reduce-on-plateau"
         )
     if settings.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise InputError(

@@ -6,10 +6,11 @@ import sys
 import time
 from typing import Any, Self
 
-from k3torch import runtime
+from k3torch import interrupts, runtime
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 class EpochBar:
@@ -20,9 +21,9 @@ class EpochBar:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),  # the width that the other columns leave
-            MofNCompleteColumn(),
+            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(epochs)) + 1)),
             TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=Console(stderr=True),
             disable=not shown,
@@ -31,6 +32,7 @@ class EpochBar:
         self._task = self._bar.add_task(title, total=epochs, metrics="")
 
     def __enter__(self) -> Self:
+        interrupts.check()
         self._bar.start()
         return self
 
@@ -39,6 +41,7 @@ class EpochBar:
 
     def advance(self, metrics: dict[str, float]) -> None:
         """Count one epoch and show its metrics, name to value."""
+        interrupts.check()
         self._bar.update(self._task, advance=1, metrics=_shortened(metrics))
 
 
@@ -91,6 +94,7 @@ class History(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the timer."""
+        interrupts.check()
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

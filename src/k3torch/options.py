@@ -1,0 +1,84 @@
+"""Groups of command-line options that several scripts share. Imports neither torch nor Keras, so that parsing is fast.
+
+A script's settings hold them as fields, and ``cli.parse`` shows each group under a title of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import tyro
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
+Schedule = Literal["constant", "step", "exponential", "cosine"]
+Rung = Literal[1, 2, 3, 4, 5, 6]
+
+
+def shown_as(metavar: str, default: str | None = None) -> Any:
+    """Return how the help page shows an option: what it takes, and in words what its default does.
+
+    Without ``default`` the page shows the value of the default.
+    """
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=None if default is None else f"(default: {default})")
+
+
+Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint="")]
+ReviewSource = Annotated[str, shown_as("{auto,keras,reviews}|PATH")]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The run folder, which gets settings, metrics, history, plots and model."""
+
+    out: Annotated[Path | None, shown_as("PATH", "runs/NAME-TIME")] = None
+    """The run folder."""
+    force: Flag = False
+    """Use the folder even if it contains files. Those that an earlier run wrote, as listed in its manifest.json, are
+    deleted; all others are kept."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute."""
+
+    device: Device = "auto"
+    """auto is cuda where there is a GPU, else cpu. mps lacks sparse CSR tensors, so it is never chosen by auto."""
+    precision: Precision = "float32"
+    """Arithmetic of the layers. bfloat16 is Keras's mixed_bfloat16: the weights stay float32."""
+    seed: int = 0
+    """Seed of Python, NumPy, torch and Keras. The same seed on the same machine gives the same results."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Keras callbacks of the training run that has validation data."""
+
+    early_stopping: Annotated[int, shown_as("EPOCHS", "0, never stop")] = 0
+    """Stop after this many epochs without a lower validation loss, and restore the best weights."""
+    best_checkpoint: Flag = False
+    """Keep the weights of the epoch with the lowest validation loss in best.weights.h5."""
+    schedule: Schedule = "constant"
+    """Learning rate over the epochs: halved every 5 (step), times 0.9 every epoch (exponential), down to 0 (cosine)."""
+    reduce_on_plateau: Annotated[int, shown_as("EPOCHS", "0, never reduce")] = 0
+    """Divide the learning rate by 5 after this many epochs without a lower validation loss."""
+    tensorboard: Flag = False
+    """Write the metrics of each epoch to the folder tensorboard, for `tensorboard --logdir`."""
+
+
+class HasOutput(Protocol):
+    """Settings of a script that writes a run folder."""
+
+    @property
+    def output(self) -> Output:
+        """Where the run folder is."""
+
+
+def flat(settings: Any) -> Mapping[str, Any]:
+    """Return the options of a settings dataclass by name, those of its groups among them."""
+    values: dict[str, Any] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        values |= flat(value) if is_dataclass(value) else {field.name: value}
+    return values

@@ -1,0 +1,77 @@
+"""Options: groups become flat settings, and closed sets of names equal what the scripts can build."""
+
+from dataclasses import dataclass
+import importlib.util
+from pathlib import Path
+import subprocess
+import sys
+from typing import get_args
+
+from k3torch import cli, options
+from k3torch.training import callbacks, rungs
+import pytest
+
+
+@dataclass(frozen=True)
+class Settings:
+    epochs: int = 3
+    output: options.Output = options.Output()
+    machine: options.Machine = options.Machine(seed=4)
+    callbacks: options.Callbacks = options.Callbacks()
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, cli.SCRIPTS / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_groups_are_flattened_by_name():
+    assert options.flat(Settings(output=options.Output(Path("a")))) == {
+        "epochs": 3,
+        "out": Path("a"),
+        "force": False,
+        "device": "auto",
+        "precision": "float32",
+        "seed": 4,
+        "early_stopping": 0,
+        "best_checkpoint": False,
+        "schedule": "constant",
+        "reduce_on_plateau": 0,
+        "tensorboard": False,
+    }
+
+
+def test_no_two_groups_share_a_name():
+    names = [name for group in (options.Output, options.Machine, options.Callbacks) for name in vars(group())]
+    assert len(names) == len(set(names))
+
+
+def test_importing_them_is_light():
+    code = "import sys, k3torch.cli, k3torch.options; print({'torch', 'keras', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_rungs_and_schedules_are_those_that_exist():
+    assert get_args(options.Rung) == tuple(rungs.NAMES)
+    for schedule in get_args(options.Schedule):
+        assert callbacks.scheduler(schedule, 10).schedule(0, 0.5) == pytest.approx(0.5)
+
+
+def test_variants_are_those_that_can_be_built():
+    script = load("compare_overfitting")
+    assert get_args(script.Variant) == tuple(script.VARIANTS)
+    assert script.Settings().variants == tuple(script.VARIANTS)[:-1]
+
+
+def test_candidates_are_those_that_can_be_built():
+    script = load("nested_boston")
+    assert get_args(script.Candidate) == script.Settings().candidates == tuple(script.CANDIDATES)
+
+
+def test_jobs_and_contenders_are_those_of_the_benchmark():
+    script = load("benchmark")
+    assert get_args(script.JobName) == script.Settings().jobs == tuple(script.JOBS)
+    assert set(get_args(script.Contender)) == {name for job in script.JOBS.values() for name in job.contenders}
