@@ -1,5 +1,7 @@
 """Compiled C++ loops give the graphs' numbers, are kept on disk, and are refused where they do not."""
 
+import tempfile
+
 from k3torch.stack import compiled_loops, inductor_cpp
 from k3torch.stack.compiled_loops import compile_loops, library_name
 from k3torch.stack.graphs import TracedGraph, trace
@@ -170,3 +172,18 @@ def test_an_index_out_of_bounds_is_raised_and_does_not_end_the_process(cache):
     mine[2][1] = 9
     with pytest.raises(IndexError, match=r"^index out of bounds"):
         loop.bind(mine)(1)
+
+
+def test_nothing_is_read_from_the_folder_that_all_users_share(cache, monkeypatch, tmp_path):
+    """Another user could have made torch's default folder, and torch unpickles what it finds there."""
+    shared = tmp_path / "shared"
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    shared.mkdir()
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    graph = trace(lambda x, clock: x.add_(2), [torch.ones(3), torch.zeros((), dtype=torch.int64)])
+    traced = TracedGraph(graph, [torch.ones(3), torch.zeros((), dtype=torch.int64)], "sum")
+    (loop,) = compile_loops([traced], compile_missing=True)
+    loop.bind(traced.inputs)(1)
+    assert traced.inputs[0].tolist() == [3, 3, 3]
+    assert not list(shared.glob("torchinductor*"))
+    assert cache.stat().st_mode & 0o077 == 0

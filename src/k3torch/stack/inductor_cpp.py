@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 import warnings
 
+from k3torch.files import private_compiler_cache
 from k3torch.stack.graph_rewrites import small_product, with_plain_constants
 from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled, UnsupportedGraph, first_line
 import torch
@@ -78,6 +79,7 @@ def make_graph(function: Callable[..., Any], inputs: Tensors, decompositions: An
 def private_use() -> Iterator[None]:
     """Turn any error of the block into ``NotCompiled``: private code that has changed may fail in any way."""
     try:
+        private_compiler_cache()
         yield
     except NotCompiled:
         raise

@@ -6,6 +6,7 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
+from k3torch.files import private_compiler_cache
 from k3torch.training import fast_step
 from k3torch.training.keras_internals import MissingPart, private_attribute
 from k3torch.training.verification import layers_of
@@ -61,7 +62,10 @@ def choose_parts(model: keras.Model) -> Choice:
         return Choice(None, None, [f"its step ({missing})"])
 
     reasons: list[str] = []
-    wrap = {"wrap": partial(torch.compile, dynamic=True)} if model.jit_compile else {}
+    wrap = {}
+    if model.jit_compile:
+        private_compiler_cache()
+        wrap = {"wrap": partial(torch.compile, dynamic=True)}
 
     def choose(name: str, build: Callable[..., Any], **wrap: Any) -> Any:
         try:
