@@ -12,6 +12,7 @@ import k3torch
 from k3torch.models.layers import SparseDense
 from k3torch.training import saving
 from k3torch.training.fast_model import FastModel, FastSequential
+from k3torch.training.keras_internals import API_REGISTRY
 import keras
 import numpy as np
 import pytest
@@ -262,8 +263,8 @@ def test_a_sequential_file_with_the_earlier_name_loads(tmp_path):
     assert type(keras.saving.deserialize_keras_object(earlier)) is FastSequential
 
 
-def test_without_keras_s_table_files_name_k3torch_s_class(monkeypatch):
-    monkeypatch.delattr(saving.api_export, "register_internal_serializable")
+def test_without_keras_s_table_files_name_k3torch_s_class(without_keras_parts):
+    without_keras_parts(API_REGISTRY)
 
     class Later(FastModel):
         pass

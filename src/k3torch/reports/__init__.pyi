@@ -4,6 +4,7 @@ from . import demos as demos
 from . import digits as digits
 from . import explain as explain
 from . import ladder as ladder
+from . import manifest as manifest
 from . import nested as nested
 from . import overfitting as overfitting
 from . import plots as plots

@@ -1,8 +1,10 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import batch_loop as batch_loop
+from . import check as check
 from . import compiled_loops as compiled_loops
 from . import epoch_graphs as epoch_graphs
+from . import fixed_randomness as fixed_randomness
 from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp

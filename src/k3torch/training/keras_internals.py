@@ -14,10 +14,12 @@ import keras
 
 # The imports, as "module:name".
 AUTOCAST_SCOPE = "keras.src.backend.common.variables:AutocastScope"
+API_REGISTRY = "keras.src.api_export:register_internal_serializable"
 BASE_OPTIMIZER = "keras.src.optimizers.base_optimizer:BaseOptimizer"
 # The attributes: of models, of what compile() makes of losses and metrics, of losses and metrics, of optimizers.
 PRIVATE_PARTS = (
     AUTOCAST_SCOPE,
+    API_REGISTRY,
     BASE_OPTIMIZER,
     "_compile_loss",
     "_compile_metrics",

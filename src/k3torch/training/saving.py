@@ -1,7 +1,9 @@
 """How the fast models are named in model files, so that Keras alone loads them."""
 
+import contextlib
+
+from k3torch.training.keras_internals import API_REGISTRY, MissingPart, private_import
 import keras
-from keras.src import api_export
 
 
 def save_as(kind: type[keras.Model], keras_name: str) -> None:
@@ -17,5 +19,5 @@ def save_as(kind: type[keras.Model], keras_name: str) -> None:
     """
     # Keras would write this name if its table, which is private to it, were gone; such files need k3torch.
     keras.saving.register_keras_serializable("k3torch")(kind)
-    if register := getattr(api_export, "register_internal_serializable", None):
-        register(keras_name, kind)
+    with contextlib.suppress(MissingPart):
+        private_import(API_REGISTRY)(keras_name, kind)
