@@ -107,7 +107,9 @@ class BatchLoop:
         # A model with fewer batches than another keeps its state in the steps that it lacks.
         self._masked = len({len(batches(order, batch_size, size)) for order in orders}) > 1
         weighted = len(samples.arrays) == 3
-        self._step = torch.vmap(step, in_dims=(0, 0, 0, 0 if weighted else None), randomness="different")
+        # Regularizers add in place to a scalar, which vmap refuses for a scalar of each model.
+        functional = torch.func.functionalize(step)
+        self._step = torch.vmap(functional, in_dims=(0, 0, 0, 0 if weighted else None), randomness="different")
         self._parts = (len(state), len(samples.arrays))
         self._order = torch.zeros(self._models, most_batches, size, dtype=torch.int64, device=device)
         self._count = torch.zeros(self._models, dtype=torch.int64, device=device)

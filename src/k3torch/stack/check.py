@@ -14,7 +14,8 @@ from k3torch.stack.batch_loop import BatchLoop, Samples
 from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.fixed_randomness import FixedRandomness
 from k3torch.stack.graphs import TracedGraph
-from k3torch.training.verification import State, differences, named_tensors
+from k3torch.training.model_state import GRADIENT, State, named_tensors
+from k3torch.training.verification import differences
 import keras
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def first_difference(
             keras_steps = _keras_steps(model, data, kind)
             before.restore(model)
             keras_steps()
-            expected, results = State.of(model).without_gradients(), _results(model)
+            expected, results = State.of(model), _results(model)
             before.restore(model)
             found, sums = _after_graph(model, before, graph, len(data))
             if problems := differences(model, before, expected, found, keras_steps):
@@ -92,7 +93,7 @@ def _after_graph(
     state = inputs[: len(variables)]
     tensors = {names[id(variable.value)]: value[0] for variable, value in zip(variables, state, strict=True)}
     found = State.of(model)  # with the random states and the attributes as they are now
-    kept = before.without_gradients().tensors
+    kept = {name: value for name, value in before.tensors.items() if not name.startswith(GRADIENT)}
     sums = state[len(variables) - len(model.metrics_variables) :]
     return State(kept | tensors, found.attributes, found.random), sums
 

@@ -1,6 +1,9 @@
 """Graphs of tensor operations: tracing a function, and running its graph repeatedly on the same tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import logging
+import re
 from typing import NamedTuple
 
 from k3torch.stack import inductor_cpp
@@ -27,14 +30,37 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
         UntraceableStep: if the function does anything else than tensor operations.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _quiet_torch():
             graph = inductor_cpp.make_graph(function, inputs)
     except Exception as error:  # any layer, loss or metric may raise an error of its own
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UntraceableStep(first_line[:120]) from error
+        raise UntraceableStep(_reason(error)) from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of a message, without the frame that Keras puts around it."""
+    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    lines = [line.strip() for line in lines if line.strip() and not line.startswith("Exception encountered")]
+    return (lines or [type(error).__name__])[0][:120]
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Keep torch's log silent during the block: it prints a traceback for each operator that cannot be traced."""
+    handlers = logging.getLogger("torch").handlers
+    for handler in handlers:
+        handler.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Callable[[int], None]:

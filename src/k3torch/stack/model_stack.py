@@ -16,7 +16,7 @@ from k3torch.stack.batch_loop import Order, Samples, StackedSamples
 from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.reasons import DifferentStep, NotCompiled
-from k3torch.training.verification import State
+from k3torch.training.model_state import State
 import keras
 import numpy as np
 from numpy.typing import NDArray

@@ -7,6 +7,7 @@ from . import fused_losses as fused_losses
 from . import fused_optimizers as fused_optimizers
 from . import keras_internals as keras_internals
 from . import loop as loop
+from . import model_state as model_state
 from . import progress as progress
 from . import rungs as rungs
 from . import saving as saving

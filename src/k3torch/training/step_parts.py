@@ -9,7 +9,7 @@ from typing import Any
 from k3torch.files import private_compiler_cache
 from k3torch.training import fast_step
 from k3torch.training.keras_internals import MissingPart, private_attribute
-from k3torch.training.verification import layers_of
+from k3torch.training.model_state import layers_of
 import keras
 import torch
 

@@ -1,23 +1,17 @@
 """Comparison of a fast step with Keras's own: from the same state, both must leave the same state.
 
-``State`` is all that a step may change: weights and other variables of the model, torch parameters and buffers that
-are no Keras variables, gradients, optimizer slots, metric sums, plain attributes of the caller's own objects, and the
-global random states of torch, NumPy and Python. ``compare_steps`` runs two steps from the present state and returns
-what differs by more than float32 rounding.
-
-Two correct steps may sum numbers in another order, and an optimizer such as Adam can turn a rounding error of a
-gradient near zero into a full step. How far rounding reaches is therefore measured: Keras's own step is repeated from
-weights that are perturbed by ``PERTURBATION``, and a tensor may differ by a small multiple of what that changes.
+Two correct steps may sum numbers in another order, so a tensor may differ by float32 rounding: of its values, and of
+the change that the step makes to it. How far rounding reaches is measured where that is not enough: Keras's own step
+is repeated from weights that are perturbed by ``PERTURBATION``, and a tensor may differ by ten times what that changes.
+An optimizer such as Adam turns the rounding error of a gradient that should be zero into a full step. Weights whose
+gradient is no more than that may differ by the largest change of any weight.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-import random
-import sys
-from types import FunctionType, MethodType, ModuleType
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
+from k3torch.training.model_state import GRADIENT, State
 import keras
 import numpy as np
 import torch
@@ -25,51 +19,8 @@ import torch
 Step = Callable[[], object]
 
 PERTURBATION = 1e-6  # relative; some 8 units in the last place of float32
-_GRADIENT = "gradient of "
 ROUNDING = 1e-5  # relative error that a correct float32 computation of a tensor may have
-_LEAVES = (str, bytes, int, float, complex, type(None), type, ModuleType, FunctionType, MethodType, np.ndarray)
-_LIBRARIES = {"keras", "torch", "k3torch", "optree", *sys.stdlib_module_names}  # their objects hold no such state
-_NOT_SEARCHED = {"torch", "optree", *sys.stdlib_module_names}
-
-
-@dataclass(frozen=True)
-class State:
-    """A copy of what a step may change.
-
-    Attributes:
-        tensors: by name, detached copies.
-        attributes: numbers and strings among the attributes of the caller's own objects, by (object id, name).
-        random: the random states of torch, NumPy and Python.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    attributes: dict[tuple[int, str], Any]
-    random: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, model: keras.Model) -> "State":
-        """Copy the present state of ``model`` and of the random generators."""
-        tensors = {name: tensor.detach().clone() for name, tensor in named_tensors(model)}
-        gradients = {
-            _GRADIENT + name: tensor.grad.clone() for name, tensor in named_tensors(model) if tensor.grad is not None
-        }
-        attributes = {(id(item), name): value for item in _own_objects(model) for name, value in _plain(item)}
-        return cls(tensors | gradients, attributes, _random_states())
-
-    def without_gradients(self) -> "State":
-        """Return the same state without gradients, which not every step leaves."""
-        return replace(self, tensors={k: v for k, v in self.tensors.items() if not k.startswith(_GRADIENT)})
-
-    def restore(self, model: keras.Model) -> None:
-        """Write everything but the gradients back."""
-        with torch.no_grad():
-            for name, tensor in named_tensors(model):
-                tensor.copy_(self.tensors[name])
-        for item in _own_objects(model):
-            for name, _ in _plain(item):
-                if (id(item), name) in self.attributes:
-                    object.__setattr__(item, name, self.attributes[id(item), name])
-        _set_random_states(self.random)
+NEGLIGIBLE = 1e-6  # below this fraction of the largest tensor of its kind, a change is a rounding error
 
 
 def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list[str]:
@@ -105,21 +56,13 @@ def differences(model: keras.Model, before: State, expected: State, found: State
         found: the state after the other step.
         keras_step: is repeated from perturbed weights if a difference exceeds the resolution of float32.
     """
-    problems = _differences(before, expected, found, None)
+    problems = _Comparison(before, expected, found).problems()
     if problems:
         before.restore(model)
         perturbed = _perturb(model)
         keras_step()
-        problems = _differences(before, expected, found, _Noise(perturbed, State.of(model)))
+        problems = _Comparison(before, expected, found, (perturbed, State.of(model))).problems()
     return problems
-
-
-@dataclass(frozen=True)
-class _Noise:
-    """Keras's own step from perturbed weights: the state before it and after it."""
-
-    before: State
-    after: State
 
 
 def _perturb(model: keras.Model) -> State:
@@ -133,117 +76,76 @@ def _perturb(model: keras.Model) -> State:
     return State.of(model)
 
 
-def _differences(before: State, expected: State, found: State, noise: _Noise | None) -> list[str]:
-    libraries = ("torch", "NumPy", "Python")
-    states = zip(libraries, expected.random, found.random, strict=False)
-    problems = [f"the random state of {library}" for library, a, b in states if not _equal(a, b)]
-    changed = {key[1] for key in expected.attributes if expected.attributes[key] != found.attributes.get(key)}
-    problems += [f"the attribute {name!r}" for name in sorted(changed)]
-    names = dict.fromkeys([*expected.tensors, *found.tensors])
-    return problems + [name for name in names if not _agree(name, before, expected, found, noise)]
+class _Comparison:
+    """Of the states that two steps leave.
+
+    Args:
+        before: the state before both.
+        expected: the state after Keras's own.
+        found: the state after the other; without gradients these are not compared.
+        noise: the states before and after Keras's own step from perturbed weights, once it was needed.
+    """
+
+    def __init__(self, before: State, expected: State, found: State, noise: tuple[State, State] | None = None):
+        self._before, self._expected, self._found, self._noise = before, expected, found, noise
+        self._scale: dict[str, float] = defaultdict(float)
+        for name, value in expected.tensors.items():
+            if value.dtype.is_floating_point and value.numel():
+                change = _change(name, before, expected).nan_to_num(0, 0, 0)
+                self._scale[_kind(name)] = max(self._scale[_kind(name)], float(change.square().mean().sqrt()))
+
+    def problems(self) -> list[str]:
+        """Return the names of what differs."""
+        a, b = self._expected, self._found
+        states = zip(("torch", "NumPy", "Python"), a.random, b.random, strict=False)
+        problems = [f"the random state of {library}" for library, x, y in states if not _equal(x, y)]
+        changed = {key[1] for key in a.attributes if a.attributes[key] != b.attributes.get(key)}
+        problems += [f"the attribute {name!r}" for name in sorted(changed)]
+        gradients = any(name.startswith(GRADIENT) for name in b.tensors)
+        names = [name for name in {**a.tensors, **b.tensors} if gradients or not name.startswith(GRADIENT)]
+        return problems + [name for name in names if not self._agrees(name)]
+
+    def _agrees(self, name: str) -> bool:
+        a, b = self._expected.tensors.get(name), self._found.tensors.get(name)
+        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if not a.dtype.is_floating_point:
+            return torch.equal(a, b)
+        finite = torch.isfinite(a)
+        if not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
+            return False
+        error = (a.double() - b.double())[finite].abs()
+        return bool((error <= self._allowed(name, a)[finite]).all())
+
+    def _allowed(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """Return by how much each element may differ."""
+        change, scale = _change(name, self._before, self._expected), self._scale[_kind(name)]
+        typical = change[change.isfinite()].square().mean().sqrt() if change.isfinite().any() else 0.0
+        allowed = 4 * torch.finfo(torch.float32).eps * value.double().abs()
+        allowed = allowed + ROUNDING * (typical + change.abs()) + NEGLIGIBLE * scale
+        if self._noise is not None:
+            perturbed = _change(name, *self._noise)
+            allowed = allowed + 10 * float((perturbed - change).abs().nan_to_num(0, 0, 0).max())
+            gradient = self._expected.tensors.get(GRADIENT + name)
+            if gradient is not None:
+                idle = gradient.abs() <= NEGLIGIBLE * self._scale[GRADIENT]
+                allowed = torch.where(idle, allowed + 2 * float(change.abs().max()) + 2 * scale, allowed)
+        return allowed
 
 
-def _agree(name: str, before: State, expected: State, found: State, noise: _Noise | None) -> bool:
-    if name not in expected.tensors or name not in found.tensors:
-        return False
-    a, b = expected.tensors[name], found.tensors[name]
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if not a.dtype.is_floating_point:
-        return torch.equal(a, b)
-    finite = torch.isfinite(a)
-    if not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
-        return False
-    error = (a.double() - b.double())[finite].abs()
-    if not len(error):
-        return True
-    change = _change(name, before, expected)[finite]
-    resolution = 4 * torch.finfo(torch.float32).eps * a[finite].double().abs()
-    allowed = resolution + ROUNDING * (change.square().mean().sqrt() + change.abs())
-    if noise is not None:  # the largest difference that the perturbation makes to the change of this tensor
-        perturbed = _change(name, noise.before, noise.after)[finite]
-        allowed += 10 * float((perturbed - change).abs().nan_to_num().max())
-    return bool((error <= allowed).all())
+def _kind(name: str) -> str:
+    """Return what tensors are compared in size with: all gradients, all weights, all slots of one name."""
+    if name.startswith(GRADIENT):
+        return GRADIENT
+    return name.rpartition("_")[2] if "/" not in name.rpartition("_")[2] else "weights"
 
 
 def _change(name: str, before: State, after: State) -> torch.Tensor:
     """Return by how much a step changed a tensor; a gradient, and what is new, counts from zero."""
     value = after.tensors[name].double()
-    if name.startswith(_GRADIENT) or name not in before.tensors:
+    if name.startswith(GRADIENT) or name not in before.tensors:
         return value
     return value - before.tensors[name].double()
-
-
-def named_tensors(model: keras.Model) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield each tensor of the state once: Keras's variables, then torch parameters and buffers that are none."""
-    optimizer = getattr(model, "optimizer", None)
-    variables = [*model.variables, *(optimizer.variables if optimizer is not None else ()), *model.metrics_variables]
-    named = [(variable.path, variable.value) for variable in variables]
-    # A model knows the torch parts of nested layers only where they are Keras variables.
-    for layer in layers_of(model):
-        parts = [*layer.named_parameters(), *layer.named_buffers()]
-        named += [(f"{layer.name}.{name}", tensor) for name, tensor in parts]
-    seen: set[int] = set()
-    names: Counter[str] = Counter()
-    for name, tensor in named:
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            names[name] += 1
-            yield name if names[name] == 1 else f"{name} ({names[name]})", tensor
-
-
-def layers_of(model: keras.Model) -> list[keras.Layer]:
-    """Return the model and all layers in it, wherever they are held."""
-    return [item for item in _reachable(model) if isinstance(item, keras.Layer)]
-
-
-def _own_objects(model: keras.Model) -> list[Any]:
-    """Return the layers, losses, metrics, schedules, ... whose class is the caller's own, wherever they are held."""
-    return [item for item in _reachable(model) if _library(item) not in _LIBRARIES]
-
-
-def _reachable(model: keras.Model) -> list[Any]:
-    """Return the objects that the model holds, directly or through others, but not what torch's objects hold."""
-    found: list[Any] = []
-    seen: set[int] = set()
-    waiting: list[Any] = [model]
-    while waiting:
-        item = waiting.pop()
-        if id(item) in seen or isinstance(item, _LEAVES):
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, list | tuple | set):
-            waiting.extend(item)
-        elif hasattr(item, "__dict__"):
-            found.append(item)
-            if _library(item) not in _NOT_SEARCHED:
-                waiting.extend(vars(item).values())
-    return found
-
-
-def _library(item: Any) -> str:
-    return type(item).__module__.partition(".")[0]
-
-
-def _plain(item: Any) -> list[tuple[str, Any]]:
-    """Return the attributes that are numbers or strings, but for the mode of torch modules, which fit sets."""
-    own = vars(item).items()
-    return [(k, v) for k, v in own if isinstance(v, int | float | complex | str) and k != "training"]
-
-
-def _random_states() -> tuple[Any, ...]:
-    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return torch.get_rng_state(), np.random.get_state(), random.getstate(), *devices
-
-
-def _set_random_states(states: tuple[Any, ...]) -> None:
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
-    for state in states[3:]:
-        torch.cuda.set_rng_state(state)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from k3torch.training.model_state import State
 from k3torch.training.step_parts import Parts
-from k3torch.training.verification import State, compare_steps
+from k3torch.training.verification import compare_steps
 import keras
 import torch
 
