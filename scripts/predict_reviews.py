@@ -75,7 +75,8 @@ def read(settings: Settings) -> list[str]:
     if settings.texts:
         return list(settings.texts)
     try:
-        lines = (settings.file.read_text("utf-8") if settings.file else sys.stdin.read()).splitlines()
+        content = settings.file.read_bytes() if settings.file else sys.stdin.buffer.read()
+        lines = content.decode("utf-8-sig").split("\n")  # splitlines() would also split at U+0085 and the like
     except (OSError, UnicodeDecodeError) as error:
         where = settings.file or "standard input"
         reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"

@@ -25,7 +25,7 @@ def call(monkeypatch, capsys):
 
     def call_script(script, *arguments, typed=""):
         monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
-        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8"))
         code = 0
         try:
             runpy.run_path(str(SCRIPTS / script), run_name="__main__")
@@ -110,6 +110,11 @@ def test_predictions_of_the_saved_model(trained, tmp_path, call):
     (tmp_path / "reviews.txt").write_text(lines)
     assert call("predict_reviews.py", out, "--file", tmp_path / "reviews.txt")[1] == said
     assert call("predict_reviews.py", out, typed=lines)[1] == said
+    # A line ends in a newline and in nothing else; other characters that Python splits lines at stay inside a review.
+    odd = "great\u0085wonderful\x0c\u2028WORD3\r\n\na dull,\rboring\x1c waste"
+    (tmp_path / "odd.txt").write_bytes(odd.encode())
+    assert call("predict_reviews.py", out, "--file", tmp_path / "odd.txt")[1] == said
+    assert call("predict_reviews.py", out, typed=odd)[1] == said
 
 
 @pytest.mark.parametrize("rule", [["--schedule", "exponential"], ["--reduce-on-plateau", 1]])

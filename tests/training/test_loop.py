@@ -41,3 +41,19 @@ def test_the_loop_is_what_fit_does(optimizer):
     assert looped.evaluate(batches(), verbose=0) == pytest.approx(
         [history[-1]["val_loss"], history[-1]["val_accuracy"]], rel=1e-5
     )
+
+
+@pytest.mark.parametrize("penalty", ["l1", "l2", "l1l2"])
+def test_penalties_on_weights_count_as_in_fit(penalty):
+    histories, models = [], []
+    for kind in (keras.Model, FastModel):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((8,))
+        outputs = keras.layers.Dense(1, "sigmoid", kernel_regularizer=penalty, bias_regularizer="l2")(inputs)
+        models.append(kind(inputs, outputs))
+        models[-1].compile("sgd", "binary_crossentropy", metrics=["accuracy"])
+    expected = models[0].fit(batches(), validation_data=batches(), epochs=2, verbose=0, shuffle=False).history
+    histories = loop.train(models[1], batches(), batches(), epochs=2)
+    for name, values in expected.items():
+        np.testing.assert_allclose([epoch[name] for epoch in histories], values, rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(models[1].get_weights()[0], models[0].get_weights()[0], rtol=1e-4, atol=1e-6)

@@ -51,22 +51,6 @@ def step(model, x=X, y=Y, sample_weight=None):
     return lambda: keras.Model.train_step(model, data)
 
 
-def test_a_restored_state_is_the_state_before():
-    model = built(Counts(), HoldsTorch(), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5))
-    before = State.of(model)
-    drawn = [torch.rand(()).item(), np.random.random(), random.random()]
-    step(model)()
-    after = State.of(model)
-    assert after.tensors.keys() >= before.tensors.keys()
-    assert any(not torch.equal(before.tensors[name], after.tensors[name]) for name in before.tensors)
-    before.restore(model)
-    again = State.of(model)
-    for name, tensor in before.tensors.items():
-        assert torch.equal(tensor, again.tensors[name]), name
-    assert before.attributes == again.attributes
-    assert [torch.rand(()).item(), np.random.random(), random.random()] == drawn
-
-
 def test_torch_parameters_and_buffers_belong_to_the_state():
     model = built(layer := HoldsTorch())
     layer.linear.module.register_buffer("seen", torch.zeros(()))

@@ -3,6 +3,8 @@
 The tests of meaning compare with results computed by NumPy or by hand; ``train_recorded`` shows what models receive.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 from k3torch import InputError, cross_validate
 from k3torch.validation import engines
 from k3torch.validation.result import Interrupted
@@ -508,3 +510,34 @@ def test_pandas_tables_of_mixed_columns_are_taken():
         for part in ("train", "test"):
             np.testing.assert_array_equal(ours[part][0][0], theirs[part][0][0])
             np.testing.assert_array_equal(ours[part][0][1], theirs[part][0][1])
+
+
+def test_layers_of_an_earlier_call_are_refused():
+    """The second fold would continue the training of the first."""
+    layers = [keras.layers.Dense(4), keras.layers.Dense(1)]
+    nested = keras.Sequential([keras.layers.Dense(2)])
+
+    def same_layers():
+        model = keras.Sequential([keras.Input((3,)), *layers])
+        model.compile("sgd", "mse")
+        return model
+
+    def same_model_inside():
+        model = keras.Sequential([keras.Input((3,)), nested, keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    for build_model in (same_layers, same_model_inside):
+        with pytest.raises(InputError, match="a model with new layers"):
+            cross_validate(build_model, *_samples(), folds=2, epochs=1)
+
+
+def test_two_threads_give_what_each_gives_alone():
+    """Seeds and Keras's registries are global: one cross-validation runs after the other."""
+    alone = [cross_validate(lambda: _tiny("adam"), *_samples(), folds=2, epochs=2, seed=seed).scores for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as threads:
+        both = threads.map(
+            lambda seed: cross_validate(lambda: _tiny("adam"), *_samples(), folds=2, epochs=2, seed=seed).scores, (1, 2)
+        )
+        for found, expected in zip(both, alone, strict=True):
+            np.testing.assert_array_equal(found, expected)

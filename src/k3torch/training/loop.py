@@ -31,7 +31,6 @@ def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs
     """
     model.optimizer.build(model.trainable_variables)
     forward, update = fast_step.forward(model), fast_step.weights(model)
-    loss_function = keras.losses.get(model.loss)
     variables = model.trainable_variables
     parameters = [variable.value for variable in variables]
     history = []
@@ -39,7 +38,7 @@ def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs
         sums = torch.zeros(2, 3, device=parameters[0].device)  # training, validation: loss, hits, samples
         for x, y in batches:
             y_pred = forward(x, True)
-            loss = loss_function(y, y_pred).mean()
+            loss = model.compute_loss(x, y, y_pred)  # penalties on weights included
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 update(gradients, variables)
@@ -47,7 +46,7 @@ def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs
         with torch.no_grad():
             for x, y in validation:
                 y_pred = forward(x, False)
-                sums[1] += _sums(loss_function(y, y_pred).mean(), y, y_pred)
+                sums[1] += _sums(model.compute_loss(x, y, y_pred, training=False), y, y_pred)
         values: dict[str, float] = {}
         # tolist() synchronises with the device, once an epoch.
         for prefix, (loss_sum, hits, samples) in zip(("", "val_"), sums.tolist(), strict=True):

@@ -1,14 +1,17 @@
 """K-fold cross-validation of any compiled Keras model; all folds and repeats are trained as one stack if possible."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import sys
-from typing import Any, Literal
+import threading
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.reasons import DifferentStep, UntraceableStep
+from k3torch.training.model_state import layers_of
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
     Array,
@@ -27,8 +30,25 @@ from numpy.typing import ArrayLike, NDArray
 Engine = Literal["auto", "stacked", "fit"]
 Normalize = Literal["fold", "train"]
 Values = NDArray[np.float64]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
+_LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
+
+
+def _one_after_another(function: Callable[P, R]) -> Callable[P, R]:
+    """Let calls from several threads wait for each other."""
+
+    @functools.wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _LOCK:
+            return function(*args, **kwargs)
+
+    return locked
+
+
+@_one_after_another
 def cross_validate(
     build_model: Callable[[], keras.Model],
     x: ArrayLike,
@@ -155,6 +175,12 @@ def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequenc
         raise InputError(
             "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
             "both in build_model"
+        )
+    held = {id(part) for other in others for part in layers_of(other.model)}
+    if shared := next((part.name for part in layers_of(model) if id(part) in held), None):
+        raise InputError(
+            f"expected build_model() to return a model with new layers, got layer {shared!r} of an earlier call, "
+            "whose training it would continue: create the layers in build_model"
         )
     for metric in stateless.given_metrics(model):
         if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
