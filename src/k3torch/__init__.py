@@ -8,7 +8,7 @@ package's classes after ``import k3torch``.
 from k3torch import _keras_setup
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _keras_setup.select_torch_backend()
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
