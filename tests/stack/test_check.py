@@ -38,9 +38,9 @@ def test_a_right_step_passes_and_all_state_stays(optimizer, layer):
     models = [build(*([layer()] if layer else []), optimizer=optimizer) for _ in range(2)]
     for model in models:
         stateless.build(model, TRAINING.x, TRAINING.y)
-    before = State.of(models[0])
+    before = State(models[0])
     stack(*models)
-    after = State.of(models[0])
+    after = State(models[0])
     for name, tensor in before.tensors.items():
         assert torch.equal(tensor, after.tensors[name]), name
     assert before.random[0].equal(after.random[0])
@@ -124,7 +124,7 @@ def test_state_in_python_is_found_and_the_layer_keeps_its_count():
     model = build(layer := Counts())
     stateless.build(model, TRAINING.x, TRAINING.y)
     calls = layer.calls_so_far
-    with pytest.raises(DifferentStep, match="the attribute 'calls_so_far'"):
+    with pytest.raises(DifferentStep, match="'calls_so_far' of Counts"):
         stack(model)
     assert layer.calls_so_far == calls
 

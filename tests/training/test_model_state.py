@@ -50,25 +50,25 @@ def test_a_restored_state_is_the_state_before():
     )
     model = built(*parts)
     model.train()
-    before = State.of(model)
+    before = State(model)
     drawn = [torch.rand(()).item(), np.random.random(), random.random()]
     step(model)
-    after = State.of(model)
+    after = State(model)
     changed = [name for name in before.tensors if not torch.equal(before.tensors[name], after.tensors[name])]
     for part in ("kernel", "moving_mean", "momentum", "iteration", "running_mean", "seed_generator_state", "total"):
         assert any(part in name for name in changed), part
-    assert before.attributes != after.attributes
-    before.restore(model)
-    again = State.of(model)
+    assert before.values != after.values
+    before.restore()
+    again = State(model)
     for name, tensor in before.tensors.items():
         assert torch.equal(tensor, again.tensors[name]), name
-    assert before.attributes == again.attributes
+    assert before.values == again.values
     assert [torch.rand(()).item(), np.random.random(), random.random()] == drawn
 
 
 def test_a_copy_does_not_follow_the_model():
     model = built()
-    state = State.of(model)
+    state = State(model)
     kept = {name: tensor.clone() for name, tensor in state.tensors.items()}
     step(model)
     for name, tensor in kept.items():
@@ -77,9 +77,9 @@ def test_a_copy_does_not_follow_the_model():
 
 def test_gradients_are_copied_and_named():
     model = built()
-    assert not any(name.startswith(GRADIENT) for name in State.of(model).tensors)
+    assert not any(name.startswith(GRADIENT) for name in State(model).tensors)
     step(model)
-    state = State.of(model)
+    state = State(model)
     for variable in model.trainable_variables:
         assert torch.equal(state.tensors[GRADIENT + variable.path], variable.value.grad)
 
@@ -102,4 +102,4 @@ def test_layers_are_found_wherever_they_are_held():
 def test_every_tensor_is_named_once():
     model = built(keras.layers.Dense(5), keras.layers.Dense(5), HoldsTorch())
     pairs = list(named_tensors(model))
-    assert len({id(tensor) for _, tensor in pairs}) == len({name for name, _ in pairs}) == len(pairs)
+    assert len({id(each.tensor) for each in pairs}) == len({each.name for each in pairs}) == len(pairs)

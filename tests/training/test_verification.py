@@ -96,7 +96,7 @@ def test_any_order_of_any_samples_agrees(seed, scale, optimizer):
 def test_the_model_keeps_the_fast_step_where_both_agree_and_keras_step_otherwise(factor, kept):
     model = built(optimizer="sgd")
     kernel = model.layers[0].kernel
-    start = State.of(model)
+    start = State(model)
     update = {}
 
     def scaled():
@@ -108,7 +108,7 @@ def test_the_model_keeps_the_fast_step_where_both_agree_and_keras_step_otherwise
 
     step(model)()
     update["keras"] = kernel.numpy().copy()
-    start.restore(model)
+    start.restore()
     problems = compare_steps(model, step(model), scaled)
     assert problems == ([] if kept == "fast" else [kernel.path])
     np.testing.assert_array_equal(kernel.numpy(), update[kept])
@@ -181,7 +181,7 @@ def test_state_in_python_is_found_and_put_back():
         step(model)()
         layer.calls = before
 
-    assert compare_steps(model, step(model), without_python) == ["the attribute 'calls'"]
+    assert compare_steps(model, step(model), without_python) == ["'calls' of Counts"]
     assert layer.calls == calls + 1
 
 

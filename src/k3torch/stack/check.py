@@ -36,7 +36,7 @@ def first_difference(
         training: the model's training samples.
         validation: the model's validation samples.
     """
-    before, mode = State.of(model), model.training
+    before, mode = State(model), model.training
     loops = {"training": epochs.training_loops, "validation": epochs.validation_loops}
     graphs = {"training": traced, "validation": traced[len(epochs.training_loops) :]}
     try:
@@ -46,17 +46,17 @@ def first_difference(
             )
             data = _batches(loop, samples, _BATCHES[kind])
             keras_steps = _keras_steps(model, data, kind)
-            before.restore(model)
+            before.restore()
             keras_steps()
-            expected, results = State.of(model), _results(model)
-            before.restore(model)
+            expected, results = State(model), _results(model)
+            before.restore()
             found, sums = _after_graph(model, before, graph, len(data))
             if problems := differences(model, before, expected, found, keras_steps):
                 return f"in {kind}, {', '.join(problems[:3])}"
             if not np.allclose(_read(traced[-1], sums), results, rtol=1e-4, atol=1e-6, equal_nan=True):
                 return f"in {kind}, the results of its metrics"
     finally:
-        before.restore(model)
+        before.restore()
         model.train(mode)
     return None
 
@@ -88,14 +88,15 @@ def _after_graph(
     with torch.no_grad(), FixedRandomness(stacked=True):
         for _ in range(steps):
             traced.graph(*inputs)
-    names = {id(tensor): name for name, tensor in named_tensors(model)}
+    names = {id(each.tensor): each.name for each in named_tensors(model)}
     variables = stateless.variables(model)
     state = inputs[: len(variables)]
     tensors = {names[id(variable.value)]: value[0] for variable, value in zip(variables, state, strict=True)}
-    found = State.of(model)  # with the random states and the attributes as they are now
+    found = State(model)  # with the random states and the state in Python as they are now
     kept = {name: value for name, value in before.tensors.items() if not name.startswith(GRADIENT)}
     sums = state[len(variables) - len(model.metrics_variables) :]
-    return State(kept | tensors, found.attributes, found.random), sums
+    found.tensors = kept | tensors
+    return found, sums
 
 
 def _results(model: keras.Model) -> list[float]:

@@ -60,11 +60,11 @@ class ModelStack:
         self.models = list(models)
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
-        before = State.of(self.models[0])
+        before = State(self.models[0])
         try:
             self._build(training, validation, batch_size, epochs, notice)
         finally:
-            before.restore(self.models[0])  # tracing calls the layers, which may count that in Python
+            before.restore()  # tracing calls the layers, which may count that in Python
         self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
         self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 

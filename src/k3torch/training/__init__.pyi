@@ -9,6 +9,7 @@ from . import keras_internals as keras_internals
 from . import loop as loop
 from . import model_state as model_state
 from . import progress as progress
+from . import python_state as python_state
 from . import rungs as rungs
 from . import saving as saving
 from . import step_parts as step_parts

@@ -95,7 +95,8 @@ class FastStep:
         own_step = getattr(type(self), f"{phase}_step") is not getattr(FastStep, f"{phase}_step")
         self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto"))
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            call.arguments["callbacks"] = [*keras.tree.flatten(callbacks or []), _InThisThread()]
+            given = keras.tree.flatten(callbacks or [])
+            call.arguments["callbacks"] = [*given, _AfterCallbacks(every_batch=_any_batch_hook(phase, given))]
         try:
             return method(*call.args, **call.kwargs)
         finally:
@@ -184,14 +185,35 @@ save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
 
 
-class _InThisThread(keras.callbacks.Callback):  # type: ignore[misc]
-    """Makes Keras call callbacks in this thread: another one costs more, and competes with the kernels for cores."""
+class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
+    """Comes after the caller's callbacks, and has the parts of the step chosen anew if these changed the model.
+
+    It also makes Keras call callbacks in this thread, by overriding the methods that are called after batches: another
+    thread costs more, and competes with the kernels for cores.
+    """
+
+    def __init__(self, every_batch: bool):
+        super().__init__()
+        self._every_batch = every_batch
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Look for changes by callbacks, of the end of the last epoch too."""
+        self._look()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Do nothing; Keras checks that the method is overridden."""
+        """Look for changes by callbacks that act on batches."""
+        if self._every_batch:
+            self._look()
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Do nothing; Keras checks that the method is overridden."""
+        """As after a training batch."""
+        if self._every_batch:
+            self._look()
+
+    def _look(self) -> None:
+        prepare = getattr(self.model, "_prepare_parts", None)
+        if prepare is not None and not self.model.jit_compile:  # compiled parts are kept during a fit
+            prepare()
 
 
 def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
@@ -212,8 +234,11 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
 def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
     """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
     if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
-        callbacks, verbose = [c for c in callbacks.callbacks if not isinstance(c, _InThisThread)], 0
+        callbacks, verbose = [c for c in callbacks.callbacks if not isinstance(c, _AfterCallbacks)], 0
+    return verbose != 0 or _any_batch_hook(phase, keras.tree.flatten(callbacks or []))
+
+
+def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:
+    """Return whether a callback acts after batches."""
     hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
-    return verbose != 0 or any(
-        not is_default(getattr(callback, hook)) for callback in keras.tree.flatten(callbacks or []) for hook in hooks
-    )
+    return any(not is_default(getattr(callback, hook)) for callback in callbacks for hook in hooks)

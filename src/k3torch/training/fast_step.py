@@ -108,9 +108,16 @@ def _needs_its_call(layer: keras.Layer) -> str | None:
         return "activity regularizer"
     if getattr(layer, "lora_enabled", False) or layer.quantization_mode:
         return "LoRA or quantization"
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    if _has_hooks(layer):
         return "torch hooks"
+    if {"call", "__call__"} & set(vars(layer)):
+        return "its own call"
     return None
+
+
+def _has_hooks(module: torch.nn.Module) -> bool:
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(map(bool, hooks))
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
@@ -120,6 +127,8 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
 def _chain(model: keras.Model) -> list[keras.Layer]:
     """Return the layers, where each takes the output of the one before it and nothing else."""
     layers = _layers(model)
+    if _has_hooks(model) or "call" in vars(model):
+        raise Unsupported("the forward pass of a model with torch hooks or a call of its own")
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call and layers:
         return layers
     try:
@@ -162,7 +171,8 @@ def loss(model: keras.Model) -> Loss:
     keras_loss = entries[0].loss
     dtype, fused = getattr(torch, keras_loss.dtype), fused_loss(keras_loss)
     # Penalties on weights exist before the first step, those on outputs and those of add_loss only after it.
-    penalised = bool(model.losses) or any(_needs_its_call(layer) for layer in _layers(model))
+    own_call = type(model).call not in (keras.Sequential.call, Functional.call)
+    penalised = bool(model.losses) or own_call or any(_needs_its_call(layer) for layer in _layers(model))
 
     def value(y: Tensor, y_pred: Tensor, sample_weight: Tensor | None) -> Tensor:
         if fused and sample_weight is None and is_fusable(y, y_pred):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import FunctionType
 from typing import Any
 
 from k3torch.files import private_compiler_cache
@@ -12,6 +11,8 @@ from k3torch.training.keras_internals import MissingPart, private_attribute
 from k3torch.training.model_state import layers_of
 import keras
 import torch
+
+_METHODS = ("compute_loss", "compute_metrics", "train_step", "test_step", "call")  # which may be set on a model
 
 
 @dataclass(frozen=True)
@@ -96,23 +97,38 @@ def settings_of(model: keras.Model) -> Any:
     """
     losses, metrics = (getattr(model, name, None) for name in ("_compile_loss", "_compile_metrics"))
     items = [model.optimizer, losses, metrics, *(layer for layer in layers_of(model) if layer is not model)]
-    trainable = tuple(id(variable) for variable in model.trainable_variables)
-    return trainable, model.jit_compile, _hooks(model), [_settings(item) for item in items]
+    variables = [(_Same(v), _Same(v.regularizer), _Same(v.constraint)) for v in model.trainable_variables]
+    methods = [_Same(vars(model).get(name)) for name in _METHODS]
+    return variables, methods, model.jit_compile, _hooks(model), {_Same(item): _settings(item) for item in items}
+
+
+class _Same:
+    """An object that equals itself alone; kept alive, so that no other object gets its id."""
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 def _settings(item: Any) -> tuple[Any, ...]:
-    """Return the identity of an object, its own numbers, strings and functions, and the number of its torch hooks."""
+    """Return the public attributes of an object, and the number of its torch hooks."""
     own = {
-        name: value if isinstance(value, int | float | str) else id(value)
+        name: value if isinstance(value, int | float | str | None) else _Same(value)
         for name, value in getattr(item, "__dict__", {}).items()
-        if isinstance(value, int | float | str | FunctionType) and not name.startswith("_") and name != "training"
+        if not name.startswith("_") and name != "training"
     }
-    return id(item), own, _hooks(item)
+    return own, _hooks(item)
 
 
 def _hooks(item: Any) -> tuple[int, ...]:
-    return tuple(len(getattr(item, name, ())) for name in ("_forward_hooks", "_forward_pre_hooks"))
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return tuple(len(getattr(item, name, ())) for name in names)
 
 
 def _is_overridden(model: keras.Model, method: str) -> bool:
-    return getattr(type(model), method) is not getattr(keras.Model, method)
+    return method in vars(model) or getattr(type(model), method) is not getattr(keras.Model, method)

@@ -17,6 +17,7 @@ Take = Callable[[Parts], Logs]
 
 # Two consecutive batches show state that lives outside of Keras's variables, such as a counter in Python.
 BATCHES: dict[Kind, int] = {"train": 2, "test": 1}
+MAX_SIGNATURES = 8  # kinds of batches that are verified; sequences of varying length would make each batch another
 # The parts that may be replaced one by one, with their names for the user. A part that only seems to be wrong, since
 # it works on the output of a wrong one, comes after that one.
 _REPLACEABLE = {
@@ -50,7 +51,8 @@ class Verification:
 
     def is_due(self, kind: Kind, data: Any) -> bool:
         """Return whether a batch like ``data`` has to be verified still."""
-        return self.counts.get((kind, signature(data)), 0) < BATCHES[kind]
+        key = kind, signature(data)
+        return self.counts.get(key, 0) < BATCHES[kind] and (key in self.counts or len(self.counts) < MAX_SIGNATURES)
 
     def run(
         self, model: keras.Model, kind: Kind, data: Any, parts: Parts, keras_step: Callable[[], Logs], take: Take
@@ -69,11 +71,11 @@ class Verification:
         """
         assert self.keras_parts is not None
         key = kind, signature(data)
-        before = State.of(model)
+        before = State(model)
         logs: dict[str, Logs] = {}
 
         def compare(parts: Parts) -> list[str]:
-            before.restore(model)
+            before.restore()
             return compare_steps(model, lambda: logs.update(keras=keras_step()), lambda: logs.update(fast=take(parts)))
 
         problems = compare(parts)
@@ -93,12 +95,12 @@ class Verification:
             whole = f"its whole {kind} step (otherwise this differs: {_in_short(problems)})"
             return Outcome(None, logs["keras"], [whole])
         if kind == "train" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
-            after = State.of(model)
-            before.restore(model)
+            after = State(model)
+            before.restore()
             if differing := _compare_updates(model, gradients, parts, self.keras_parts):
                 reasons.append(f"its optimizer (otherwise this differs: {_in_short(differing)})")
                 parts = replace(parts, update_weights=self.keras_parts.update_weights)
-            after.restore(model)
+            after.restore()
         self.counts[key] = self.counts.get(key, 0) + 1
         return Outcome(parts, logs["fast"], reasons)
 

@@ -69,9 +69,15 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
 
 
 def _overridden(model: keras.Model) -> list[str]:
-    """Return the methods of a step that the model's class does not have from Keras or from FastModel."""
-    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
-    return [n for n in names if getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n))]
+    """Return the methods around a step that the model and its metrics do not have from Keras or from FastModel."""
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics", "fit", "evaluate", "reset_metrics")
+    own = [n for n in names if getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n))]
+    # A stack resets the sums of metrics itself.
+    return own + [f"{m.name}.reset_state" for m in model.metrics if _is_own(type(m).reset_state)]
+
+
+def _is_own(method: Any) -> bool:
+    return not method.__module__.startswith("keras.")
 
 
 def stacked(
