@@ -20,44 +20,74 @@ import keras
 import numpy as np
 import torch
 
+Step = Callable[[], int]
+
 # Two training batches show state that lives outside of Keras's variables, such as a counter in Python.
-_BATCHES = {"training": 2, "validation": 1}
+_TRAINING, _VALIDATION = 2, 1
 
 
 def first_difference(
-    model: keras.Model, epochs: EpochGraphs, traced: Sequence[TracedGraph], training: Samples, validation: Samples
+    models: Sequence[keras.Model],
+    parts: Sequence[EpochGraphs],
+    traced: Sequence[TracedGraph],
+    training: Sequence[Samples],
+    validation: Sequence[Samples],
 ) -> str | None:
     """Return what a stack computes differently from Keras, or None. All state is as before when this returns.
 
+    Of the models after the first, which may differ from it in what no configuration tells, one training batch is
+    compared.
+
     Args:
-        model: the first of the stack, in the state that the stack begins with.
-        epochs: the epochs of a stack whose first model it is; its loops have the samples in their own order.
-        traced: the graphs of ``epochs``.
-        training: the model's training samples.
-        validation: the model's validation samples.
+        models: in the state that the stack begins with.
+        parts: epochs of one model each, or of all; their loops have the samples in their own order.
+        traced: the graphs of the first part.
+        training: each model's training samples.
+        validation: each model's validation samples.
     """
-    before, mode = State(model), model.training
-    loops = {"training": epochs.training_loops, "validation": epochs.validation_loops}
-    graphs = {"training": traced, "validation": traced[len(epochs.training_loops) :]}
-    try:
-        for kind, samples in (("training", training), ("validation", validation)):
-            loop, graph = next(
-                pair for pair in zip(loops[kind], graphs[kind], strict=False) if len(pair[0].batches_of(samples))
-            )
-            data = _batches(loop, samples, _BATCHES[kind])
-            keras_steps = _keras_steps(model, data, kind)
+    for number, model in enumerate(models):
+        part, member = (parts[number], 0) if len(parts) > 1 else (parts[0], number)
+        loops = list(zip(part.training_loops, traced, strict=False))
+        comparisons = [("training", loops, training[number], 1 if number else _TRAINING)]
+        if not number:
+            held_out = traced[len(part.training_loops) :]
+            loops = list(zip(part.validation_loops, held_out, strict=False))
+            comparisons.append(("validation", loops, validation[0], _VALIDATION))
+        before, mode = State(model), model.training
+        try:
+            for kind, pairs, samples, batches in comparisons:
+                loop, graph = next(pair for pair in pairs if len(pair[0].batches_of(samples)))
+                data = _batches(loop, samples, batches)
+                inputs = [tensor.clone() for tensor in loop.inputs]
+                if difference := _difference(
+                    model, before, _keras_steps(model, data, kind), graph, inputs, member, traced
+                ):
+                    return f"in {kind}, {difference}" + (f" (model {number + 1})" if number else "")
+        finally:
             before.restore()
-            keras_steps()
-            expected, results = State(model), _results(model)
-            before.restore()
-            found, sums = _after_graph(model, before, graph, len(data))
-            if problems := differences(model, before, expected, found, keras_steps):
-                return f"in {kind}, {', '.join(problems[:3])}"
-            if not np.allclose(_read(traced[-1], sums), results, rtol=1e-4, atol=1e-6, equal_nan=True):
-                return f"in {kind}, the results of its metrics"
-    finally:
-        before.restore()
-        model.train(mode)
+            model.train(mode)
+    return None
+
+
+def _difference(
+    model: keras.Model,
+    before: State,
+    keras_steps: Step,
+    graph: TracedGraph,
+    inputs: list[torch.Tensor],
+    member: int,
+    traced: Sequence[TracedGraph],
+) -> str | None:
+    """Compare the state that Keras's steps leave with the one that as many runs of a graph leave."""
+    before.restore()
+    steps = keras_steps()
+    expected, results = State(model), _results(model)
+    before.restore()
+    found, sums = _after_graph(model, before, graph, inputs, steps, member)
+    if problems := differences(model, before, expected, found, keras_steps):
+        return ", ".join(problems[:3])
+    if not np.allclose(_read(traced[-1], sums, member), results, rtol=1e-4, atol=1e-6, equal_nan=True):
+        return "the results of its metrics"
     return None
 
 
@@ -67,31 +97,31 @@ def _batches(loop: BatchLoop, samples: Samples, count: int) -> list[tuple[torch.
     return [tuple(torch.from_numpy(np.ascontiguousarray(array[batch])) for array in arrays) for batch in indices]
 
 
-def _keras_steps(model: keras.Model, data: list[tuple[torch.Tensor, ...]], kind: str) -> Callable[[], None]:
-    """Return a function that takes Keras's own step on each batch."""
+def _keras_steps(model: keras.Model, data: list[tuple[torch.Tensor, ...]], kind: str) -> Step:
+    """Return a function that takes Keras's own step on each batch, and returns their number."""
 
-    def run() -> None:
+    def run() -> int:
         model.train(kind == "training")  # the mode of torch modules, which Keras sets before an epoch
         step = model.train_step if kind == "training" else model.test_step
         with FixedRandomness(stacked=False):
             for batch in data:
                 step(batch)
+        return len(data)
 
     return run
 
 
 def _after_graph(
-    model: keras.Model, before: State, traced: TracedGraph, steps: int
+    model: keras.Model, before: State, traced: TracedGraph, inputs: list[torch.Tensor], steps: int, member: int
 ) -> tuple[State, list[torch.Tensor]]:
-    """Run a graph on copies; return the state that it leaves to the first model, and the metric sums of all."""
-    inputs = [tensor.clone() for tensor in traced.inputs]
+    """Run a graph on ``inputs``; return the state that it leaves to a model, and the metric sums of all."""
     with torch.no_grad(), FixedRandomness(stacked=True):
         for _ in range(steps):
             traced.graph(*inputs)
     names = {id(each.tensor): each.name for each in named_tensors(model)}
     variables = stateless.variables(model)
     state = inputs[: len(variables)]
-    tensors = {names[id(variable.value)]: value[0] for variable, value in zip(variables, state, strict=True)}
+    tensors = {names[id(variable.value)]: value[member] for variable, value in zip(variables, state, strict=True)}
     found = State(model)  # with the random states and the state in Python as they are now
     kept = {name: value for name, value in before.tensors.items() if not name.startswith(GRADIENT)}
     sums = state[len(variables) - len(model.metrics_variables) :]
@@ -103,9 +133,9 @@ def _results(model: keras.Model) -> list[float]:
     return [float(value) for value in model.get_metrics_result().values()]
 
 
-def _read(reader: TracedGraph, sums: list[torch.Tensor]) -> Any:
-    """Return the results of the first model's metrics, as the stack reads them from the sums."""
+def _read(reader: TracedGraph, sums: list[torch.Tensor], member: int) -> Any:
+    """Return the results of a model's metrics, as the stack reads them from the sums."""
     values = torch.zeros_like(reader.inputs[-1])
     with torch.no_grad():
         reader.graph(*sums, values)
-    return values[0].cpu().numpy()
+    return values[member].cpu().numpy()

@@ -64,7 +64,7 @@ class ModelStack:
         try:
             self._build(training, validation, batch_size, epochs, notice)
         finally:
-            before.restore()  # tracing calls the layers, which may count that in Python
+            before.restore()
         self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
         self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
@@ -90,14 +90,14 @@ class ModelStack:
         compilable = device.type == "cpu" and steps >= WORTH_LOOKING
         members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
         self._parts = [self._epochs(chosen) for chosen in members]
-        traced = self._parts[0].graphs()
-        if difference := check.first_difference(self.models[0], self._parts[0], traced, training[0], validation[0]):
+        traced = self._trace(self._parts[0])
+        if difference := check.first_difference(self.models, self._parts, traced, training, validation):
             raise DifferentStep(f"its step differs from Keras's own: {difference}")
         if not compilable:
             self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in traced]
         elif not self._compile(traced, steps >= WORTH_COMPILING, notice):
             self._parts = [self._epochs(slice(None))]
-            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in self._parts[0].graphs()]
+            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in self._trace(self._parts[0])]
 
     def train_epoch(self, orders: Sequence[Order]) -> Metrics:
         """Train each model on its samples in its order, and return the metrics, (metrics, models).
@@ -137,6 +137,14 @@ class ModelStack:
             for helper in helpers:
                 helper.result()
         return self._metric_values.T.cpu().numpy().copy()
+
+    def _trace(self, part: EpochGraphs) -> list[TracedGraph]:
+        """Trace the graphs of a part; layers, losses and metrics keep nothing of being called on the way."""
+        before = State(self.models[0])
+        try:
+            return part.graphs()
+        finally:
+            before.restore()
 
     def _compile(self, traced: list[TracedGraph], compile_missing: bool, notice: Callable[[str], None]) -> bool:
         """Give each model's epochs compiled C++ loops; return whether that was possible."""

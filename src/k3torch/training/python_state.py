@@ -171,6 +171,8 @@ class PythonState:
     def _copy_array(self, path: tuple[int, str], value: Any) -> None:
         if value.nbytes > MAX_BYTES or isinstance(value, torch.nn.Parameter) or value.dtype == object:
             return
+        if isinstance(value, torch.Tensor) and (value.is_meta or value.layout != torch.strided):
+            return
         copy = value.copy() if isinstance(value, np.ndarray) else value.detach().clone()
         self.values[path] = copy
         self._undo.append(functools.partial(_write_back, value, copy))
