@@ -3,7 +3,16 @@
 from decimal import Decimal
 from fractions import Fraction
 
-from k3torch.errors import InputError, choice_problem, count_problem, did_you_mean, is_number, refuse, unless
+from k3torch.errors import (
+    InputError,
+    choice_problem,
+    count_problem,
+    did_you_mean,
+    is_number,
+    refuse,
+    seed_problem,
+    unless,
+)
 import numpy as np
 import pytest
 import torch
@@ -48,7 +57,7 @@ def test_everything_else_is_no_count(value):
 def test_the_minimum_of_a_count():
     assert count_problem("seed", 0, minimum=0) is None
     assert count_problem("seed", -1, minimum=0) == "seed as a whole number of 0 or more, got -1"
-    assert count_problem("seed", False, minimum=0) == "seed as a whole number of 0 or more, got False"
+    assert count_problem("seed", False, minimum=0) == "seed as a whole number from 0 to 4294967295, got False"
     assert count_problem("folds", np.int32(1), minimum=2) == "folds as a whole number of 2 or more, got np.int32(1)"
 
 
@@ -105,3 +114,18 @@ def test_what_is_no_choice_is_named_with_all_choices(value, hint):
 )
 def test_did_you_mean(name, known, hint):
     assert did_you_mean(name, known) == hint
+
+
+def test_a_message_is_always_one_line_of_moderate_length():
+    assert str(InputError("expected\n\n\x1b[1ma line\x1b[0m,\tgot  two")) == "expected a line, got two"
+    assert len(str(InputError("x" * 10_000))) == 600
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(3)])
+def test_seeds(seed):
+    assert seed_problem(seed) is None
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", True, None])
+def test_what_is_no_seed(seed):
+    assert seed_problem(seed).startswith("seed as a whole number from 0 to 4294967295, got ")

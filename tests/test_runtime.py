@@ -77,9 +77,9 @@ def test_all_bad_values_are_refused_at_once_with_the_devices_of_this_machine(mon
     ("options", "message"),
     [
         ({"precision": "float8"}, "precision as one of 'float32', 'bfloat16', got 'float8'"),
-        ({"seed": -1}, "seed from 0 to 4294967295, got -1"),
-        ({"seed": 2**32}, "seed from 0 to"),
-        ({"seed": "1"}, "seed from 0 to 4294967295, got '1'"),
+        ({"seed": -1}, "seed as a whole number from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "seed as a whole number from 0 to"),
+        ({"seed": "1"}, "seed as a whole number from 0 to 4294967295, got '1'"),
     ],
 )
 def test_other_bad_values_are_refused(options, message):

@@ -11,9 +11,12 @@ import difflib
 import math
 from numbers import Integral, Real
 import operator
+import re
 from typing import Any
 
 Problem = str | None
+
+_LONGEST = 600  # characters of a message
 
 
 class InputError(ValueError):
@@ -21,7 +24,14 @@ class InputError(ValueError):
 
     The message is a single line: what was expected, what was received and, where it helps, what to do. Scripts print it
     without a traceback and exit with code 2. It is a ``ValueError``.
+
+    Line breaks and terminal codes in the message, of a library's error or of a value, become spaces, and a long message
+    is shortened.
     """
+
+    def __init__(self, message: str):
+        line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ...")
 
 
 def refuse(problems: Iterable[Problem]) -> None:
@@ -48,6 +58,12 @@ def count_problem(name: str, value: Any, minimum: int = 1) -> Problem:
 def is_number(value: Any) -> bool:
     """Return whether ``value`` is a finite real number of Python or NumPy, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def seed_problem(value: Any) -> Problem:
+    """Check for a seed that NumPy, torch and Keras take: a whole number, not bool, from 0 to 2**32 - 1."""
+    fits = isinstance(value, Integral) and not isinstance(value, bool) and 0 <= operator.index(value) < 2**32
+    return unless(fits, f"seed as a whole number from 0 to {2**32 - 1}, got {value!r}")
 
 
 def choice_problem(name: str, value: Any, choices: Collection[Any]) -> Problem:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from numbers import Integral
 import os
 from pathlib import Path
 import sys
 from typing import Any
 
-from k3torch.errors import choice_problem, refuse, unless
+from k3torch.errors import choice_problem, refuse, seed_problem
 from k3torch.options import Device, Precision
 import torch
 
@@ -47,7 +46,7 @@ def configure(device: Device = "auto", precision: Precision = "float32", seed: i
         [
             choice_problem("device", device, ("auto", *known)),
             choice_problem("precision", precision, ("float32", "bfloat16")),
-            unless(isinstance(seed, Integral) and 0 <= int(seed) < 2**32, f"seed from 0 to {2**32 - 1}, got {seed!r}"),
+            seed_problem(seed),
         ]
     )
     chosen = ("cuda" if "cuda" in known else "cpu") if device == "auto" else device
@@ -62,7 +61,7 @@ def configure(device: Device = "auto", precision: Precision = "float32", seed: i
     _Scope.entered = keras.device(chosen)
     _Scope.entered.__enter__()
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(int(seed))
     return torch.device(chosen)
 
 

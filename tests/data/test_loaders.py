@@ -1,10 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from k3torch.data.bags import BagDataset, bag_loader
 from k3torch.data.loaders import BatchedTensors, array_loader, class_weights, identity
 from k3torch.errors import InputError
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 import torch
 
 
@@ -131,3 +133,14 @@ def test_bad_class_weights_are_refused(labels, weights, message):
 
 def test_class_weights_take_integers_of_numpy():
     assert class_weights([0, 1], {np.int64(1): np.float32(2.5)}).tolist() == [1, 2.5]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"batch_size": 0}, {"batch_size": 2.0}, {"batch_size": True}, {"seed": "a"}, {"seed": 2**70}, {"shuffle": "no"}],
+)
+def test_arguments_of_loaders_that_cannot_be_used(bad):
+    bags = BagDataset(csr_matrix(np.eye(3, dtype="float32")), [1, 0, 1])
+    for make in (lambda **a: array_loader([1.0, 2.0], **a), lambda **a: bag_loader(bags, **a)):
+        with pytest.raises(InputError, match=f"expected {next(iter(bad))}"):
+            make(**{"batch_size": 1, **bad})

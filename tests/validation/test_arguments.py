@@ -43,13 +43,13 @@ def test_settings_that_can_be_used(settings):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("build_model", 5, "build_model as a function that returns a model, got 5"),
+        ("build_model", 5, "build_model as a function without arguments, got 5"),
         ("repeats", 0, "repeats as a whole number of 1 or more, got 0"),
         ("epochs", True, "epochs as a whole number of 1 or more, got True"),
         ("batch_size", 1.5, "batch_size as a whole number of 1 or more, got 1.5"),
-        ("seed", -1, "seed as a whole number of 0 or more, got -1"),
-        ("seed", 2**32, "seed of at most 2**32 - 1 = 4294967295, got 4294967296"),
-        ("seed", "1", "seed as a whole number of 0 or more, got '1'"),
+        ("seed", -1, "seed as a whole number from 0 to 4294967295, got -1"),
+        ("seed", 2**32, "seed as a whole number from 0 to 4294967295, got 4294967296"),
+        ("seed", "1", "seed as a whole number from 0 to 4294967295, got '1'"),
         ("engine", "stack", "engine as one of 'auto', 'stacked', 'fit', got 'stack', did you mean 'stacked'?"),
         ("normalize", True, "normalize as one of None, 'fold', 'train', got True"),
         ("shuffle", "no", "shuffle as one of True, False, got 'no'"),

@@ -178,7 +178,7 @@ def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
     [
         (
             {"batch_size": 1.5, "seed": 2**32},
-            "batch_size as a whole number of 1 or more, got 1.5; expected seed of at most",
+            "batch_size as a whole number of 1 or more, got 1.5; expected seed as a whole number from 0 to",
         ),
         ({"class_weight": "balanced"}, "class_weight as a dict from class number to weight"),
         ({"class_weight": {"0": 9}}, "class_weight as a dict from class number to weight"),
@@ -541,3 +541,107 @@ def test_two_threads_give_what_each_gives_alone():
         )
         for found, expected in zip(both, alone, strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+def _compiled(*layers, loss="mse", **compiling):
+    def build_model():
+        model = keras.Sequential([keras.Input((3,)), *(layer() for layer in layers)])
+        model.compile("sgd", loss, **compiling)
+        return model
+
+    return build_model
+
+
+DENSE = lambda units=1: lambda: keras.layers.Dense(units, "softmax" if units > 1 else None)  # noqa: E731
+
+
+@pytest.mark.parametrize("engine", ["auto", "fit"])
+@pytest.mark.parametrize(
+    ("build_model", "y", "words"),
+    [
+        (_compiled(DENSE(3), loss="sparse_categorical_crossentropy"), np.arange(40) % 8, "labels and ids below"),
+        (_compiled(DENSE(3), loss="sparse_categorical_crossentropy"), np.arange(40) % 3 - 1, "labels and ids below"),
+        (_compiled(DENSE(), metrics=["f1_score"]), np.arange(40) % 2, "metrics of a single value, got f1_score"),
+        (_tiny(), np.arange(40), "build_model as a function without arguments"),
+        (lambda units: _tiny(), np.arange(40), "build_model as a function without arguments"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_data_is_one_line(build_model, y, words, engine):
+    x, _ = _samples()
+    with pytest.raises(InputError, match=words) as caught:
+        cross_validate(build_model, x, y, folds=2, epochs=1, engine=engine)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_inputs_of_another_width_are_one_line():
+    x, y = _samples()
+    with pytest.raises(InputError, match=r"takes x of shape \(None, 2\)"):
+        cross_validate(lambda: _tiny(), x[:, :2], y, folds=2, epochs=1)
+
+
+@pytest.mark.parametrize("change", ["loss attribute", "weight regularizer", "layer attribute", "hook"])
+def test_models_that_no_configuration_tells_apart_have_the_scores_of_fit(change):
+    """The second model differs from the first in what get_config() does not hold."""
+
+    class Weighted(keras.losses.Loss):
+        factor = 1.0
+
+        def call(self, y, y_pred):
+            return self.factor * keras.ops.mean(keras.ops.square(y - y_pred), axis=-1)
+
+    class Scales(keras.layers.Layer):
+        factor = 1.0
+
+        def call(self, x):
+            return x * self.factor
+
+    def builder():
+        number = 0
+
+        def build_model():
+            nonlocal number
+            number += 1
+            loss, dense, scales = Weighted(), keras.layers.Dense(1), Scales()
+            model = keras.Sequential([keras.Input((3,)), scales, dense])
+            if number == 2:
+                if change == "loss attribute":
+                    loss.factor = 3.0
+                if change == "weight regularizer":
+                    dense.kernel.regularizer = keras.regularizers.L2(1.0)
+                if change == "layer attribute":
+                    scales.factor = 3.0
+                if change == "hook":
+                    scales.register_forward_hook(lambda module, args, output: 2 * output)
+            model.compile("sgd", loss)
+            return model
+
+        return build_model
+
+    arguments = {"folds": 2, "epochs": 2, "batch_size": 4}
+    expected = cross_validate(builder(), *_samples(), engine="fit", **arguments)
+    found = cross_validate(builder(), *_samples(), **arguments)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4)
+
+
+def test_own_fit_and_own_resets_fall_back_to_fit():
+    class OneEpoch(keras.Sequential):
+        def fit(self, *args, **kwargs):
+            return super().fit(*args, **{**kwargs, "epochs": 1})
+
+    class Keeps(keras.metrics.MeanAbsoluteError):
+        def reset_state(self):
+            pass
+
+    def one_epoch():
+        model = OneEpoch([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    def keeps():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", metrics=[Keeps(name="keeps")])
+        return model
+
+    for build_model in (one_epoch, keeps):
+        assert cross_validate(build_model, *_samples(), folds=2, epochs=2).engine == "fit"

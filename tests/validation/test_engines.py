@@ -71,4 +71,5 @@ def test_the_stack_needs_few_private_parts(without_keras_parts):
         "_backend_update_step",
         "_apply_weight_decay",
         keras_internals.BASE_OPTIMIZER,
+        GLOBAL_SEED,
     }

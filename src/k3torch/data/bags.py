@@ -9,7 +9,7 @@ from typing import Any
 import warnings
 
 from k3torch.data.arrays import float32_tensor, number_array
-from k3torch.data.loaders import identity
+from k3torch.data.loaders import identity, loader_problems
 from k3torch.data.sparse import checked_csr, is_partition
 from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.runtime import available_devices
@@ -174,9 +174,13 @@ def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, 
         batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order each epoch, from a generator of the loader seeded with ``seed``.
         seed: of that generator.
+
+    Raises:
+        InputError: for a batch_size, shuffle or seed that cannot be used.
     """
-    order = torch.Generator().manual_seed(seed)
-    return DataLoader(dataset, batch_size=batch_size, shuffle=shuffle, generator=order, collate_fn=identity)
+    refuse(loader_problems(batch_size, shuffle, seed))
+    order = torch.Generator().manual_seed(int(seed))
+    return DataLoader(dataset, batch_size=int(batch_size), shuffle=shuffle, generator=order, collate_fn=identity)
 
 
 def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from k3torch.data.arrays import float32_tensor, number_array
-from k3torch.errors import InputError, Problem, is_number, refuse, unless
+from k3torch.errors import InputError, Problem, choice_problem, count_problem, is_number, refuse, seed_problem, unless
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 import torch
@@ -32,6 +32,15 @@ class BatchedTensors(TensorDataset):
         return tuple(tensor[batch] for tensor in self.tensors)
 
 
+def loader_problems(batch_size: Any, shuffle: Any, seed: Any) -> list[Problem]:
+    """Check the arguments that all loaders share."""
+    return [
+        count_problem("batch_size", batch_size),
+        choice_problem("shuffle", shuffle, (True, False)),
+        seed_problem(seed),
+    ]
+
+
 def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Any]:
     """Return a DataLoader over arrays of equal length, as ``(x, y)`` or ``(x, y, sample_weight)`` for Keras.
 
@@ -42,15 +51,17 @@ def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, see
         seed: of that generator.
 
     Raises:
-        InputError: for arrays of different lengths, and values that are not finite numbers (the row is named).
+        InputError: for arrays of different lengths, values that are not finite numbers (the row is named), and a
+            batch_size, shuffle or seed that cannot be used.
     """
+    refuse(loader_problems(batch_size, shuffle, seed))
     tensors = [float32_tensor(f"array {number}", array) for number, array in enumerate(arrays, start=1)]
     lengths = [len(tensor) for tensor in tensors]
     refuse([unless(len(set(lengths)) == 1, f"arrays of equal length, got {', '.join(map(str, lengths))}")])
-    order = torch.Generator().manual_seed(seed)
+    order = torch.Generator().manual_seed(int(seed))
     return DataLoader(
         BatchedTensors(*tensors),
-        batch_size=batch_size,
+        batch_size=int(batch_size),
         shuffle=shuffle,
         generator=order,
         collate_fn=identity,

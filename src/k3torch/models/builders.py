@@ -6,7 +6,7 @@ argument on to it::
     model = imdb_classifier(units=(4, 4), dropout=0.5, optimizer="adam", learning_rate=1e-3)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
 from k3torch.errors import Problem, count_problem, is_number, refuse, unless
@@ -16,6 +16,7 @@ from k3torch.models.optimizers import make_optimizer
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
+import numpy as np
 
 
 class BuilderOptions(TypedDict, total=False):
@@ -212,12 +213,12 @@ def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class
 
 
 def _units_problems(units: Any) -> list[Problem]:
-    if not isinstance(units, Iterable) or isinstance(units, str):
+    if not isinstance(units, Sequence | np.ndarray) or isinstance(units, str | bytes):  # an iterator would be used up
         return [f"units as a list of widths, got {units!r}"]
     return [count_problem("each width in units", width) for width in units]
 
 
 def _metrics_problems(metrics: Any) -> list[Problem]:
-    if not isinstance(metrics, Iterable) or isinstance(metrics, str):
+    if not isinstance(metrics, Sequence) or isinstance(metrics, str | bytes):
         return [f"metrics as a list, got {metrics!r}"]
     return [name_problem("metric", metric) for metric in metrics]

@@ -1,10 +1,11 @@
 """Checks and conversions of the arguments of ``cross_validate``; what cannot be used is refused in one line."""
 
 from collections.abc import Mapping
+import inspect
 from typing import Any
 
 from k3torch.data.loaders import class_weights
-from k3torch.errors import InputError, choice_problem, count_problem, is_number, refuse, unless
+from k3torch.errors import InputError, choice_problem, count_problem, is_number, refuse, seed_problem, unless
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ import scipy.sparse
 
 Array = NDArray[np.generic]
 
-MAX_SEED = 2**32 - 1  # of np.random.seed, which keras.utils.set_random_seed calls
+MAX_EPOCHS = 10_000_000  # the history is allocated at the start
 
 
 def check_settings(
@@ -37,16 +38,31 @@ def check_settings(
     )
     refuse(
         [
-            unless(callable(build_model), f"build_model as a function that returns a model, got {build_model!r}"),
+            unless(_is_builder(build_model), f"build_model as a function without arguments, got {build_model!r}"),
             *(count_problem(n, v) for n, v in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size))),
-            count_problem("seed", seed, minimum=0)
-            or unless(seed <= MAX_SEED, f"seed of at most 2**32 - 1 = {MAX_SEED}, got {seed}"),
+            seed_problem(seed),
+            unless(
+                count_problem("epochs", epochs) or epochs <= MAX_EPOCHS,
+                f"epochs of {MAX_EPOCHS} at most, got {epochs!r}",
+            ),
             choice_problem("engine", engine, ("auto", "stacked", "fit")),
             choice_problem("normalize", normalize, (None, "fold", "train")),
             choice_problem("shuffle", shuffle, (True, False)),
             unless(are_callbacks, f"callbacks as a list of Keras callbacks, got {callbacks!r}"),
         ]
     )
+
+
+def _is_builder(build_model: Any) -> bool:
+    if not callable(build_model) or isinstance(build_model, keras.Layer):
+        return False
+    try:
+        inspect.signature(build_model).bind()
+    except TypeError:
+        return False
+    except ValueError:  # a function of C has no signature
+        return True
+    return True
 
 
 def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
@@ -117,6 +133,8 @@ def convert_numbers(name: str, values: Any) -> Array:
     """
     if scipy.sparse.issparse(values):
         raise InputError(f"expected {name} as a dense array, got a sparse matrix: use {name}.toarray()")
+    if keras.ops.is_tensor(values) and getattr(values, "is_meta", False):
+        raise InputError(f"expected {name} with values, got a tensor on the device meta")
     if np.ma.is_masked(values):
         raise InputError(
             f"expected {name} without masked values, got {np.ma.getmaskarray(values).sum()}: fill or drop them"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import re
 import sys
 import threading
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -129,7 +130,9 @@ def cross_validate(
             used = "fit"
             keras.utils.set_random_seed(seed)  # as if no stack had been tried
             engines.fit(jobs, batch_size, epochs, callbacks or (), histories)
-    except IndexError as error:
+    except (IndexError, RuntimeError) as error:
+        if not (isinstance(error, IndexError) or re.search("out of (bounds|range)", str(error))):
+            raise
         raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
     except KeyboardInterrupt:
         if not histories:
@@ -182,12 +185,6 @@ def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequenc
             f"expected build_model() to return a model with new layers, got layer {shared!r} of an earlier call, "
             "whose training it would continue: create the layers in build_model"
         )
-    for metric in stateless.given_metrics(model):
-        if None in (getattr(metric, "average", 0), getattr(metric, "class_aggregation", 0)):  # F1Score, R2Score
-            raise InputError(
-                f"expected metrics of a single value, got {metric.name} with one per class: set its average or "
-                "class_aggregation"
-            )
     if isinstance(model, keras.Sequential) and not model.built:  # without an Input layer it needs the shape of x
         model.build((None, *x.shape[1:]))
     return model

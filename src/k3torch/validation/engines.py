@@ -1,11 +1,11 @@
 """Two ways to train the models of a cross-validation: as one stack, or with Keras's ``fit`` one after another."""
 
 from collections.abc import Callable, Iterator, Sequence
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from k3torch.data.loaders import BatchedTensors, identity
+from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.model_stack import ModelStack
@@ -13,6 +13,7 @@ from k3torch.stack.reasons import UntraceableStep
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
+from k3torch.training.python_state import reachable
 from k3torch.validation.differences import first_difference
 import keras
 import numpy as np
@@ -73,7 +74,8 @@ def _overridden(model: keras.Model) -> list[str]:
     names = ("train_step", "test_step", "compute_loss", "compute_metrics", "fit", "evaluate", "reset_metrics")
     own = [n for n in names if getattr(type(model), n) not in (getattr(keras.Model, n), getattr(FastModel, n))]
     # A stack resets the sums of metrics itself.
-    return own + [f"{m.name}.reset_state" for m in model.metrics if _is_own(type(m).reset_state)]
+    metrics = [item for item in reachable(model, through_functions=False) if isinstance(item, keras.Metric)]
+    return own + [f"{m.name}.reset_state" for m in metrics if _is_own(type(m).reset_state)]
 
 
 def _is_own(method: Any) -> bool:
@@ -119,9 +121,25 @@ def _one_stack(
 
 
 def build(job: Job) -> None:
-    """Create the variables that a model gets when it first sees data, where this version of Keras allows it."""
-    with contextlib.suppress(UntraceableStep):
-        stateless.build(job.model, job.training.x, job.training.y, job.training.sample_weight)
+    """Create the variables that a model gets when it first sees data, where this version of Keras allows it.
+
+    Raises:
+        InputError: if the model cannot take these samples and targets, or has a metric with several values.
+    """
+    samples = job.training
+    try:
+        stateless.build(job.model, samples.x, samples.y, samples.sample_weight)
+    except UntraceableStep:
+        return
+    except (ValueError, TypeError, RuntimeError, IndexError, AttributeError, KeyError, AssertionError) as error:
+        shapes = f"x of shape {(None, *samples.x.shape[1:])} and y of shape {(None, *samples.y.shape[1:])}"
+        raise InputError(f"expected a model with a loss that takes {shapes}, got: {error}") from error
+    for name, value in job.model.get_metrics_result().items():
+        if np.ndim(value):
+            raise InputError(
+                f"expected metrics of a single value, got {name} with {np.size(value)}: set its average or "
+                "class_aggregation"
+            )
 
 
 def _bytes_of(job: Job) -> int:

@@ -1,15 +1,18 @@
 """Divides samples into training and validation folds, by scikit-learn's splitters."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
-from k3torch.errors import InputError
+from k3torch.errors import InputError, refuse, unless
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import KFold
 
 Indices = NDArray[np.int64]
 Split = tuple[Indices, Indices]
+
+MAX_FOLDS = 100_000  # more is an iterator without end
 
 
 def make_folds(
@@ -60,7 +63,8 @@ def make_repeats(
         InputError: as ``make_folds``, and for a splitter with another number of folds in a later repeat.
     """
     if isinstance(folds, Iterator):
-        folds = list(folds)
+        folds = list(islice(folds, MAX_FOLDS + 1))
+        refuse([unless(len(folds) <= MAX_FOLDS, f"{MAX_FOLDS} folds at most, got more")])
     made = [make_folds(folds, x, y, groups, repeat=repeat, seed=seed) for repeat in range(repeats)]
     counts = list(map(len, made))
     if len(set(counts)) > 1:
@@ -78,9 +82,8 @@ def _split(splitter: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | 
         raise InputError(f"expected groups of shape ({len(x)},), got shape {group_of_each.shape}")
     try:
         return list(splitter.split(x, labels, group_of_each))
-    except (TypeError, ValueError) as error:
-        one_line = " ".join(str(error).split())
-        raise InputError(f"expected samples that {type(splitter).__name__} can split, got: {one_line}") from error
+    except Exception as error:  # of any kind: the splitter may be the caller's own
+        raise InputError(f"expected samples that {type(splitter).__name__} can split, got: {error}") from error
 
 
 def _checked(pairs: Iterable[Any], samples: int) -> list[Split]:
