@@ -140,6 +140,14 @@ def test_arrays_and_tensors_in_one_array_are_compared_by_dtype_and_value():
     assert first_difference(layer(nan), layer(nan.astype("float64"))) is not None
 
 
+def test_the_name_of_a_layer_inside_a_configuration_does_not_count():
+    def wrapped(units, name):
+        return built(Constants(1, extra=Dense(units, name=name)))
+
+    assert first_difference(wrapped(2, "a"), wrapped(2, "b")) is None
+    assert first_difference(wrapped(2, "a"), wrapped(3, "a")) == "layer 1: extra units 2 and 3"
+
+
 def test_a_layer_without_a_configuration_is_a_reason():
     class Opaque(keras.layers.Layer):
         def __init__(self, function):

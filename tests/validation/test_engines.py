@@ -4,6 +4,7 @@ from k3torch import cross_validate
 from k3torch.training import keras_internals
 from k3torch.training.keras_internals import PRIVATE_PARTS
 from k3torch.validation.engines import why_not_stacked
+from k3torch.validation.result import Interrupted
 import keras
 import numpy as np
 import pytest
@@ -72,3 +73,22 @@ def test_the_stack_needs_few_private_parts(without_keras_parts):
         "_apply_weight_decay",
         keras_internals.BASE_OPTIMIZER,
     }
+
+
+def test_a_model_interrupted_in_its_first_epoch_has_no_metrics():
+    class Interrupt(keras.callbacks.Callback):
+        started = 0
+
+        def on_train_begin(self, logs=None):
+            self.started += 1
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.started == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as interrupted:
+        cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, callbacks=[Interrupt()])
+    result = interrupted.value.result
+    assert list(result.history) == ["loss", "mae", "val_loss", "val_mae"]
+    assert all(np.isnan(values[0]).tolist() == [[False] * 2, [True] * 2] for values in result.history.values())
+    assert np.isnan(result.scores).tolist() == [[False, True]]
