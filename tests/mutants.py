@@ -12,10 +12,11 @@ that no test can detect are listed in tests/equivalent_mutants.toml, and left ou
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 from dataclasses import dataclass
 import difflib
+import functools
 import importlib
 import itertools
 import json
@@ -43,6 +44,7 @@ COPY, CACHE, CLEAN_CACHE = FOLDER / "project", FOLDER / "cache", FOLDER / "clean
 SOURCE, TESTS = Path("src/k3torch"), Path("tests")
 BEHAVIOUR = ("data", "models", "training", "stack", "validation", "files.py", "runtime.py")
 HEAVY = ("keras", "torch", "numpy", "scipy.sparse", "scipy.stats", "sklearn.model_selection", "pandas", "hypothesis")
+NOT_MUTATED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
 
 
 @dataclass(frozen=True)
@@ -62,71 +64,52 @@ class Mutant:
     """The source of a file with one change; ``before`` and ``after`` are the changed lines, joined."""
 
     path: str
-    line: int
-    source: str
     before: str
     after: str
+    diff: str
+    source: str
 
 
-class Mutations(cst.CSTVisitor):
-    """Applies mutmut's operators to the bodies of functions, and to numbers outside of them.
+def mutations_of(node: cst.CSTNode, inside: bool = False) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
+    """Yield each node with what replaces it: mutmut's operators on bodies of functions, and on numbers outside of them.
 
     mutmut itself leaves out functions with decorators, among them properties and context managers.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode]] = []
-        self._functions = 0
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        """Collect the mutations of a node."""
-        if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom):
-            return False
-        self._functions += isinstance(node, cst.FunctionDef)
-        if self._functions or isinstance(node, cst.BaseNumber):
-            operators = (operator for kind, operator in mutation_operators if isinstance(node, kind))
-            self.found += [(node, mutated) for operator in operators for mutated in operator(node)]
-        return True
-
-    def on_leave(self, original_node: cst.CSTNode) -> None:
-        """Note the end of a function."""
-        self._functions -= isinstance(original_node, cst.FunctionDef)
+    if isinstance(node, NOT_MUTATED):
+        return
+    inside = inside or isinstance(node, cst.FunctionDef)
+    if inside or isinstance(node, cst.BaseNumber):
+        for kind, operator in mutation_operators:
+            if isinstance(node, kind):
+                yield from ((node, mutated) for mutated in operator(node))
+    for child in node.children:
+        yield from mutations_of(child, inside)
 
 
-def mutations_of(path: Path) -> list[tuple[Path, cst.Module, cst.CSTNode, cst.CSTNode]]:
-    """Return all mutations of a file: its path and syntax tree, a node and what replaces it."""
-    module, mutations = cst.parse_module(path.read_text(encoding="utf-8")).deep_clone(), Mutations()
-    module.visit(mutations)
-    return [(path, module, node, mutated) for node, mutated in mutations.found]
+def mutants_of(paths: Sequence[Path], seed: int) -> Iterator[Mutant]:
+    """Yield the mutants of all files in random order, without those that are equivalent."""
+    listed = tomllib.loads((TESTS / "equivalent_mutants.toml").read_text(encoding="utf-8"))
+    equivalent = {(entry["path"], entry["before"], entry["after"]) for entry in listed["mutant"]}
+    files = [file for path in paths for file in ([path] if path.suffix else sorted(path.rglob("*.py")))]
+    changes = []
+    for file in files:
+        module = cst.parse_module(file.read_text(encoding="utf-8")).deep_clone()  # no node is in two places of a clone
+        changes += [(file.as_posix(), module, *change) for change in mutations_of(module)]
+    random.Random(seed).shuffle(changes)
+    for path, module, node, mutated in changes:
+        source = module.deep_replace(node, mutated).code
+        lines = list(difflib.unified_diff(module.code.splitlines(), source.splitlines(), path, path, n=0, lineterm=""))
+        before, after = (" ".join(line[1:].strip() for line in lines[2:] if line[0] == sign) for sign in "-+")
+        counted = (re.sub(listed["uncounted"], "", text) for text in (before, after))
+        if len(set(counted)) == 2 and (path, before, after) not in equivalent:
+            yield Mutant(path, before, after, "\n".join(lines), source)
 
 
-def mutant_of(path: Path, module: cst.Module, node: cst.CSTNode, mutated: cst.CSTNode) -> Mutant:
-    """Return the file with one node replaced."""
-    source = module.deep_replace(node, mutated).code
-    changes = list(difflib.unified_diff(module.code.splitlines(), source.splitlines(), n=0))[2:]
-    before, after = (" ".join(d[1:].strip() for d in changes if d[0] == sign) for sign in "-+")
-    line = re.search(r"\d+", changes[0]) if changes else None  # as in "@@ -12 +12 @@"
-    return Mutant(path.as_posix(), int(line.group()) if line else 0, source, before, after)
-
-
-def sampled(settings: Settings) -> list[Mutant]:
-    """Return the mutants to try, without those listed as equivalent."""
-    listed = tomllib.loads((TESTS / "equivalent_mutants.toml").read_text(encoding="utf-8"))["mutant"]
-    equivalent = {(entry["path"], entry["before"], entry["after"]) for entry in listed}
-    files = [file for path in settings.paths for file in ([path] if path.suffix else sorted(path.rglob("*.py")))]
-    mutations = [mutation for file in files if file.name != "__init__.py" for mutation in mutations_of(file)]
-    random.Random(settings.seed).shuffle(mutations)
-    mutants = (mutant_of(*mutation) for mutation in mutations)
-    tried = (m for m in mutants if m.before != m.after and (m.path, m.before, m.after) not in equivalent)
-    return list(itertools.islice(tried, settings.sample or None))
-
-
-def tests_of(path: str) -> list[list[str]]:
+def tests_of(path: str) -> list[tuple[str, ...]]:
     """Return the tests that concern a file, as arguments of pytest: its own test file, then the rest of the folder."""
     folder = TESTS / Path(path).relative_to(SOURCE).parent
     own = folder / f"test_{Path(path).name}"
-    return [[str(own)]] if folder == TESTS else [[str(own)], [str(folder), f"--ignore={own}"]]
+    return [(str(own),)] if folder == TESTS else [(str(own),), (str(folder), f"--ignore={own}")]
 
 
 def run_tests(arguments: Sequence[str], limit: float) -> bool:
@@ -139,9 +122,9 @@ def run_tests(arguments: Sequence[str], limit: float) -> bool:
         os.setsid()
         os.chdir(COPY)
         sys.path.insert(0, str(COPY / "src"))
-        output = os.open(FOLDER / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        with (FOLDER / "output.txt").open("w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
         code = 1
         try:
             code = int(pytest.main(["-x", "-q", "-n0", "-p", "no:cacheprovider", *arguments]))
@@ -153,56 +136,39 @@ def run_tests(arguments: Sequence[str], limit: float) -> bool:
         ended = os.waitpid(child, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests have started and left, or all that takes too long
-    if ended == (0, 0):
-        os.waitpid(child, 0)
-        return False
-    return os.waitstatus_to_exitcode(ended[1]) == 0
+    return (ended if ended[0] else os.waitpid(child, 0))[1] == 0  # a process that was killed has another status
 
 
-class Project:
-    """A copy of the project in which one file at a time is changed."""
+@functools.cache
+def time_limit(arguments: tuple[str, ...]) -> float:
+    """Return the seconds that these tests may take: three times as many as without a mutant, and 10 more."""
+    sys.dont_write_bytecode, start = False, time.monotonic()
+    if not run_tests(arguments, limit=1800):
+        sys.exit(f"error: expected {' '.join(arguments)} to pass without a mutant: see {FOLDER / 'output.txt'}")
+    sys.dont_write_bytecode = True
+    shutil.rmtree(CLEAN_CACHE, ignore_errors=True)
+    CACHE.mkdir(exist_ok=True)
+    CACHE.rename(CLEAN_CACHE)
+    return 3 * (time.monotonic() - start) + 10
 
-    def __init__(self) -> None:
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
-            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(name, COPY / name)
-        self._limits: dict[str, float] = {}
 
-    def limit(self, arguments: Sequence[str]) -> float:
-        """Return the seconds that these tests may take: three times as many as without a mutant, and 10 more."""
-        key = " ".join(arguments)
-        if key not in self._limits:
-            sys.dont_write_bytecode, start = False, time.monotonic()
-            if not run_tests(arguments, limit=1800):
-                sys.exit(f"error: expected {key} to pass without a mutant: see {FOLDER / 'output.txt'}")
-            sys.dont_write_bytecode = True
-            self._limits[key] = 3 * (time.monotonic() - start) + 10
-            shutil.rmtree(CLEAN_CACHE, ignore_errors=True)
-            CACHE.mkdir(exist_ok=True)
-            CACHE.rename(CLEAN_CACHE)
-        return self._limits[key]
-
-    def detects(self, mutant: Mutant, arguments: Sequence[str]) -> bool:
-        """Return whether these tests fail with the mutant in its file."""
-        limit = self.limit(arguments)
-        try:
-            (COPY / mutant.path).write_text(mutant.source, encoding="utf-8")
-            return not run_tests(arguments, limit)
-        finally:
-            shutil.copy2(mutant.path, COPY / mutant.path)
+def detects(mutant: Mutant, arguments: tuple[str, ...]) -> bool:
+    """Print and return whether these tests fail with the mutant in its file."""
+    limit = time_limit(arguments)
+    (COPY / mutant.path).write_text(mutant.source, encoding="utf-8")
+    detected = not run_tests(arguments, limit)
+    shutil.copy2(mutant.path, COPY / mutant.path)
+    print("detected" if detected else "not detected", f"by {' '.join(arguments)}: {mutant.after}", flush=True)
+    return detected
 
 
 def report(tried: Sequence[Mutant], survivors: Sequence[Mutant]) -> None:
     """Print the survivors and the table, and write a line for each mutant."""
-    rows = [{**vars(m), "survived": m in survivors} for m in sorted(tried, key=lambda m: (m.path, m.line))]
-    lines = [json.dumps({key: value for key, value in row.items() if key != "source"}) + "\n" for row in rows]
-    (FOLDER / "results.jsonl").write_text("".join(lines), encoding="utf-8")
-    for mutant in survivors:
-        original = Path(mutant.path).read_text(encoding="utf-8").splitlines()
-        names = (mutant.path, mutant.path)
-        print(*difflib.unified_diff(original, mutant.source.splitlines(), *names, n=1, lineterm=""), "", sep="\n")
+    with (FOLDER / "results.jsonl").open("w", encoding="utf-8") as file:
+        for mutant in tried:
+            row = {"path": mutant.path, "before": mutant.before, "after": mutant.after}
+            file.write(json.dumps(row | {"survived": mutant in survivors}) + "\n")
+    print(*(mutant.diff for mutant in survivors), sep="\n\n")
     table = Table("file", "tried", "detected", "survived")
     counts, left = Counter(mutant.path for mutant in tried), Counter(mutant.path for mutant in survivors)
     for path in sorted(counts):
@@ -219,25 +185,21 @@ def main(settings: Settings) -> None:
     os.environ |= {"K3TORCH_TEST_CACHE": str(CACHE), "OMP_NUM_THREADS": "1"}  # a second thread is lost in a fork
     for name in HEAVY:  # and nothing of k3torch
         importlib.import_module(name)
-    project, mutants = Project(), sampled(settings)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, COPY / name)
     tried: list[Mutant] = []
-    survivors: list[Mutant] = []
+    survivors: list[Mutant] = []  # so far: the tests of the folder come after all others
     with contextlib.suppress(KeyboardInterrupt):
-        for number, mutant in enumerate(mutants, start=1):
-            detected = project.detects(mutant, tests_of(mutant.path)[0])
+        for mutant in itertools.islice(mutants_of(settings.paths, settings.seed), settings.sample or None):
+            survivors += [] if detects(mutant, tests_of(mutant.path)[0]) else [mutant]
             tried.append(mutant)
-            survivors += [] if detected else [mutant]
-            note(f"{number} of {len(mutants)}", mutant, detected)
-        for number, mutant in enumerate(todo := [m for m in survivors if len(tests_of(m.path)) > 1], start=1):
-            if detected := project.detects(mutant, tests_of(mutant.path)[1]):
+        for mutant in list(survivors):
+            if any(detects(mutant, tests) for tests in tests_of(mutant.path)[1:]):
                 survivors.remove(mutant)
-            note(f"{number} of {len(todo)}, other tests", mutant, detected)
     report(tried, survivors)
-
-
-def note(number: str, mutant: Mutant, detected: bool) -> None:
-    """Print one line about a mutant."""
-    print(f"{number}: {mutant.path}:{mutant.line} {'detected' if detected else 'passes: ' + mutant.after}", flush=True)
 
 
 if __name__ == "__main__":
