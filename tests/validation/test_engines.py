@@ -43,6 +43,19 @@ def test_settings_that_fit_alone_handles(optimizer, reason):
     assert reason in why_not_stacked([build(optimizer=optimizer())])
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "stacked"), [(1, 1, True), (2, 1, False), (1, 2, False)])
+def test_several_inputs_or_outputs_are_a_reason(inputs, outputs, stacked):
+    def made():
+        ins = [keras.Input((3,)) for _ in range(inputs)]
+        joined = ins[0] if inputs == 1 else keras.layers.Add()(ins)
+        model = keras.Model(ins, [keras.layers.Dense(1)(joined) for _ in range(outputs)])
+        model.compile("sgd", "mse")
+        return model
+
+    expected = None if stacked else "the model has several inputs or outputs"
+    assert why_not_stacked([made(), made()]) == expected
+
+
 @pytest.fixture(scope="module")
 def expected():
     return cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, engine="fit")
