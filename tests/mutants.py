@@ -51,12 +51,9 @@ NOT_MUTATED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
 class Settings:
     """Command-line options."""
 
-    sample: int = 100
-    """Number of mutants to try, drawn at random; 0 tries all."""
-    seed: int = 0
-    """Seed of that draw."""
-    paths: tuple[Path, ...] = tuple(SOURCE / name for name in BEHAVIOUR)
-    """Files and folders to change, relative to the project."""
+    sample: int = 100  # Number of mutants to try, drawn at random; 0 tries all.
+    seed: int = 0  # Seed of that draw.
+    paths: tuple[Path, ...] = tuple(SOURCE / name for name in BEHAVIOUR)  # Files and folders to change.
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,7 @@ def tests_of(path: str) -> list[tuple[str, ...]]:
 def run_tests(arguments: Sequence[str], limit: float) -> bool:
     """Run pytest in the copy, in a fork of this process; return whether it passes within ``limit`` seconds."""
     shutil.rmtree(CACHE, ignore_errors=True)
-    if CLEAN_CACHE.exists():  # what a mutant leaves in the cache must not reach the next
-        shutil.copytree(CLEAN_CACHE, CACHE)
+    shutil.copytree(CLEAN_CACHE, CACHE)  # what a mutant leaves in the cache must not reach the next
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -131,11 +127,13 @@ def run_tests(arguments: Sequence[str], limit: float) -> bool:
         finally:
             os._exit(code)
     end, ended = time.monotonic() + limit, (0, 0)
-    while ended == (0, 0) and time.monotonic() < end:
-        time.sleep(0.02)
-        ended = os.waitpid(child, os.WNOHANG)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what the tests have started and left, or all that takes too long
+    try:
+        while ended == (0, 0) and time.monotonic() < end:
+            time.sleep(0.02)
+            ended = os.waitpid(child, os.WNOHANG)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what the tests have started and left, or all that takes too long
     return (ended if ended[0] else os.waitpid(child, 0))[1] == 0  # a process that was killed has another status
 
 
@@ -147,7 +145,6 @@ def time_limit(arguments: tuple[str, ...]) -> float:
         sys.exit(f"error: expected {' '.join(arguments)} to pass without a mutant: see {FOLDER / 'output.txt'}")
     sys.dont_write_bytecode = True
     shutil.rmtree(CLEAN_CACHE, ignore_errors=True)
-    CACHE.mkdir(exist_ok=True)
     CACHE.rename(CLEAN_CACHE)
     return 3 * (time.monotonic() - start) + 10
 
@@ -164,17 +161,15 @@ def detects(mutant: Mutant, arguments: tuple[str, ...]) -> bool:
 
 def report(tried: Sequence[Mutant], survivors: Sequence[Mutant]) -> None:
     """Print the survivors and the table, and write a line for each mutant."""
-    with (FOLDER / "results.jsonl").open("w", encoding="utf-8") as file:
-        for mutant in tried:
-            row = {"path": mutant.path, "before": mutant.before, "after": mutant.after}
-            file.write(json.dumps(row | {"survived": mutant in survivors}) + "\n")
+    rows = [(mutant.path, mutant.before, mutant.after, mutant in survivors) for mutant in tried]
+    lines = [json.dumps(dict(zip(("path", "before", "after", "survived"), row, strict=True))) + "\n" for row in rows]
+    (FOLDER / "results.jsonl").write_text("".join(lines), encoding="utf-8")
     print(*(mutant.diff for mutant in survivors), sep="\n\n")
     table = Table("file", "tried", "detected", "survived")
-    counts, left = Counter(mutant.path for mutant in tried), Counter(mutant.path for mutant in survivors)
-    for path in sorted(counts):
-        table.add_row(path, str(counts[path]), str(counts[path] - left[path]), str(left[path]))
-    found = len(tried) - len(survivors)
-    table.add_row("all", str(len(tried)), f"{found} ({found / max(len(tried), 1):.0%})", str(len(survivors)))
+    counts, left = (Counter([mutant.path for mutant in group]) for group in (tried, survivors))
+    for path, count in [*sorted(counts.items()), ("all", len(tried))]:
+        missed = len(survivors) if path == "all" else left[path]
+        table.add_row(path, str(count), f"{count - missed} ({1 - missed / max(count, 1):.0%})", str(missed))
     rich.print(table)
 
 
@@ -190,6 +185,7 @@ def main(settings: Settings) -> None:
     for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
         (COPY / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(name, COPY / name)
+    CLEAN_CACHE.mkdir()
     tried: list[Mutant] = []
     survivors: list[Mutant] = []  # so far: the tests of the folder come after all others
     with contextlib.suppress(KeyboardInterrupt):

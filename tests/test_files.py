@@ -127,6 +127,13 @@ def test_a_cache_that_cannot_be_a_folder_is_replaced_with_one_line(tmp_path, mon
     assert file.read_text() == "not a folder"
 
 
+def test_a_home_folder_that_is_unknown_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("K3TORCH_CACHE", "~no-such-user/x")
+    assert files.cache_dir() == files._temporary_dir()
+    said = "the cache folder ~no-such-user/x is not used: Could not determine home directory.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

@@ -55,6 +55,7 @@ def test_the_bar_shows_epochs_and_metrics_on_a_terminal(monkeypatch):
     printed = screen.getvalue()
     assert "study run" in printed
     assert "2/2" in printed
+    assert "0:00 left" in Text.from_ansi(printed).plain
     assert "loss 0.125/0.500  accuracy 0.750/0.500" in printed
     assert max(map(len, Text.from_ansi(printed).plain.splitlines())) <= 80
 
