@@ -60,6 +60,16 @@ def test_the_bar_shows_epochs_and_metrics_on_a_terminal(monkeypatch):
     assert max(map(len, Text.from_ansi(printed).plain.splitlines())) <= 80
 
 
+def test_the_bar_is_on_standard_error(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the stream for a terminal
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with progress.EpochBar("study run", 1) as bar:
+        bar.advance({"loss": 0.25})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "study run" in err
+
+
 @pytest.mark.parametrize(("one_thread", "inside"), [(True, 1), (False, 2)])
 def test_fit_uses_one_thread_unless_told_otherwise_and_restores_the_number(one_thread, inside):
     found, before = [], torch.get_num_threads()
