@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check
+.PHONY: help setup test mutants check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,13 @@ figures: setup  ## plot what the lecture explains, momentum for example
 
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+mutants: $(VENV)/.mutants  ## list changes of the source that no test detects (slow)
+	@$(BIN)/python tests/mutants.py $(ARGS)
+
+$(VENV)/.mutants: $(VENV)/.stamp
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutants]'
+	@touch $@
 
 check: setup  ## lint, formatting and types
 	@$(BIN)/ruff check .

@@ -127,11 +127,35 @@ def test_a_cache_that_cannot_be_a_folder_is_replaced_with_one_line(tmp_path, mon
     assert file.read_text() == "not a folder"
 
 
+def test_a_home_folder_that_is_unknown_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("K3TORCH_CACHE", "~no-such-user/x")
+    assert files.cache_dir() == files._temporary_dir()
+    said = "the cache folder ~no-such-user/x is not used: Could not determine home directory.\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("K3TORCH_CACHE", "~/x")
     assert files.cache_dir() == tmp_path / "x"
+
+
+def test_the_temporary_cache_is_deleted_at_exit_if_it_still_exists(monkeypatch, capsys):
+    import atexit
+
+    at_exit = []
+    monkeypatch.setattr(atexit, "register", lambda function, *args, **named: at_exit.append((function, args, named)))
+    files._temporary_dir.cache_clear()
+    try:
+        folder = files._temporary_dir()
+        (folder / "a").write_text("content")
+        ((function, args, named),) = at_exit
+        for _ in range(2):
+            function(*args, **named)
+            assert not folder.exists()
+    finally:
+        files._temporary_dir.cache_clear()
 
 
 def test_a_directory_in_place_of_a_file_is_no_end(cache, capsys):
@@ -152,6 +176,19 @@ def test_a_full_disk_is_no_end(cache, capsys):
 
     assert cached_file("a", write).read_text() == "content"
     assert capsys.readouterr().err == f"continuing without the cache folder {cache}: No space left on device\n"
+
+
+@pytest.mark.parametrize(("error", "reason"), [(OSError("first\nsecond"), "first"), (OSError(), "OSError")])
+def test_the_reason_is_the_first_line_of_the_error_or_its_kind(cache, capsys, error, reason):
+    errors = [error]
+
+    def write(path):
+        if errors:
+            raise errors.pop()
+        path.write_text("content")
+
+    cached_file("a", write)
+    assert capsys.readouterr().err == f"continuing without the cache folder {cache}: {reason}\n"
 
 
 def test_a_held_lock_is_mentioned_and_given_up(cache, capsys, monkeypatch):
@@ -229,3 +266,10 @@ def test_a_download_that_trickles_past_its_deadline_leaves_no_file(tmp_path, ser
     with pytest.raises(InputError, match="within 5 s, got Timeout"):
         download(f"{server}/good", tmp_path / "file", "sha256:" + "0" * 64, 5)
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "file.lock"])
+
+
+def test_a_target_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the place of a folder")
+    target = tmp_path / "file" / "below"
+    with pytest.raises(InputError, match=f"^expected to write {target}, got: (File exists|Not a directory)$"):
+        download("http://127.0.0.1:9/nobody", target, "sha256:" + "0" * 64, 1)

@@ -1,8 +1,10 @@
 """Device, precision, seed and threads."""
 
+import contextlib
 from pathlib import Path
 import subprocess
 import sys
+import types
 
 import k3torch
 from k3torch import runtime
@@ -122,3 +124,38 @@ def test_every_module_can_be_imported_without_unix_modules():
     assert {"k3torch.runtime", "k3torch.stack.inductor_cpp", "k3torch.reports.manifest"} <= set(names)
     done = subprocess.run([sys.executable, "-c", WITHOUT_UNIX, *names], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "nan\n"), done.stderr
+
+
+def test_the_largest_memory_is_read_from_proc_in_kib(monkeypatch):
+    monkeypatch.setattr(runtime.Path, "exists", lambda path: str(path) == "/proc/self/status")
+    monkeypatch.setattr(runtime.Path, "read_text", lambda _: "VmPeak:\t9000 kB\nVmHWM:\t    2000 kB\nVmRSS:\t1 kB\n")
+    assert runtime.peak_memory_mb() == 2.048  # 2000 * 1024 bytes
+
+
+@pytest.mark.parametrize(("platform", "megabytes"), [("linux", 2.048), ("darwin", 0.002)])
+def test_without_proc_it_is_that_of_getrusage_in_kib_or_bytes(monkeypatch, platform, megabytes):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(runtime.Path, "exists", lambda _: False)
+    monkeypatch.setattr(runtime.sys, "platform", platform)
+    usage = {resource.RUSAGE_SELF: types.SimpleNamespace(ru_maxrss=2000)}
+    monkeypatch.setattr(resource, "getrusage", usage.__getitem__)
+    assert runtime.peak_memory_mb() == megabytes
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_and_denormals_are_as_before_after_single_threaded(fails):
+    def denormal():
+        return (torch.tensor([1e-30]) * 1e-10).item()  # 1e-40
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with contextlib.suppress(KeyError), runtime.single_threaded():
+            assert torch.get_num_threads() == 1
+            assert denormal() == 0
+            if fails:
+                raise KeyError
+        assert torch.get_num_threads() == 2
+        assert denormal() == pytest.approx(1e-40, rel=1e-3)
+    finally:
+        torch.set_num_threads(before)

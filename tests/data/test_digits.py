@@ -165,6 +165,23 @@ def test_a_cached_download_is_read_and_not_repeated(folder, cache, monkeypatch):
         assert (len(mnist.train), len(mnist.test)) == (30, 20)
 
 
+def test_a_download_appears_in_the_cache_when_it_is_complete(folder, cache, monkeypatch):
+    datasets, _ = digits._torchvision()
+    seen = []
+
+    def download(self):
+        draft = digits.Path(self.root)
+        if not seen:
+            seen.append((draft.parent, (cache / "mnist").exists()))  # on one file system, so that it can be renamed
+            digits.shutil.copytree(folder / "MNIST", draft / "MNIST")
+
+    monkeypatch.setattr(datasets.MNIST, "download", download)
+    cache.mkdir()
+    assert len(digits.load_data("mnist").train) == 30
+    assert seen == [(cache, False)]
+    assert sorted(path.name for path in cache.iterdir() if "mnist" in path.name) == ["mnist", "mnist.lock"]
+
+
 def test_the_socket_timeout_holds_during_the_download_only(cache, monkeypatch):
     datasets, _ = digits._torchvision()
     seen = []

@@ -149,6 +149,30 @@ def test_a_bad_word_index_is_named(write_npz, cache, content):
         from_path(path)
 
 
+@pytest.mark.parametrize("home", ["chosen", None])
+def test_keras_files_are_those_of_keras_own_cache(tmp_path, monkeypatch, cache, write_npz, home):
+    """Files that ``keras.datasets.imdb`` has downloaded before are used."""
+    asked = {}
+
+    def download(url, target, checksum, deadline):
+        asked[url.rpartition("/")[2]] = (target, deadline)
+        return target
+
+    monkeypatch.setattr(imdb_sources, "download", download)
+    monkeypatch.setattr(imdb_sources.Path, "home", lambda: tmp_path)
+    if home:
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / home))
+    else:
+        monkeypatch.delenv("KERAS_HOME", raising=False)
+    folder = tmp_path / (home or ".keras") / "datasets"
+    folder.mkdir(parents=True)
+    write_npz().rename(folder / "imdb.npz")
+    (folder / "imdb_word_index.json").write_text(json.dumps({f"word{rank}": rank for rank in range(1, 50)}))
+    arrays = imdb_sources.keras(7.0)
+    assert asked == {name: (folder / name, 7.0) for name in ("imdb.npz", "imdb_word_index.json")}
+    assert len(arrays["train_labels"]) == 20
+
+
 def test_without_the_package_the_extra_is_named(monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)

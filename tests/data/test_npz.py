@@ -1,5 +1,6 @@
 import io
 import os
+import pickle
 import zipfile
 
 from k3torch.data.npz import load_arrays
@@ -20,6 +21,20 @@ def test_plain_and_ragged_arrays_come_back(tmp_path):
     x, y = load_arrays(path, ("x", "y"))
     assert [list(row) for row in x] == [[1, 2, 3], [4], [5, 6]]
     np.testing.assert_array_equal(y, [0, 1, 1])
+
+
+def test_an_array_that_python_2_pickled_comes_back(tmp_path):
+    """Its pickles have the bytes of an array as a text of 256 characters, as Keras's imdb.npz was written."""
+    path, row = tmp_path / "a.npz", np.array([200, 70_000], "int64")
+    pickled = pickle.dumps(ragged(row, [1]), protocol=3)
+    as_bytes, as_text = (opcode + b"\x10" + row.tobytes() for opcode in (b"C", b"U"))  # SHORT_BINBYTES, SHORT_BINSTRING
+    assert as_bytes in pickled
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (2,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + pickled.replace(as_bytes, as_text))
+    (x,) = load_arrays(path, ("x",))
+    assert [list(row) for row in x] == [[200, 70_000], [1]]
 
 
 class Evil:

@@ -14,6 +14,9 @@ def test_a_small_product_is_the_matrix_product_also_of_batches():
 def test_a_large_product_is_left_alone():
     side = round(LARGE_PRODUCT ** (1 / 3)) + 1
     assert small_product(torch.empty(side, side), torch.empty(side, side)) is NotImplemented
+    batches = torch.empty(2, 1024, 4), torch.empty(2, 4, 1024)  # 2 * 1024 * 4 * 1024 multiplications
+    assert small_product(*batches) is NotImplemented
+    assert small_product(batches[0][:, :16], batches[1][..., :16]).shape == (2, 16, 16)
 
 
 def test_constants_of_one_number_become_full_and_others_stay():

@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 import pkgutil
 import sys
+from unittest import mock
 
 import k3torch
 from k3torch.stack import inductor_cpp, model_stack
@@ -160,6 +161,15 @@ def test_the_source_has_a_function_and_scratch_for_each_graph():
         assert f'extern "C" const char* run_{number}(int64_t times' in source
         assert f'extern "C" int64_t scratch_{number} = ' in source
     assert mine[0].eq(1).all()
+
+
+@pytest.mark.parametrize("module", ["extern_kernels", "aten", "inductor_ops", "torch"])
+def test_a_graph_that_calls_operators_beside_its_loops_is_refused(module):
+    names = {"empty_strided_cpu": torch.empty_strided, module: mock.MagicMock()}
+    exec(f"class Runner:\n    def call(self, inputs):\n        {module}.sort(inputs[0])", names)
+    recorder = inductor_cpp._Recorder(0, [torch.ones(2)])
+    with pytest.raises(UnsupportedGraph, match=rf"more than loops over numbers \({module}\.sort\)$"):
+        recorder._record(names["Runner"]().call)
 
 
 def test_private_errors_become_reasons_and_interrupts_pass():

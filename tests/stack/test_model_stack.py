@@ -7,6 +7,7 @@ from k3torch.stack.model_stack import ModelStack
 import keras
 import numpy as np
 import pytest
+import torch
 from torch._inductor import config
 
 OPTIMIZERS = {
@@ -42,7 +43,8 @@ def build(layers="plain", optimizer="rmsprop"):
 
 
 def agree(lengths, batch_size, weighted=False, **choices):
-    rng = np.random.default_rng()
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
     models, references = [build(**choices) for _ in lengths], [build(**choices) for _ in lengths]
     samples = [
         Samples(
@@ -122,6 +124,14 @@ def test_dropout_zeroes_its_fraction_differently_in_each_model():
         assert abs((kernel == 0).mean() - 0.3) < 0.04
         np.testing.assert_allclose(kernel[kernel != 0], 2 / 0.7, rtol=1e-5)
     assert (first != second).any()
+
+
+def test_the_threads_of_a_stack_flush_denormals():
+    samples = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
+    stack = ModelStack([build()], [samples], [samples], 1, epochs=1)
+    denormal = lambda: (torch.tensor([1e-30]) * 1e-10).item()  # noqa: E731
+    assert denormal() > 0
+    assert stack._threads.submit(denormal).result() == 0
 
 
 def test_a_penalty_of_another_strength_is_another_library():

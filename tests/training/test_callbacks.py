@@ -1,6 +1,7 @@
 """The callbacks from options: what each does to a run, by exact numbers."""
 
 from dataclasses import dataclass
+import importlib.util
 import json
 import math
 
@@ -141,3 +142,11 @@ def test_the_manifest_lists_what_callbacks_write(tmp_path):
 def test_bad_settings_are_refused(tmp_path, settings, word):
     with pytest.raises(InputError, match=word):
         make_callbacks(settings, lambda name: tmp_path / name, 5)
+
+
+def test_without_tensorboard_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else 1)
+    with pytest.raises(InputError) as error:
+        make_callbacks(Callbacks(tensorboard=True), lambda name: tmp_path / name, 5)
+    advice = "found none: pip install 'k3torch[tensorboard]'"
+    assert str(error.value) == f"expected the package tensorboard for --tensorboard, {advice}"

@@ -1,5 +1,6 @@
 """FastModel against Keras's own steps: weights, optimizer variables, metrics and logs after several batches."""
 
+import re
 import warnings
 
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
@@ -331,3 +332,71 @@ def test_subclasses_work_beside_functional_models():
         model.compile("sgd", "mse")
         model.fit(np.ones((2, 3), "float32"), np.ones(2), verbose=0)
         assert model(np.ones((2, 3), "float32")).shape == (2, 1)
+
+
+def metrics_printed(text):
+    """Return the metrics in Keras's progress bar: ["loss: 0.6543", ...], those of each update of a line."""
+    return re.findall(r"\w+: \d[\d.e-]*", text)
+
+
+@pytest.mark.parametrize("verbose", [1, 2, "auto"])
+def test_keras_prints_the_same_metrics(verbose, capsys):
+    printed = []
+    for kind in (keras.Model, FastModel):
+        model = build(kind)
+        model.fit(loader(), validation_data=loader(), epochs=2, shuffle=False, verbose=verbose)
+        model.evaluate(loader(), verbose=verbose)
+        printed.append(metrics_printed(capsys.readouterr().out))
+    theirs, ours = printed
+    assert len(theirs) >= 2 * 4 + 2
+    assert ours[-2:] == theirs[-2:]
+    assert {"val_loss", "val_accuracy"} <= {entry.split(":")[0] for entry in ours}
+
+
+@pytest.mark.parametrize("hook", ["on_batch_end", "on_train_batch_end", "on_test_batch_end"])
+def test_every_hook_that_reads_batches_gets_numbers(hook):
+    seen = []
+    for kind in (keras.Model, FastModel):
+        read = []
+        hooks = {hook: lambda self, batch, logs, read=read: read.append(logs)}
+        callback = type("Reader", (keras.callbacks.Callback,), hooks)
+        model = build(kind)
+        for _ in range(2):  # the second time without the verification of the first batches
+            model.fit(loader(), epochs=1, verbose=0, shuffle=False, callbacks=callback())  # no list
+            model.evaluate(loader(), verbose=0, callbacks=[callback()])
+        seen.append([list(logs.values()) for logs in read])
+    assert len(seen[0]) == 2 * 7
+    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-4)
+
+
+def test_the_loss_is_summed_and_weighted_as_compiled():
+    x, y = np.zeros((3, 2), "float32"), np.array([[1.0], [0.0], [1.0]], "float32")  # outputs are 0.5
+    for compiling, expected in (
+        ({"loss": losses.BinaryCrossentropy(reduction="sum")}, 3 * np.log(2)),
+        ({"loss": losses.BinaryCrossentropy(), "loss_weights": [2.0]}, 2 * np.log(2)),
+        (
+            {"loss": losses.BinaryCrossentropy(from_logits=True)},
+            (2 * np.log1p(np.exp(-0.5)) + np.log1p(np.exp(0.5))) / 3,
+        ),
+        ({"loss": losses.MeanSquaredError(reduction="sum"), "loss_weights": [0.5]}, 0.5 * 3 * 0.25),
+    ):
+        inputs = keras.Input((2,))
+        model = FastModel(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
+        model.compile(optimizers.SGD(0.0), **compiling)
+        history = model.fit(x, y, batch_size=3, epochs=2, verbose=0).history
+        assert history["loss"] == pytest.approx([expected] * 2, rel=1e-5)
+        assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_labels_by_hand():
+    """Outputs of 0.5 and 0.75 for three samples; a hit needs an output above 0.5."""
+    y = np.array([[1, 1], [0, 0], [0, 1]], "float32")
+    inputs = keras.Input((1,))
+    model = FastModel(inputs, keras.layers.Dense(2, "sigmoid", kernel_initializer="zeros")(inputs))
+    model.layers[1].bias.assign([0.0, np.log(3)])
+    model.compile(optimizers.SGD(0.0), "binary_crossentropy", metrics=["binary_accuracy", "mae", "mse"])
+    history = model.fit(np.zeros((3, 1), "float32"), y, batch_size=3, epochs=2, verbose=0).history
+    assert history["loss"] == pytest.approx([(3 * np.log(2) + 2 * np.log(4 / 3) + np.log(4)) / 6] * 2, rel=1e-5)
+    assert history["binary_accuracy"] == pytest.approx([4 / 6] * 2)
+    assert history["mae"] == pytest.approx([(3 * 0.5 + 2 * 0.25 + 0.75) / 6] * 2)
+    assert history["mse"] == pytest.approx([(3 * 0.25 + 2 * 0.0625 + 0.5625) / 6] * 2)

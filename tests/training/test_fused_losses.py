@@ -17,6 +17,8 @@ SUPPORTED = {
 UNSUPPORTED = {
     "from logits": losses.BinaryCrossentropy(from_logits=True),
     "label smoothing": losses.BinaryCrossentropy(label_smoothing=0.1),
+    "sum": losses.MeanSquaredError(reduction="sum"),
+    "no reduction": losses.MeanAbsoluteError(reduction=None),
     "axis": losses.BinaryCrossentropy(axis=0),
     "Huber": losses.Huber(),
     "focal": losses.BinaryFocalCrossentropy(),

@@ -94,6 +94,8 @@ def test_a_name_that_is_not_listed_is_refused():
 def test_what_is_missing_is_named_with_its_owner():
     with pytest.raises(MissingPart, match=r"Keras 3\.\S+ has no Layer\._fn$"):
         private_attribute(keras.Layer(), "_fn")
+    with pytest.raises(MissingPart, match=r" has no Layer\._fn$"):  # a class is named by its own name, not its type's
+        private_attribute(keras.Layer, "_fn")
 
 
 def test_a_method_with_other_arguments_counts_as_missing():

@@ -3,6 +3,7 @@
 from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.errors import InputError
 from k3torch.training import rungs
+from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
 import pytest
@@ -68,3 +69,17 @@ def test_each_rung_has_the_same_samples_in_its_own_format():
         assert x.layout == layout
         np.testing.assert_array_equal(x.to_dense(), expected)
         np.testing.assert_array_equal(y, arrays.y)
+
+
+def test_each_rung_has_its_model_class_and_all_but_the_fifth_call_fit(monkeypatch):
+    by_fit = []
+    monkeypatch.setattr(rungs, "fit", lambda *_, title, one_thread, **__: by_fit.append((title, one_thread)))
+    kinds, compiled = {}, {}
+    for rung in rungs.NAMES:
+        model = rungs.build(rung, WORDS)
+        kinds[rung], compiled[rung] = isinstance(model, FastModel), model.jit_compile
+        rungs.train(rung, model, rungs.serve(rung, _samples(), 8), epochs=1, title=str(rung), history=[])
+    assert kinds == {1: False, 2: False, 3: False, 4: True, 5: True, 6: True}
+    assert [rung for rung, is_compiled in compiled.items() if is_compiled] == [6]
+    # Dense batches are large enough for several threads.
+    assert by_fit == [("1", False), ("2", False), ("3", True), ("4", True), ("6", True)]

@@ -2,6 +2,7 @@ from k3torch import FastModel
 from k3torch.training.step_parts import choose_parts, settings_of
 import keras
 import numpy as np
+import torch
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 
@@ -21,6 +22,18 @@ def test_a_supported_model_has_fast_parts_alone():
     assert choice.reasons == []
     for name in ("forward", "loss", "update_metrics", "update_weights"):
         assert getattr(choice.parts, name) is not getattr(choice.keras_parts, name)
+
+
+def test_keras_parts_by_hand():
+    parts = choose_parts(build(metrics=["mae"], weighted_metrics=["mse"], loss_weights=[2.0])).keras_parts
+    y, y_pred, weights = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [5.0]]), torch.tensor([3.0, 0.0])
+    assert parts.loss(y, y_pred, None).item() == 2 * (1 + 4) / 2
+    assert parts.loss(y, y_pred, weights).item() == 2 * (3 * 1 + 0 * 4) / 2
+    assert parts.log_names == ("loss", "mae", "mse")
+    model = build(metrics=["mae"], weighted_metrics=["mse"])
+    parts = choose_parts(model).keras_parts
+    parts.update_metrics(y, y_pred, weights)
+    assert model.get_metrics_result() == {"loss": 0, "mae": 1.5, "mse": 1}
 
 
 def test_an_unsupported_part_is_keras_own_and_the_others_are_fast():

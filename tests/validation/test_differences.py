@@ -140,6 +140,42 @@ def test_arrays_and_tensors_in_one_array_are_compared_by_dtype_and_value():
     assert first_difference(layer(nan), layer(nan.astype("float64"))) is not None
 
 
+def test_the_name_of_a_layer_inside_a_configuration_does_not_count():
+    def wrapped(units, name):
+        return built(Constants(1, extra=Dense(units, name=name)))
+
+    assert first_difference(wrapped(2, "a"), wrapped(2, "b")) is None
+    assert first_difference(wrapped(2, "a"), wrapped(3, "a")) == "layer 1: extra units 2 and 3"
+
+
+def test_arrays_that_a_function_captures_are_compared():
+    first, second = np.array([1.0, 2.0]), torch.tensor([1.0, 3.0])
+    assert first_difference(built(loss=scaled(first)), built(loss=scaled(first.copy()))) is None
+    for other in (first + 1, second):
+        found = first_difference(built(loss=scaled(first)), built(loss=scaled(other)))
+        assert found == "loss 1 function scaled.<locals>.error and another of that name"
+    assert first_difference(built(loss=scaled(second)), built(loss=scaled(second.clone()))) is None
+
+
+class Optional(keras.layers.Layer):
+    """A custom layer whose configuration has the key ``extra`` only where it is set."""
+
+    def __init__(self, extra=None):
+        super().__init__()
+        self.extra = extra
+
+    def call(self, x):
+        return x
+
+    def get_config(self):
+        return super().get_config() | ({} if self.extra is None else {"extra": self.extra})
+
+
+def test_a_setting_that_one_configuration_lacks_is_named():
+    assert first_difference(built(Optional()), built(Optional(3))) == "layer 1: extra missing and 3"
+    assert first_difference(built(Optional(3)), built(Optional())) == "layer 1: extra 3 and missing"
+
+
 def test_a_layer_without_a_configuration_is_a_reason():
     class Opaque(keras.layers.Layer):
         def __init__(self, function):

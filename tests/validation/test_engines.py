@@ -4,6 +4,7 @@ from k3torch import cross_validate
 from k3torch.training import keras_internals
 from k3torch.training.keras_internals import GLOBAL_SEED, PRIVATE_PARTS
 from k3torch.validation.engines import why_not_stacked
+from k3torch.validation.result import Interrupted
 import keras
 import numpy as np
 import pytest
@@ -42,6 +43,19 @@ def test_settings_that_fit_alone_handles(optimizer, reason):
     assert reason in why_not_stacked([build(optimizer=optimizer())])
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "stacked"), [(1, 1, True), (2, 1, False), (1, 2, False)])
+def test_several_inputs_or_outputs_are_a_reason(inputs, outputs, stacked):
+    def made():
+        ins = [keras.Input((3,)) for _ in range(inputs)]
+        joined = ins[0] if inputs == 1 else keras.layers.Add()(ins)
+        model = keras.Model(ins, [keras.layers.Dense(1)(joined) for _ in range(outputs)])
+        model.compile("sgd", "mse")
+        return model
+
+    expected = None if stacked else "the model has several inputs or outputs"
+    assert why_not_stacked([made(), made()]) == expected
+
+
 @pytest.fixture(scope="module")
 def expected():
     return cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, engine="fit")
@@ -73,3 +87,22 @@ def test_the_stack_needs_few_private_parts(without_keras_parts):
         keras_internals.BASE_OPTIMIZER,
         GLOBAL_SEED,
     }
+
+
+def test_a_model_interrupted_in_its_first_epoch_has_no_metrics():
+    class Interrupt(keras.callbacks.Callback):
+        started = 0
+
+        def on_train_begin(self, logs=None):
+            self.started += 1
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.started == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as interrupted:
+        cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, callbacks=[Interrupt()])
+    result = interrupted.value.result
+    assert list(result.history) == ["loss", "mae", "val_loss", "val_mae"]
+    assert all(np.isnan(values[0]).tolist() == [[False] * 2, [True] * 2] for values in result.history.values())
+    assert np.isnan(result.scores).tolist() == [[False, True]]

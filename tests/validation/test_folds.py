@@ -58,6 +58,12 @@ def test_groups_stay_together():
     assert sorted(np.concatenate([validation for _, validation in folds])) == list(range(22))
 
 
+def test_groups_stay_together_in_each_repeat():
+    groups = np.arange(22) // 3
+    for folds in make_repeats(GroupKFold(3), X, Y, groups, repeats=2):
+        assert all(not set(groups[training]) & set(groups[validation]) for training, validation in folds)
+
+
 @pytest.mark.parametrize(
     "splitter",
     [
