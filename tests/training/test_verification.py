@@ -65,16 +65,6 @@ def test_torch_parameters_and_buffers_belong_to_the_state():
     assert sum("seen" in problem for problem in problems) == 1
 
 
-def test_a_state_without_gradients_has_everything_else():
-    model = built()
-    step(model)()
-    whole = State.of(model)
-    without = whole.without_gradients()
-    left_out = set(whole.tensors) - set(without.tensors)
-    assert left_out == {f"gradient of {variable.path}" for variable in model.trainable_variables}
-    assert {variable.path for variable in model.variables} <= set(without.tensors)
-
-
 def test_a_gradient_that_one_step_alone_leaves_is_a_difference():
     model = built()
 
