@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k3torch import runtime
-from k3torch.stack import check, compiled_loops, graphs, stateless
+from k3torch.stack import compiled_loops, graphs, stateless, verified_stack
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples
 from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.graphs import TracedGraph
@@ -91,7 +91,7 @@ class ModelStack:
         members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
         self._parts = [self._epochs(chosen) for chosen in members]
         traced = self._trace(self._parts[0])
-        if difference := check.first_difference(self.models, self._parts, traced, training, validation):
+        if difference := verified_stack.difference_from_keras(self.models, self._parts, traced, training, validation):
             raise DifferentStep(f"its step differs from Keras's own: {difference}")
         if not compilable:
             self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in traced]

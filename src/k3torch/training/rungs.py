@@ -10,7 +10,7 @@ from k3torch.data.bags import BagDataset, Batch, bag_loader
 from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
-from k3torch.training import loop
+from k3torch.training import custom_loop
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, fit
 import keras
@@ -122,6 +122,6 @@ def _loop(
     with EpochBar(title, epochs) as bar, runtime.single_threaded():
         for epoch in range(epochs):
             started = time.perf_counter()
-            (metrics,) = loop.train(model, batches, validation, epochs=1)
+            (metrics,) = custom_loop.train(model, batches, validation, epochs=1)
             history.append({"epoch": epoch + 1, "seconds": time.perf_counter() - started, **metrics})
             bar.advance(metrics)

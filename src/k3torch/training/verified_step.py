@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Literal
 
 from k3torch.training.model_state import State
+from k3torch.training.state_comparison import compare_steps
 from k3torch.training.step_parts import Parts
-from k3torch.training.verification import compare_steps
 import keras
 import torch
 

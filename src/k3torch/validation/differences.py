@@ -17,7 +17,7 @@ _REFERENCES = ("keras_history", "input_layers", "output_layers", "name")
 _SILENT = ("config", "class_name", "registered_name", "module", "value")
 
 
-def first_difference(first: keras.Model, second: keras.Model) -> str | None:
+def difference_between_models(first: keras.Model, second: keras.Model) -> str | None:
     """Return the first setting in which the models differ, such as ``"layer 2: units 64 and 32"``, or None.
 
     The configurations of the models and what ``compile`` was given are compared, arrays, functions and custom objects

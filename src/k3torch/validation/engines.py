@@ -14,7 +14,7 @@ from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
 from k3torch.training.python_state import reachable
-from k3torch.validation.differences import first_difference
+from k3torch.validation.differences import difference_between_models
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Job:
 def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     """Return in a few words why the models cannot be trained as one stack, or None where they may.
 
-    These are the reasons that the comparison of the stack's step with Keras's own cannot see (``stack.check``).
+    These are the reasons that ``stack.verified_stack``, which compares the first steps with Keras's, cannot see.
     """
     model, optimizer = models[0], models[0].optimizer
     reasons = {
@@ -61,7 +61,7 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is not None:
         return reason
-    differences = (first_difference(model, other) for other in models[1:])
+    differences = (difference_between_models(model, other) for other in models[1:])
     try:
         difference = next((found for found in differences if found), None)
     except MissingPart as missing:

@@ -25,7 +25,7 @@ _RTOL, _ATOL = 1e-4, 1e-5
 _LAST_DIGITS = 1e-6
 
 
-def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
+def difference_from_graphs(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
     """Return which graph, and which of its tensors, a loop computes wrongly, or None if none does.
 
     Args:
@@ -33,10 +33,10 @@ def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> st
         binds: for each graph a function from tensors like its inputs to a function that runs its loop on them n times.
     """
     with runtime.single_threaded():  # as in training
-        return _first_difference(graphs, binds)
+        return _difference(graphs, binds)
 
 
-def _first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
+def _difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
     state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
     for traced, bind in zip(graphs, binds, strict=True):
         before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])

@@ -3,7 +3,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from k3torch.training.model_state import State
-from k3torch.training.verification import compare_steps
+from k3torch.training.state_comparison import compare_steps
 import keras
 import numpy as np
 import pytest
@@ -63,16 +63,6 @@ def test_torch_parameters_and_buffers_belong_to_the_state():
     problems = compare_steps(model, also_torch, step(model))
     assert len(problems) == 2
     assert sum("seen" in problem for problem in problems) == 1
-
-
-def test_a_state_without_gradients_has_everything_else():
-    model = built()
-    step(model)()
-    whole = State.of(model)
-    without = whole.without_gradients()
-    left_out = set(whole.tensors) - set(without.tensors)
-    assert left_out == {f"gradient of {variable.path}" for variable in model.trainable_variables}
-    assert {variable.path for variable in model.variables} <= set(without.tensors)
 
 
 def test_a_gradient_that_one_step_alone_leaves_is_a_difference():

@@ -3,7 +3,7 @@
 Two consecutive training batches and one validation batch go through Keras's own steps, on the first model, and
 through the stack's graphs, from the same state. Random layers get the same fixed numbers in both
 (``fixed_randomness``), since the random numbers of a stack are its own otherwise. The compiled loops are compared
-with the graphs separately (``self_test``).
+with the graphs separately (``compiled_check``).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.fixed_randomness import FixedRandomness
 from k3torch.stack.graphs import TracedGraph
 from k3torch.training.model_state import GRADIENT, State, named_tensors
-from k3torch.training.verification import differences
+from k3torch.training.state_comparison import differences
 import keras
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ Step = Callable[[], int]
 _TRAINING, _VALIDATION = 2, 1
 
 
-def first_difference(
+def difference_from_keras(
     models: Sequence[keras.Model],
     parts: Sequence[EpochGraphs],
     traced: Sequence[TracedGraph],
