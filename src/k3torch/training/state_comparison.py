@@ -8,7 +8,7 @@ gradient is no more than that may differ by the largest change of any weight.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from k3torch.training.model_state import GRADIENT, State
@@ -20,6 +20,7 @@ Step = Callable[[], object]
 
 PERTURBATION = 1e-6  # relative; some 8 units in the last place of float32
 ROUNDING = 1e-5  # relative error that a correct float32 computation of a tensor may have
+CHUNK = 2**16  # elements that are compared at a time
 NEGLIGIBLE = 1e-6  # below this fraction of the largest tensor of its kind, a change is a rounding error
 
 
@@ -86,11 +87,10 @@ class _Comparison:
 
     def __init__(self, before: State, expected: State, found: State, noise: tuple[State, State] | None = None):
         self._before, self._expected, self._found, self._noise = before, expected, found, noise
+        self._typical = {name: _rms(self._changes(name)) for name in expected.tensors}
         self._scale: dict[str, float] = defaultdict(float)
-        for name, value in expected.tensors.items():
-            if value.dtype.is_floating_point and value.numel():
-                change = _change(name, before, expected).nan_to_num(0, 0, 0)
-                self._scale[_kind(name)] = max(self._scale[_kind(name)], float(change.square().mean().sqrt()))
+        for name, typical in self._typical.items():
+            self._scale[_kind(name)] = max(self._scale[_kind(name)], typical)
 
     def problems(self) -> list[str]:
         """Return the names of what differs."""
@@ -106,28 +106,66 @@ class _Comparison:
         a, b = self._expected.tensors.get(name), self._found.tensors.get(name)
         if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
             return False
+        if torch.equal(a, b):
+            return True
         if not a.dtype.is_floating_point:
-            return torch.equal(a, b)
-        finite = torch.isfinite(a)
-        if not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
             return False
-        error = (a.double() - b.double())[finite].abs()
-        return bool((error <= self._allowed(name, a)[finite]).all())
+        return all(
+            _close(x, y, allowed) for x, y, allowed in zip(_chunks(a), _chunks(b), self._allowed(name, a), strict=True)
+        )
 
-    def _allowed(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """Return by how much each element may differ."""
-        change, scale = _change(name, self._before, self._expected), self._scale[_kind(name)]
-        typical = change[change.isfinite()].square().mean().sqrt() if change.isfinite().any() else 0.0
-        allowed = 4 * torch.finfo(torch.float32).eps * value.double().abs()
-        allowed = allowed + ROUNDING * (typical + change.abs()) + NEGLIGIBLE * scale
+    def _allowed(self, name: str, value: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yield by how much each element may differ, chunk by chunk."""
+        scale, typical = self._scale[_kind(name)], self._typical[name]
+        constant, idle = ROUNDING * typical + NEGLIGIBLE * scale, 0.0
+        gradient = self._expected.tensors.get(GRADIENT + name)
         if self._noise is not None:
-            perturbed = _change(name, *self._noise)
-            allowed = allowed + 10 * float((perturbed - change).abs().nan_to_num(0, 0, 0).max())
-            gradient = self._expected.tensors.get(GRADIENT + name)
-            if gradient is not None:
-                idle = gradient.abs() <= NEGLIGIBLE * self._scale[GRADIENT]
-                allowed = torch.where(idle, allowed + 2 * float(change.abs().max()) + 2 * scale, allowed)
-        return allowed
+            pairs = zip(self._changes(name), self._changes(name, *self._noise), strict=True)
+            constant += 10 * max((float((p - c).abs().nan_to_num(0, 0, 0).max()) for c, p in pairs), default=0.0)
+            idle = (
+                2 * max((float(c.abs().nan_to_num(0, 0, 0).max()) for c in self._changes(name)), default=0.0)
+                + 2 * scale
+            )
+        slopes = _chunks(gradient) if gradient is not None and idle else (None for _ in _chunks(value))
+        for part, change, slope in zip(_chunks(value), self._changes(name), slopes, strict=True):
+            allowed = 4 * torch.finfo(torch.float32).eps * part.abs() + ROUNDING * change.abs() + constant
+            if slope is not None:  # a gradient that is a rounding error
+                allowed = torch.where(slope.abs() <= NEGLIGIBLE * self._scale[GRADIENT], allowed + idle, allowed)
+            yield allowed
+
+    def _changes(self, name: str, before: State | None = None, after: State | None = None) -> Iterator[torch.Tensor]:
+        """Yield by how much a step changed a tensor, chunk by chunk; a gradient, and what is new, counts from zero."""
+        value = (after or self._expected).tensors.get(name)
+        start = None if name.startswith(GRADIENT) else (before or self._before).tensors.get(name)
+        if value is None:
+            value = torch.zeros_like(self._expected.tensors[name])
+        if start is None or start.shape != value.shape:
+            yield from _chunks(value)
+        else:
+            for x, y in zip(_chunks(value), _chunks(start), strict=True):
+                yield x - y
+
+
+def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the elements as float64, so many at a time that the memory of one chunk serves the next."""
+    for chunk in torch.split(tensor.reshape(-1), CHUNK):
+        yield chunk.double()
+
+
+def _rms(chunks: Iterable[torch.Tensor]) -> float:
+    """Return the root of the mean square of the finite elements."""
+    total, count = 0.0, 0
+    for chunk in chunks:
+        total += float(chunk.nan_to_num(0, 0, 0).square().sum())
+        count += len(chunk)
+    return float((total / max(count, 1)) ** 0.5)
+
+
+def _close(a: torch.Tensor, b: torch.Tensor, allowed: torch.Tensor) -> bool:
+    finite = torch.isfinite(a)
+    if not torch.equal(a[~finite].nan_to_num(), b[~finite].nan_to_num()):
+        return False
+    return bool(((a - b).abs() <= allowed)[finite].all())
 
 
 def _kind(name: str) -> str:
@@ -137,14 +175,6 @@ def _kind(name: str) -> str:
     return name.rpartition("_")[2] if "/" not in name.rpartition("_")[2] else "weights"
 
 
-def _change(name: str, before: State, after: State) -> torch.Tensor:
-    """Return by how much a step changed a tensor; a gradient, and what is new, counts from zero."""
-    value = after.tensors[name].double()
-    if name.startswith(GRADIENT) or name not in before.tensors:
-        return value
-    return value - before.tensors[name].double()
-
-
 def _equal(a: Any, b: Any) -> bool:
     """Return whether two values in Python are equal, floats up to rounding."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
@@ -152,11 +182,11 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
     if all(isinstance(value, float | np.floating | np.ndarray) for value in (a, b)):
-        return np.shape(a) == np.shape(b) and _close(np.asarray(a), np.asarray(b))
+        return np.shape(a) == np.shape(b) and _close_arrays(np.asarray(a), np.asarray(b))
     return type(a) is type(b) and bool(a == b)
 
 
-def _close(a: Any, b: Any) -> bool:
+def _close_arrays(a: Any, b: Any) -> bool:
     if a.dtype.kind not in "fc" or b.dtype.kind not in "fc":
         return bool(np.array_equal(a, b))
     return bool(np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True))
