@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from k3torch.errors import first_line
 from k3torch.training.model_state import GRADIENT, State
 import keras
 import numpy as np
@@ -38,7 +39,7 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list
         fast_step()
     except Exception as error:  # of any kind: the fast step makes assumptions about models that it has not seen
         expected.restore()
-        return [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"]
+        return [first_line(error, with_type=True)]
     found = State(model)
     problems = differences(model, before, expected, found, keras_step)
     (expected if problems else found).restore()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inspect import isfunction
 from typing import Any
 
+from k3torch.errors import first_line
 from k3torch.stack import stateless
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ def difference_between_models(first: keras.Model, second: keras.Model) -> str | 
     try:
         settings = [(model.get_config(), model.get_compile_config()) for model in (first, second)]
     except (NotImplementedError, TypeError, ValueError) as error:  # a custom layer without get_config
-        return f"no configuration to compare ({str(error).strip().splitlines()[0]})"
+        return f"no configuration to compare ({first_line(error)})"
     return (
         _difference(settings[0][0], settings[1][0], {}, ())
         or _difference(settings[0][1], settings[1][1], None, ())
