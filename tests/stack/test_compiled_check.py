@@ -126,5 +126,17 @@ def test_beside_random_numbers_the_rest_is_compared(wrong, found):
     assert difference(dropout, inputs, dropout) is None
 
 
+def test_beside_an_infinite_number_the_others_must_stay_finite():
+    inputs = dropout_inputs()
+    inputs[0][1] = torch.inf  # stays infinite in every step
+
+    def run(*tensors):
+        dropout(*tensors)
+        tensors[0][0].fill_(torch.nan)
+
+    assert difference(dropout, inputs, dropout) is None
+    assert difference(dropout, inputs, run).startswith("input 0")
+
+
 def test_written_inputs_are_those_that_an_operator_writes_into():
     assert compiled_check.written_inputs(trace(dropout, dropout_inputs())) == {0, 1, 3}

@@ -386,7 +386,7 @@ def test_a_score_is_the_first_metric_of_the_returned_model_on_its_validation_sam
         assert result.scores[0, fold] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
         assert result.history["val_loss"][0, fold, -1] == pytest.approx((errors**2).mean(), rel=1e-5)
     np.testing.assert_array_equal(result.scores, result.history["val_mae"][..., -1])
-    assert result.test_train_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
+    assert result.validation_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
 
 
 def test_without_metrics_the_score_is_the_loss():

@@ -42,22 +42,24 @@ class _BoundLoop:
             raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
 
 
-def compile_loops(graphs: Sequence[TracedGraph], compile_missing: bool) -> list[CompiledLoop]:
+def compile_loops(graphs: Sequence[TracedGraph], compile_missing: bool) -> list[CompiledLoop] | None:
     """Return the graphs as compiled C++ loops, from the cache folder or compiled now, which takes seconds.
+
+    All graphs are compiled into one library, which is in the cache as a whole or not at all.
 
     The name of the cached file is a hash of the graphs, of the shapes and dtypes of their inputs, of the version of
     torch and of the processor. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
         graphs: all graphs of one library.
-        compile_missing: whether to compile what is not in the cache; if not, an empty list is returned for it.
+        compile_missing: whether to compile a library that is not in the cache; if not, None is returned for it.
 
     Raises:
         reasons.NotCompiled: the graphs cannot be compiled here, or what was compiled gives wrong results.
     """
     name = library_name(graphs)
     if not (compile_missing or (cache_dir() / name).exists()):
-        return []
+        return None
     with inductor_cpp.private_use():
         path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(_pairs(graphs)), path))
         library = ctypes.CDLL(str(path))

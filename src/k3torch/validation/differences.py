@@ -12,9 +12,9 @@ import torch
 
 Names = dict[str, str]
 
-# References to layers in a configuration: by names, which differ from model to model.
+# Keys of a configuration whose values refer to layers by name; the names differ between equal models.
 _REFERENCES = ("keras_history", "input_layers", "output_layers", "name")
-# Keys that a reader of the message would not miss.
+# Keys that are left out of messages, since they say nothing to the user.
 _SILENT = ("config", "class_name", "registered_name", "module", "value")
 
 
@@ -42,8 +42,9 @@ def _difference(a: Any, b: Any, names: Names | None, path: tuple[str, ...]) -> s
     Args:
         a: of the first model, or a part of it.
         b: of the second model.
-        names: of layers, the first model's to the second's; None outside of models, where names count.
-        path: the keys that lead here.
+        names: maps each layer name of the first model to that of the second, and is filled on the way. None for what
+            ``compile`` was given, in which names must be equal up to a number at their end.
+        path: the keys that lead from the whole configuration to ``a`` and ``b``.
     """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return _mapping_difference(a, b, names, path)
@@ -70,7 +71,7 @@ def _mapping_difference(
     a: Mapping[str, Any], b: Mapping[str, Any], names: Names | None, path: tuple[str, ...]
 ) -> str | None:
     if "layers" in a and names is not None:
-        names = {}  # names are unique within a model, not beyond it
+        names = {}  # an inner model may use the names of an outer one again
     # The kind of object first, and its layers before the references to them.
     first = ("class_name", "layers")
     for key in sorted({*a, *b}, key=lambda key: (first.index(key) if key in first else len(first), str(key))):
@@ -106,7 +107,7 @@ def _without_number(name: str) -> str:
 
 
 def _function_differences(first: Any, second: Any) -> Iterator[str]:
-    """Yield differences of functions, of which a configuration holds only the names."""
+    """Yield the differences between functions, for which a configuration has only a name."""
     if difference := _difference([first.loss], [second.loss], None, ("loss",)):
         yield difference
     if difference := _difference(
