@@ -145,10 +145,10 @@ class BatchLoop:
         return self._steps
 
     def _set_order(self, orders: Sequence[Order]) -> None:
-        parts = [batches(order, self._batch_size, self._size) for order in orders]
-        for model, part in enumerate(parts):
-            self._order[model, : len(part)].copy_(torch.from_numpy(part.copy()))
-        counts = list(map(len, parts))
+        of_models = [batches(order, self._batch_size, self._size) for order in orders]
+        for model, own in enumerate(of_models):
+            self._order[model, : len(own)].copy_(torch.from_numpy(own.copy()))
+        counts = list(map(len, of_models))
         if self._masked:
             self._count.copy_(torch.tensor(counts))
         self._steps = max(counts)
