@@ -9,7 +9,7 @@ from k3torch.training import keras_internals
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import (
     API_REGISTRY,
-    GLOBAL_SEED,
+    GLOBAL_STATE,
     PRIVATE_PARTS,
     MissingPart,
     functional_init_arguments,
@@ -72,7 +72,7 @@ def test_without_it_training_gives_keras_numbers_and_one_warning(without_keras_p
     for name, values in their_history.items():
         np.testing.assert_allclose(history[name], values, **tolerance)
     lines = [str(w.message) for w in said if "falls back to Keras" in str(w.message)]
-    assert len(lines) == (part in asked and part != GLOBAL_SEED)  # without it less is verified
+    assert len(lines) == (part in asked and part != GLOBAL_STATE)  # without it less is verified
     assert all(part.rpartition(":")[2] in line for line in lines)
 
 

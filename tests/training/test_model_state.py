@@ -103,3 +103,15 @@ def test_every_tensor_is_named_once():
     model = built(keras.layers.Dense(5), keras.layers.Dense(5), HoldsTorch())
     pairs = list(named_tensors(model))
     assert len({id(each.tensor) for each in pairs}) == len({each.name for each in pairs}) == len(pairs)
+
+
+def test_copying_and_restoring_draws_no_random_number():
+    """Keras makes its global seed generator at first use, by a number of Python's generator."""
+    keras.utils.set_random_seed(3)
+    model = built()
+    keras.src.backend.common.global_state.set_global_attribute("global_seed_generator", None)
+    keras.utils.set_random_seed(3)
+    expected = random.random(), np.random.random(), torch.rand(()).item()
+    keras.utils.set_random_seed(3)
+    State(model).restore()
+    assert (random.random(), np.random.random(), torch.rand(()).item()) == expected

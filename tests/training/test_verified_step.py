@@ -205,3 +205,12 @@ def test_signatures_tell_structure_dtype_and_shape_apart_but_not_the_number_of_s
         (x[:0], y[:0]),
     ]
     assert len({str(signature(other)) for other in [(x, y), *others]}) == 1 + len(others)
+
+
+def test_what_is_built_after_training_has_the_weights_that_it_has_after_keras_trained():
+    weights = []
+    for kind in (keras.Model, FastModel):
+        keras.utils.set_random_seed(0)
+        fitted(build(kind))
+        weights.append([keras.layers.Dense(3).build((2, 3)) or keras.random.normal((2,)).tolist() for _ in range(2)])
+    assert weights[0] == weights[1]

@@ -2,7 +2,7 @@
 
 from k3torch import cross_validate
 from k3torch.training import keras_internals
-from k3torch.training.keras_internals import GLOBAL_SEED, PRIVATE_PARTS
+from k3torch.training.keras_internals import GLOBAL_STATE, PRIVATE_PARTS
 from k3torch.validation.engines import why_not_stacked
 from k3torch.validation.result import Interrupted
 import keras
@@ -67,7 +67,7 @@ def test_without_a_private_part_of_keras_the_numbers_stay(without_keras_parts, c
     result = cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4)
     np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-4)
     lines = [line for line in capsys.readouterr().err.splitlines() if "training with fit" in line]
-    needed = part in asked and part != GLOBAL_SEED  # without it less is compared
+    needed = part in asked and part != GLOBAL_STATE  # without it less is compared
     assert result.engine == ("fit" if needed else "stacked")
     assert len(lines) == needed
     assert all(part.rpartition(":")[2] in line for line in lines)
@@ -85,7 +85,7 @@ def test_the_stack_needs_few_private_parts(without_keras_parts):
         "_backend_update_step",
         "_apply_weight_decay",
         keras_internals.BASE_OPTIMIZER,
-        GLOBAL_SEED,
+        GLOBAL_STATE,
     }
 
 

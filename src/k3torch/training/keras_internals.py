@@ -20,14 +20,14 @@ import keras
 # The imports, as "module:name".
 AUTOCAST_SCOPE = "keras.src.backend.common.variables:AutocastScope"
 API_REGISTRY = "keras.src.api_export:register_internal_serializable"
-GLOBAL_SEED = "keras.src.random.seed_generator:global_seed_generator"
+GLOBAL_STATE = "keras.src.backend.common:global_state"
 BASE_OPTIMIZER = "keras.src.optimizers.base_optimizer:BaseOptimizer"
 # The attributes: of models, of what compile() makes of losses and metrics, of losses and metrics, of optimizers.
 PRIVATE_PARTS = (
     AUTOCAST_SCOPE,
     API_REGISTRY,
     BASE_OPTIMIZER,
-    GLOBAL_SEED,
+    GLOBAL_STATE,
     "_compile_loss",
     "_compile_metrics",
     "_loss_tracker",

@@ -5,12 +5,13 @@ import contextlib
 import random
 from typing import Any, NamedTuple
 
-from k3torch.training.keras_internals import GLOBAL_SEED, MissingPart, private_import
+from k3torch.training.keras_internals import GLOBAL_STATE, MissingPart, private_import
 from k3torch.training.python_state import PythonState, reachable
 import keras
 import numpy as np
 import torch
 
+_SEED_GENERATOR = "global_seed_generator"  # its name among Keras's global attributes
 GRADIENT = "gradient of "  # begins the names of gradients
 
 
@@ -31,6 +32,7 @@ class State:
         }
         self.random = _random_states()
         self._named = named
+        self._seed_generator = _global_seed_generator()
         self._python = PythonState(model, {id(each.tensor) for each in named})
         self.values = self._python.values
 
@@ -42,6 +44,7 @@ class State:
                     rebind(tensor)
                 tensor.copy_(self.tensors[name])
         self._python.restore()
+        _set_global_seed_generator(self._seed_generator)
         _set_random_states(self.random)
 
 
@@ -58,8 +61,8 @@ def named_tensors(model: keras.Model) -> Iterator[NamedTensor]:
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *(optimizer.variables if optimizer is not None else ()), *model.metrics_variables]
     named = [NamedTensor(variable.path, variable.value) for variable in variables]
-    with contextlib.suppress(MissingPart):
-        named.append(NamedTensor("Keras's global seed generator", private_import(GLOBAL_SEED)().state.value))
+    if (generator := _global_seed_generator()) is not None:
+        named.append(NamedTensor("Keras's global seed generator", generator.state.value))
     for layer in layers_of(model):
         for prefix, module in layer.named_modules(prefix=layer.name):
             parameters, buffers = module._parameters, module._buffers
@@ -80,6 +83,19 @@ def named_tensors(model: keras.Model) -> Iterator[NamedTensor]:
 def layers_of(model: keras.Model) -> list[keras.Layer]:
     """Return the model and all layers in it, wherever they are held."""
     return [item for item in reachable(model, through_functions=False) if isinstance(item, keras.Layer)]
+
+
+def _global_seed_generator() -> Any:
+    """Return the generator of Keras's random functions without a seed, or None before it is first used."""
+    try:
+        return private_import(GLOBAL_STATE).get_global_attribute(_SEED_GENERATOR)
+    except MissingPart:
+        return None
+
+
+def _set_global_seed_generator(generator: Any) -> None:
+    with contextlib.suppress(MissingPart):
+        private_import(GLOBAL_STATE).set_global_attribute(_SEED_GENERATOR, generator)
 
 
 def _random_states() -> tuple[Any, ...]:
