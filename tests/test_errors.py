@@ -8,6 +8,7 @@ from k3torch.errors import (
     choice_problem,
     count_problem,
     did_you_mean,
+    first_line,
     is_number,
     refuse,
     seed_problem,
@@ -129,3 +130,20 @@ def test_seeds(seed):
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.0, "1", True, None])
 def test_what_is_no_seed(seed):
     assert seed_problem(seed).startswith("seed as a whole number from 0 to 4294967295, got ")
+
+
+FRAME = "Exception encountered when calling Own.call()."
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "with_type"),
+    [
+        (ValueError("\n one \ntwo"), "one", "ValueError: one"),
+        (KeyError(), "KeyError", "KeyError"),
+        (OSError("  \n"), "OSError", "OSError"),
+        (RuntimeError(f"\x1b[1m{FRAME}\x1b[0m\n\n\x1b[1mbad\x1b[0m\n\nArguments"), "bad", "RuntimeError: bad"),
+    ],
+)
+def test_the_first_line_of_an_error(error, line, with_type):
+    assert first_line(error) == line
+    assert first_line(error, with_type=True) == with_type

@@ -220,7 +220,7 @@ def test_the_search_finds_these_lines(line, found):
 
 
 def test_texts_name_files_that_exist():
-    """A path in the documentation, such as `training/loop.py`, is relative to the project, the package or docs."""
+    """A path in a text, such as `training/custom_loop.py`, is relative to the project, the package or docs."""
     missing = []
     for text in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
         content = re.sub(r"https?://\S+", "", text.read_text(encoding="utf-8"))

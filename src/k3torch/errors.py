@@ -1,4 +1,4 @@
-"""The exception for wrong input, as opposed to wrong code, and the checks of arguments that raise it.
+"""The exception for wrong input, as opposed to wrong code, the checks of arguments that raise it, and one-line reasons.
 
 A check returns a problem: None, or a phrase such as ``"epochs as a whole number of 1 or more, got 0"``. ``refuse``
 raises one error for all problems of a call, so that the caller sees every bad argument at once::
@@ -17,6 +17,7 @@ from typing import Any
 Problem = str | None
 
 _LONGEST = 600  # characters of a message
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class InputError(ValueError):
@@ -30,8 +31,26 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str):
-        line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+        line = " ".join(_TERMINAL_CODE.sub("", message).split())
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ...")
+
+
+def first_line(error: BaseException, *, with_type: bool = False) -> str:
+    """Return the first line of an error's message, or the name of its type where there is no message.
+
+    Blank lines and terminal codes are left out, and so is the line "Exception encountered when calling ...", which
+    Keras puts before the message of an error in a layer.
+
+    Args:
+        error: any exception.
+        with_type: whether the name of the type comes first, as in ``"KeyError: 'x'"``.
+    """
+    kind = type(error).__name__
+    lines = [line.strip() for line in _TERMINAL_CODE.sub("", str(error)).splitlines()]
+    line = next((line for line in lines if line and not line.startswith("Exception encountered when calling")), None)
+    if line is None:
+        return kind
+    return f"{kind}: {line}" if with_type else line
 
 
 def refuse(problems: Iterable[Problem]) -> None:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from k3torch.errors import InputError
+from k3torch.errors import InputError, first_line
 import platformdirs
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def private_compiler_cache() -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _notice(line: str) -> None:

@@ -142,7 +142,7 @@ def test_the_loader_leaves_the_global_generator_alone():
         ([], [], "offsets that do not decrease, from 0 to 0"),
         ([1.5], [0, 1], r"ids as integers in one dimension, got float64 of shape \(1,\)"),
         ([True], [0, 1], "ids as integers in one dimension, got bool"),
-        (["a"], [0, 1], "numbers as ids, got 'a' in row 0"),
+        (["a"], [0, 1], "numbers as ids, got 'a' in sample 0"),
         ([[1]], [0, 1], r"ids as integers in one dimension, got int64 of shape \(1, 1\)"),
         ([[1], [1, 2]], [0, 1], "ids as an array of numbers, got lists of unequal lengths"),
         ([1], [0.0, 1.0], "offsets as integers in one dimension, got float64"),
@@ -185,9 +185,9 @@ def some_bags(samples=3):
 
 
 def test_lengths_that_differ_are_named():
-    with pytest.raises(InputError, match="expected 3 labels, one for each row of bags, got 2"):
+    with pytest.raises(InputError, match="expected 3 labels, one for each sample, got 2"):
         BagDataset(some_bags(), [0, 1])
-    with pytest.raises(InputError, match="expected 3 sample weights, one for each row of bags, got 2"):
+    with pytest.raises(InputError, match="expected 3 sample weights, one for each sample, got 2"):
         BagDataset(some_bags(), [0, 1, 0], [1, 2])
     with pytest.raises(InputError, match=r"expected one weight for each sample, got \(3, 2\)"):
         BagDataset(some_bags(), [0, 1, 0], np.ones((3, 2)))
@@ -213,15 +213,15 @@ def test_labels_of_several_outputs_keep_their_columns():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_labels_and_weights_that_are_not_finite_are_refused_with_their_row(bad):
-    with pytest.raises(InputError, match=f"finite float32 numbers as labels, got {bad} in row 1"):
+def test_labels_and_weights_that_are_not_finite_are_refused_with_their_sample(bad):
+    with pytest.raises(InputError, match=f"finite float32 numbers as labels, got {bad} in sample 1"):
         BagDataset(some_bags(), [0, bad, 1])
-    with pytest.raises(InputError, match=f"finite float32 numbers as sample weights, got {bad} in row 2"):
+    with pytest.raises(InputError, match=f"finite float32 numbers as sample weights, got {bad} in sample 2"):
         BagDataset(some_bags(), [0, 1, 1], [1, 1, bad])
 
 
 def test_labels_of_text_are_refused():
-    with pytest.raises(InputError, match="expected numbers as labels, got 'pos' in row 0"):
+    with pytest.raises(InputError, match="expected numbers as labels, got 'pos' in sample 0"):
         BagDataset(some_bags(), ["pos", "neg", "pos"])
 
 

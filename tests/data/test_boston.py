@@ -53,9 +53,9 @@ def test_the_samples_are_those_that_keras_makes_of_the_same_table(tmp_path, monk
         ({"test_split": 1.2}, "expected test_split as a fraction from 0 to 1, got 1.2"),
         ({"test_split": float("nan")}, "expected test_split as a fraction from 0 to 1, got nan"),
         ({"test_split": "0.2"}, "expected test_split as a fraction from 0 to 1, got '0.2'"),
-        ({"seed": -1}, "expected seed as a whole number of 0 or more, got -1"),
-        ({"seed": 2**32}, "expected a seed below 4294967296, got 4294967296"),
-        ({"seed": None}, "expected seed as a whole number of 0 or more, got None"),
+        ({"seed": -1}, "expected seed as a whole number from 0 to 4294967295, got -1"),
+        ({"seed": 2**32}, "expected seed as a whole number from 0 to 4294967295, got 4294967296"),
+        ({"seed": None}, "expected seed as a whole number from 0 to 4294967295, got None"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -52,8 +52,8 @@ def test_a_series_is_read_by_position():
     [
         (([1, 2, 3], [1, 2]), "expected arrays of equal length, got 3, 2"),
         ((), "expected arrays of equal length, got"),
-        (([1, 2], [0, np.nan]), "expected finite float32 numbers as array 2, got nan in row 1"),
-        ((["a"],), "expected numbers as array 1, got 'a' in row 0"),
+        (([1, 2], [0, np.nan]), "expected finite float32 numbers as array 2, got nan in sample 1"),
+        ((["a"],), "expected numbers as array 1, got 'a' in sample 0"),
     ],
 )
 def test_bad_arrays_are_refused(arrays, message):
@@ -120,8 +120,8 @@ def test_large_integer_labels_stay_exact():
         ([0], {0: float("nan")}, "got {0: nan}"),
         ([0], {0: 1e39}, "got {0: 1e[+]39}"),
         ([0], [1, 2], r"class_weight as a dict of class and weight, got \[1, 2\]"),
-        (["pos"], {0: 1}, "numbers as labels, got 'pos' in row 0"),
-        ([0, np.nan], {0: 1}, "finite float32 numbers as labels, got nan in row 1"),
+        (["pos"], {0: 1}, "numbers as labels, got 'pos' in sample 0"),
+        ([0, np.nan], {0: 1}, "finite float32 numbers as labels, got nan in sample 1"),
         (np.zeros((2, 2, 2)), {0: 1}, r"labels of shape \(samples,\) or \(samples, classes\), got \(2, 2, 2\)"),
     ],
 )

@@ -11,12 +11,12 @@ import torch
 from torch._inductor import config
 
 
-def decay(x, velocity, clock):
+def decay(x, velocity, step_seed):
     """An update with a temporary in it, whose result depends on how often it ran."""
     updated = velocity * 0.5 + x.sum(1, keepdim=True)
     velocity.copy_(updated)
     x.sub_(updated.tanh() * 0.1)
-    clock.add_(1)
+    step_seed.add_(1)
 
 
 def inputs():
@@ -42,9 +42,9 @@ def test_a_loop_does_what_the_graph_does_as_often_as_asked(cache):
 
 
 def test_compiling_and_checking_change_no_input_and_no_random_numbers(cache):
-    def draw(x, clock):
+    def draw(x, step_seed):
         x.copy_(torch.bernoulli(x, 0.5))
-        clock.add_(1)
+        step_seed.add_(1)
 
     mine = [torch.ones(8), torch.zeros((), dtype=torch.int64)]
     state = torch.get_rng_state()
@@ -65,7 +65,7 @@ def test_one_loop_serves_other_tensors_and_views(cache):
 
 def test_a_compiled_library_is_loaded_and_not_compiled_again(cache, monkeypatch):
     graphs = traced(decay, inputs())
-    assert compile_loops(graphs, compile_missing=False) == []
+    assert compile_loops(graphs, compile_missing=False) is None
     compile_loops(graphs, compile_missing=True)
     monkeypatch.setattr(inductor_cpp, "cpp_source", lambda _: pytest.fail("it was compiled before"))
     assert len(compile_loops(graphs, compile_missing=False)) == 1
@@ -73,27 +73,27 @@ def test_a_compiled_library_is_loaded_and_not_compiled_again(cache, monkeypatch)
 
 def test_another_constant_is_another_library():
     def scaled(factor):
-        return traced(lambda x, clock: (x.mul_(factor), None)[1], inputs()[::2])
+        return traced(lambda x, step_seed: (x.mul_(factor), None)[1], inputs()[::2])
 
     assert library_name(scaled(2.0)) == library_name(scaled(2.0)) != library_name(scaled(3.0))
 
 
 def test_random_numbers_are_fair_differ_from_step_to_step_and_follow_the_seed(cache):
-    def draw(out, total, clock):
+    def draw(out, total, step_seed):
         out.copy_(torch.bernoulli(out, 0.3))
         total.add_(out)
-        clock.add_(1)
+        step_seed.add_(1)
 
-    out, total, clock = torch.zeros(1000), torch.zeros(1000), torch.zeros((), dtype=torch.int64)
-    (loop,) = compile_loops(traced(draw, [out, total, clock]), compile_missing=True)
-    run = loop.bind([out, total, clock])
+    out, total, step_seed = torch.zeros(1000), torch.zeros(1000), torch.zeros((), dtype=torch.int64)
+    (loop,) = compile_loops(traced(draw, [out, total, step_seed]), compile_missing=True)
+    run = loop.bind([out, total, step_seed])
     run(1)
     first = out.clone()
     run(99)
     assert abs(total.mean() - 30) < 0.6  # its standard error is 0.14
     assert abs(total.var() - 21) < 5  # the binomial's 100 * 0.3 * 0.7: steps draw independently
     assert not torch.equal(first, out)
-    clock.zero_()
+    step_seed.zero_()
     run(1)
     assert torch.equal(first, out)
 
@@ -146,7 +146,7 @@ def test_a_wrong_number_is_found_when_it_is_compiled_and_when_it_is_loaded(cache
         compile_loops(graphs, compile_missing=True)
     assert not list((cache / "compiled").glob("*.so"))  # the next process compiles it again
 
-    monkeypatch.setattr(compiled_loops.self_test, "first_difference", lambda *_: None)
+    monkeypatch.setattr(compiled_loops.compiled_check, "difference_from_graphs", lambda *_: None)
     compile_loops(graphs, compile_missing=True)
     monkeypatch.undo()
     monkeypatch.setenv("K3TORCH_CACHE", str(cache))
@@ -180,7 +180,7 @@ def test_nothing_is_read_from_the_folder_that_all_users_share(cache, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
     shared.mkdir()
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    graph = trace(lambda x, clock: x.add_(2), [torch.ones(3), torch.zeros((), dtype=torch.int64)])
+    graph = trace(lambda x, step_seed: x.add_(2), [torch.ones(3), torch.zeros((), dtype=torch.int64)])
     traced = TracedGraph(graph, [torch.ones(3), torch.zeros((), dtype=torch.int64)], "sum")
     (loop,) = compile_loops([traced], compile_missing=True)
     loop.bind(traced.inputs)(1)

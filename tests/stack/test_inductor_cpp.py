@@ -20,7 +20,7 @@ import pytest
 import torch
 
 
-def clock():
+def step_seed():
     return torch.zeros((), dtype=torch.int64)
 
 
@@ -144,7 +144,7 @@ def test_where_inductor_fails_the_reason_is_said(monkeypatch):
     def fail(*_):
         raise InductorError(KeyError("buf46"), None)
 
-    mine = [torch.ones(2), clock()]
+    mine = [torch.ones(2), step_seed()]
     monkeypatch.setattr(compile_fx, "compile_fx_inner", fail)
     with pytest.raises(UnsupportedGraph, match=r"Inductor cannot compile the step .*buf46"):
         inductor_cpp.cpp_source([(trace(lambda x, c: (x.add_(1), None)[1], mine), mine)])
@@ -155,7 +155,7 @@ def test_the_source_has_a_function_and_scratch_for_each_graph():
         x.copy_(torch.softmax(torch.softmax(x, 0), 1))
         c.add_(1)
 
-    mine = [torch.ones(20, 30), clock()]
+    mine = [torch.ones(20, 30), step_seed()]
     source = inductor_cpp.cpp_source([(trace(two_passes, mine), mine)] * 2)
     for number in (0, 1):
         assert f'extern "C" const char* run_{number}(int64_t times' in source

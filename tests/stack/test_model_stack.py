@@ -142,7 +142,7 @@ def test_a_penalty_of_another_strength_is_another_library():
         model.compile("sgd", "mse")
         samples = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
         stack = ModelStack([model], [samples], [samples], 1, epochs=1)
-        return library_name(stack._parts[0].graphs())
+        return library_name(stack._epoch_graphs[0].graphs())
 
     assert name(0.1) != name(0.2)
     assert name(0.1) == name(0.1)

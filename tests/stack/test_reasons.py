@@ -1,8 +1,10 @@
-"""Reasons are one line."""
+"""Reasons are caught by what they lead to: training with fit, or uncompiled."""
 
-from k3torch.stack.reasons import first_line
+from k3torch.stack import reasons
 
 
-def test_the_first_line_of_an_error_with_its_type():
-    assert first_line(ValueError("\none\ntwo")) == "ValueError: one"
-    assert first_line(KeyError()) == "KeyError: "
+def test_reasons_for_fit_and_reasons_for_no_compilation_are_caught_separately():
+    uncompiled = {reasons.UnsupportedGraph, reasons.CompilerUnavailable, reasons.CompilerChanged, reasons.WrongResult}
+    assert set(reasons.NotCompiled.__subclasses__()) == uncompiled
+    assert set(reasons.UntraceableStep.__subclasses__()) == {reasons.DifferentStep}
+    assert not issubclass(reasons.NotCompiled, reasons.UntraceableStep)

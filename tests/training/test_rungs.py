@@ -1,7 +1,6 @@
 """Training gives the same weights and metrics on every rung."""
 
 from k3torch.data.bags import BagDataset, bag_of_words
-from k3torch.errors import InputError
 from k3torch.training import rungs
 from k3torch.training.fast_model import FastModel
 import keras
@@ -52,11 +51,6 @@ def test_without_validation_there_are_no_validation_metrics(rung):
     history = []
     rungs.train(rung, rungs.build(rung, WORDS), rungs.serve(rung, _samples(), 8), epochs=1, title="", history=history)
     assert set(history[0]) == {"epoch", "seconds", "loss", "accuracy"}
-
-
-def test_a_rung_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match="expected rungs from 1 to 6, got 7"):
-        rungs.check_rung(7)
 
 
 def test_each_rung_has_the_same_samples_in_its_own_format():

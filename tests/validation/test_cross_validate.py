@@ -180,9 +180,9 @@ def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
             {"batch_size": 1.5, "seed": 2**32},
             "batch_size as a whole number of 1 or more, got 1.5; expected seed as a whole number from 0 to",
         ),
-        ({"class_weight": "balanced"}, "class_weight as a dict from class number to weight"),
-        ({"class_weight": {"0": 9}}, "class_weight as a dict from class number to weight"),
-        ({"sample_weight": ["1"] * 40}, "sample_weight as an array of numbers"),
+        ({"class_weight": "balanced"}, "class_weight as a dict"),
+        ({"class_weight": {"0": 9}}, "class_weight with integer classes and finite weights of 0 or more, got {.0.: 9}"),
+        ({"sample_weight": ["1"] * 40}, "numbers as sample_weight, got .1. in sample 0"),
         ({"callbacks": ["x"]}, "callbacks as a list of Keras callbacks"),
         ({"groups": 5}, "a splitter that takes groups"),
         ({"groups": 5, "folds": GroupKFold(2)}, r"groups of shape \(40,\)"),
@@ -190,7 +190,7 @@ def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
         ({"x": [[1, 2], [3]]}, "x as an array of numbers"),
         ({"x": scipy.sparse.eye_array(40, format="csr")}, "x as a dense array"),
         ({"y": np.zeros((40, 0))}, "y with at least one number a sample"),
-        ({"y": np.full(40, 1e39)}, "finite float32 numbers in y"),
+        ({"y": np.full(40, 1e39)}, "finite float32 numbers as y, got 1e.39 in sample 0"),
         ({"build_model": None}, "build_model as a function"),
         ({"build_model": lambda: None}, r"build_model\(\) to return a compiled Keras model, got None"),
     ],
@@ -386,7 +386,7 @@ def test_a_score_is_the_first_metric_of_the_returned_model_on_its_validation_sam
         assert result.scores[0, fold] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
         assert result.history["val_loss"][0, fold, -1] == pytest.approx((errors**2).mean(), rel=1e-5)
     np.testing.assert_array_equal(result.scores, result.history["val_mae"][..., -1])
-    assert result.test_train_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
+    assert result.validation_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
 
 
 def test_without_metrics_the_score_is_the_loss():

@@ -1,6 +1,6 @@
 """Models are compared by what they compute, not by the names and seeds that Keras makes up."""
 
-from k3torch.validation.differences import first_difference
+from k3torch.validation.differences import difference_between_models
 import keras
 import numpy as np
 import pytest
@@ -24,15 +24,15 @@ def chained(units=4, seed=None, name=None, learning_rate=0.1):
 
 
 def test_names_and_seeds_do_not_count():
-    assert first_difference(chained(), chained()) is None
-    assert first_difference(chained(seed=1, name="hidden"), chained(seed=2, name="first")) is None
-    assert first_difference(built(), built(keras.layers.Dense(1, name="last"))) is None
+    assert difference_between_models(chained(), chained()) is None
+    assert difference_between_models(chained(seed=1, name="hidden"), chained(seed=2, name="first")) is None
+    assert difference_between_models(built(), built(keras.layers.Dense(1, name="last"))) is None
 
 
 def test_the_second_auc_is_auc_1_and_not_another_metric():
     first, second = (built(metrics=[keras.metrics.AUC(), keras.metrics.AUC()]) for _ in range(2))
     assert second.get_compile_config()["metrics"][0]["config"]["name"] != "auc"
-    assert first_difference(first, second) is None
+    assert difference_between_models(first, second) is None
 
 
 class Constants(keras.layers.Layer):
@@ -104,19 +104,19 @@ DIFFERENT = {
 @pytest.mark.parametrize("said", DIFFERENT)
 def test_a_difference_is_named(said):
     make = DIFFERENT[said]
-    found = first_difference(make(0), make(1))
+    found = difference_between_models(make(0), make(1))
     assert found is not None
     assert found.startswith(said)
-    assert first_difference(make(0), make(0)) is None
+    assert difference_between_models(make(0), make(0)) is None
     assert "\n" not in found
 
 
 def test_numbers_of_layers_metrics_and_inputs():
-    assert first_difference(built(Dense(2)), built(Dense(2), Dense(1))) == "2 and 3 layers"
-    assert "None and" in first_difference(built(), built(metrics=["mae"]))
+    assert difference_between_models(built(Dense(2)), built(Dense(2), Dense(1))) == "2 and 3 layers"
+    assert "None and" in difference_between_models(built(), built(metrics=["mae"]))
     wide = keras.Sequential([keras.Input((4,)), Dense(1)])
     wide.compile("sgd", "mse")
-    assert "4" in first_difference(built(), wide)
+    assert "4" in difference_between_models(built(), wide)
 
 
 def test_layers_that_are_wired_differently_differ():
@@ -127,8 +127,8 @@ def test_layers_that_are_wired_differently_differ():
         model.compile("sgd", "mse")
         return model
 
-    assert first_difference(wired(False), wired(False)) is None
-    assert first_difference(wired(False), wired(True)) is not None
+    assert difference_between_models(wired(False), wired(False)) is None
+    assert difference_between_models(wired(False), wired(True)) is not None
 
 
 def test_arrays_and_tensors_in_one_array_are_compared_by_dtype_and_value():
@@ -136,25 +136,25 @@ def test_arrays_and_tensors_in_one_array_are_compared_by_dtype_and_value():
         return built(Constants(values))
 
     nan = np.array([np.nan, 1], "float32")
-    assert first_difference(layer(nan), layer(nan.copy())) is None
-    assert first_difference(layer(nan), layer(nan.astype("float64"))) is not None
+    assert difference_between_models(layer(nan), layer(nan.copy())) is None
+    assert difference_between_models(layer(nan), layer(nan.astype("float64"))) is not None
 
 
 def test_the_name_of_a_layer_inside_a_configuration_does_not_count():
     def wrapped(units, name):
         return built(Constants(1, extra=Dense(units, name=name)))
 
-    assert first_difference(wrapped(2, "a"), wrapped(2, "b")) is None
-    assert first_difference(wrapped(2, "a"), wrapped(3, "a")) == "layer 1: extra units 2 and 3"
+    assert difference_between_models(wrapped(2, "a"), wrapped(2, "b")) is None
+    assert difference_between_models(wrapped(2, "a"), wrapped(3, "a")) == "layer 1: extra units 2 and 3"
 
 
 def test_arrays_that_a_function_captures_are_compared():
     first, second = np.array([1.0, 2.0]), torch.tensor([1.0, 3.0])
-    assert first_difference(built(loss=scaled(first)), built(loss=scaled(first.copy()))) is None
+    assert difference_between_models(built(loss=scaled(first)), built(loss=scaled(first.copy()))) is None
     for other in (first + 1, second):
-        found = first_difference(built(loss=scaled(first)), built(loss=scaled(other)))
+        found = difference_between_models(built(loss=scaled(first)), built(loss=scaled(other)))
         assert found == "loss 1 function scaled.<locals>.error and another of that name"
-    assert first_difference(built(loss=scaled(second)), built(loss=scaled(second.clone()))) is None
+    assert difference_between_models(built(loss=scaled(second)), built(loss=scaled(second.clone()))) is None
 
 
 class Optional(keras.layers.Layer):
@@ -172,8 +172,8 @@ class Optional(keras.layers.Layer):
 
 
 def test_a_setting_that_one_configuration_lacks_is_named():
-    assert first_difference(built(Optional()), built(Optional(3))) == "layer 1: extra missing and 3"
-    assert first_difference(built(Optional(3)), built(Optional())) == "layer 1: extra 3 and missing"
+    assert difference_between_models(built(Optional()), built(Optional(3))) == "layer 1: extra missing and 3"
+    assert difference_between_models(built(Optional(3)), built(Optional())) == "layer 1: extra 3 and missing"
 
 
 def test_a_layer_without_a_configuration_is_a_reason():
@@ -186,4 +186,4 @@ def test_a_layer_without_a_configuration_is_a_reason():
             return x
 
     models = [built(Opaque(object())) for _ in range(2)]
-    assert first_difference(*models).startswith("no configuration to compare")
+    assert difference_between_models(*models).startswith("no configuration to compare")

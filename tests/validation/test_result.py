@@ -1,6 +1,6 @@
 """Mean, deviation and interval of scores, computed by hand."""
 
-from k3torch.validation.result import CrossValidation, Interrupted
+from k3torch.validation.result import CrossValidation, Interrupted, score_index
 import numpy as np
 import pytest
 
@@ -40,3 +40,8 @@ def test_an_interrupt_is_a_keyboard_interrupt_with_the_result():
     known = result([[1.0]])
     assert Interrupted(known).result is known
     assert issubclass(Interrupted, KeyboardInterrupt)
+
+
+def test_the_score_is_the_first_metric_or_the_loss_alone():
+    assert score_index(["loss"]) == 0
+    assert score_index(["loss", "mae", "mse"]) == 1

@@ -111,16 +111,16 @@ class BagDataset(Dataset[Batch]):
         self.bags = checked_csr("bags", bags)
         self.device = _usable_device(device)
         targets = float32_tensor("labels", labels)
-        columns = [targets[:, None] if targets.ndim == 1 else targets]
+        labels_and_weights = [targets[:, None] if targets.ndim == 1 else targets]
         if sample_weight is not None:
             weights = float32_tensor("sample weights", sample_weight)
             refuse([unless(weights.numel() == len(weights), f"one weight for each sample, got {tuple(weights.shape)}")])
-            columns.append(weights.reshape(-1))
+            labels_and_weights.append(weights.reshape(-1))
         refuse(
-            unless(len(column) == len(self), f"{len(self)} {name}, one for each row of bags, got {len(column)}")
-            for name, column in zip(("labels", "sample weights"), columns, strict=False)
+            unless(len(tensor) == len(self), f"{len(self)} {name}, one for each sample, got {len(tensor)}")
+            for name, tensor in zip(("labels", "sample weights"), labels_and_weights, strict=False)
         )
-        self.columns = [column.to(self.device) for column in columns]
+        self.labels_and_weights = [tensor.to(self.device) for tensor in labels_and_weights]
         if self.device.type != "cpu":
             self._ids = torch.from_numpy(self.bags.indices).to(self.device)
             self._values = torch.from_numpy(self.bags.data).to(self.device)
@@ -131,7 +131,7 @@ class BagDataset(Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         """Return one sample with its label and weight; x is dense, (num_words,), float32."""
         x, *rest = self.__getitems__([index])
-        return (x.to_dense()[0], *(column[0] for column in rest))
+        return (x.to_dense()[0], *(tensor[0] for tensor in rest))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(indices), num_words), float32.
@@ -145,7 +145,7 @@ class BagDataset(Dataset[Batch]):
         rows = np.where(rows < 0, rows + len(self), rows)
         x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows)
         on_device = torch.from_numpy(rows).to(self.device, non_blocking=True)
-        return (x, *(column[on_device] for column in self.columns))
+        return (x, *(tensor[on_device] for tensor in self.labels_and_weights))
 
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
         batch = self.bags[rows]

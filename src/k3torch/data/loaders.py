@@ -45,14 +45,14 @@ def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, see
     """Return a DataLoader over arrays of equal length, as ``(x, y)`` or ``(x, y, sample_weight)`` for Keras.
 
     Args:
-        arrays: finite numbers, one row for each sample; batches hold them as float32 tensors.
+        arrays: finite numbers, one entry for each sample; batches hold them as float32 tensors.
         batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order each epoch, from a generator seeded with ``seed``.
         seed: of that generator.
 
     Raises:
-        InputError: for arrays of different lengths, values that are not finite numbers (the row is named), and a
-            batch_size, shuffle or seed that cannot be used.
+        InputError: for arrays of different lengths, values that are not finite numbers (the sample is named),
+            and a batch_size, shuffle or seed that cannot be used.
     """
     refuse(loader_problems(batch_size, shuffle, seed))
     tensors = [float32_tensor(f"array {number}", array) for number, array in enumerate(arrays, start=1)]

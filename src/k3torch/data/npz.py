@@ -9,7 +9,7 @@ import pickle
 from typing import IO, Any
 import zipfile
 
-from k3torch.errors import InputError
+from k3torch.errors import InputError, first_line
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
@@ -49,8 +49,9 @@ def load_arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
     except InputError:
         raise
     except Exception as error:  # a damaged archive or pickle may raise almost any exception
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"expected arrays and lists in {path}, got a file that cannot be read ({reason})") from error
+        raise InputError(
+            f"expected arrays and lists in {path}, got a file that cannot be read ({first_line(error)})"
+        ) from error
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

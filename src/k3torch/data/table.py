@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from k3torch.errors import InputError, did_you_mean
+from k3torch.errors import InputError, did_you_mean, first_line
 import numpy as np
 from numpy.typing import NDArray
 import pandas as pd
@@ -30,8 +30,7 @@ def read_table(path: Path, target: str) -> tuple[Float, Float, list[str]]:
     try:
         table = pd.read_csv(path)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"expected a CSV file with a header, cannot read {path} ({reason})") from error
+        raise InputError(f"expected a CSV file with a header, cannot read {path} ({first_line(error)})") from error
     if len(table) == 0 or len(table.columns) < 2:
         raise InputError(f"expected samples of two columns or more in {path}, found a table of shape {table.shape}")
     if target not in table.columns:

@@ -1,7 +1,7 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import batch_loop as batch_loop
-from . import check as check
+from . import compiled_check as compiled_check
 from . import compiled_loops as compiled_loops
 from . import epoch_graphs as epoch_graphs
 from . import fixed_randomness as fixed_randomness
@@ -10,5 +10,5 @@ from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp
 from . import model_stack as model_stack
 from . import reasons as reasons
-from . import self_test as self_test
 from . import stateless as stateless
+from . import verified_stack as verified_stack

@@ -28,6 +28,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
+    def arrays(self) -> list[NDArray[np.generic]]:
+        """Return x, y and, if there are any, the sample weights."""
+        return [self.x, self.y] + ([] if self.sample_weight is None else [self.sample_weight])
+
 
 @dataclass(frozen=True)
 class StackedSamples:
@@ -47,12 +51,10 @@ class StackedSamples:
         """Stack the samples of all models, on ``device``."""
         lengths = list(map(len, models))
         arrays = []
-        for parts in zip(*((samples.x, samples.y, samples.sample_weight) for samples in models), strict=True):
-            if parts[0] is None:
-                continue
-            padded = np.zeros((len(models), max(lengths), *parts[0].shape[1:]), dtype=parts[0].dtype)
-            for target, part in zip(padded, parts, strict=True):
-                target[: len(part)] = part
+        for of_models in zip(*(samples.arrays() for samples in models), strict=True):  # x of each model, then y
+            padded = np.zeros((len(models), max(lengths), *of_models[0].shape[1:]), dtype=of_models[0].dtype)
+            for target, array in zip(padded, of_models, strict=True):
+                target[: len(array)] = array
             arrays.append(torch.from_numpy(padded).to(device))
         return cls(arrays, lengths)
 
@@ -61,9 +63,9 @@ class StackedSamples:
         return StackedSamples([array[members] for array in self.arrays], self.lengths[members])
 
     def batch_counts(self, batch_size: int) -> dict[int, int]:
-        """Return the largest number of batches in an epoch of any model, for each batch size that occurs.
+        """Return, for each size of batch that occurs, the largest number of such batches in an epoch of one model.
 
-        Beside ``batch_size`` itself, the sizes of the shorter last batches occur.
+        The sizes are ``batch_size`` and those of the models' shorter last batches.
         """
         sizes = {batch_size, *(length % batch_size for length in self.lengths)} - {0}
         orders = [np.arange(length) for length in self.lengths]
@@ -78,15 +80,16 @@ class BatchLoop:
         name: for messages.
         step: of one model.
         state: its tensors, each (models, ...).
-        unchanged: how many of them, from the first on, the step does not change.
+        unchanged: the number of leading tensors of ``state`` that the step does not change.
         samples: of all models.
         batch_size: samples in a batch, as the caller asked.
         size: samples in a batch of this loop: ``batch_size``, or fewer for the batch that ends an epoch.
-        most_batches: the largest number of batches of this size in an epoch, other models of the stack included.
+        most_batches: the largest number of batches of this size that any model of the whole stack has in an epoch. It
+            fixes the shape of the loop's inputs, so that a loop compiled for one model fits all of them.
 
     Attributes:
-        inputs: all tensors of the graph. The last one counts steps from a random number: ``inductor_cpp`` draws random
-            numbers from it.
+        inputs: all tensors of the graph. The last one is the seed of the step's random numbers in a compiled loop
+            (``inductor_cpp``): it is drawn once an epoch, and each step adds one.
     """
 
     def __init__(
@@ -104,18 +107,18 @@ class BatchLoop:
         self._batch_size, self._size, self._unchanged = batch_size, size, unchanged
         self._models, device = len(samples.lengths), samples.arrays[0].device
         orders = [np.arange(length) for length in samples.lengths]
-        # A model with fewer batches than another keeps its state in the steps that it lacks.
+        # Models may have different numbers of batches: a step beyond a model's last batch leaves its state unchanged.
         self._masked = len({len(batches(order, batch_size, size)) for order in orders}) > 1
         weighted = len(samples.arrays) == 3
         # Regularizers add in place to a scalar, which vmap refuses for a scalar of each model.
         functional = torch.func.functionalize(step)
         self._step = torch.vmap(functional, in_dims=(0, 0, 0, 0 if weighted else None), randomness="different")
-        self._parts = (len(state), len(samples.arrays))
+        self._state_count, self._array_count = len(state), len(samples.arrays)
         self._order = torch.zeros(self._models, most_batches, size, dtype=torch.int64, device=device)
         self._count = torch.zeros(self._models, dtype=torch.int64, device=device)
         self._position = torch.zeros((), dtype=torch.int64, device=device)
-        self._clock = torch.zeros((), dtype=torch.int64, device=device)
-        self.inputs = [*state, *samples.arrays, self._order, self._count, self._position, self._clock]
+        self._step_seed = torch.zeros((), dtype=torch.int64, device=device)
+        self.inputs = [*state, *samples.arrays, self._order, self._count, self._position, self._step_seed]
         self._steps = 0
         self._set_order(orders)
 
@@ -128,13 +131,13 @@ class BatchLoop:
         return batches(np.arange(len(samples)), self._batch_size, self._size)
 
     def load(self, orders: Sequence[Order]) -> None:
-        """Set the order of each model's samples, and draw the seed of the epoch's random numbers."""
+        """Set the order of each model's samples for the next epoch, and draw the seed of its random numbers."""
         self._set_order(orders)
         self.draw_seed()
 
     def draw_seed(self) -> None:
-        """Draw the number from which a compiled loop draws its random numbers."""
-        self._clock.copy_(torch.randint(2**62, ()))
+        """Draw the seed of a compiled loop's random numbers from torch's generator."""
+        self._step_seed.copy_(torch.randint(2**62, ()))
 
     def begin(self) -> int:
         """Go back to the first batch, and return the number of steps of an epoch."""
@@ -142,18 +145,18 @@ class BatchLoop:
         return self._steps
 
     def _set_order(self, orders: Sequence[Order]) -> None:
-        parts = [batches(order, self._batch_size, self._size) for order in orders]
-        for model, part in enumerate(parts):
-            self._order[model, : len(part)].copy_(torch.from_numpy(part.copy()))
-        counts = list(map(len, parts))
+        of_models = [batches(order, self._batch_size, self._size) for order in orders]
+        for model, own in enumerate(of_models):
+            self._order[model, : len(own)].copy_(torch.from_numpy(own.copy()))
+        counts = list(map(len, of_models))
         if self._masked:
             self._count.copy_(torch.tensor(counts))
         self._steps = max(counts)
 
     def _all_models(self, *inputs: Tensor) -> None:
-        states, arrays = self._parts
-        state, samples = list(inputs[:states]), inputs[states : states + arrays]
-        order, count, position, clock = inputs[states + arrays :]
+        end_of_state, end_of_arrays = self._state_count, self._state_count + self._array_count
+        state, samples = list(inputs[:end_of_state]), inputs[end_of_state:end_of_arrays]
+        order, count, position, step_seed = inputs[end_of_arrays:]
         indices = order.index_select(1, position.reshape(1)).squeeze(1)
         model = torch.arange(self._models, device=order.device)[:, None]
         x, y, *weights = (array[model, indices] for array in samples)
@@ -162,7 +165,7 @@ class BatchLoop:
         for old, new in list(zip(state, new_state, strict=True))[self._unchanged :]:
             old.copy_(torch.where(active.reshape(-1, *[1] * (old.ndim - 1)), new, old) if self._masked else new)
         position.add_(1)
-        clock.add_(1)
+        step_seed.add_(1)
 
 
 def batches(order: Order, batch_size: int, size: int) -> Order:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from k3torch.files import cache_dir, cached_file
-from k3torch.stack import inductor_cpp, self_test
+from k3torch.stack import compiled_check, inductor_cpp
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.reasons import WrongResult
 import torch
@@ -42,27 +42,29 @@ class _BoundLoop:
             raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
 
 
-def compile_loops(graphs: Sequence[TracedGraph], compile_missing: bool) -> list[CompiledLoop]:
+def compile_loops(graphs: Sequence[TracedGraph], compile_missing: bool) -> list[CompiledLoop] | None:
     """Return the graphs as compiled C++ loops, from the cache folder or compiled now, which takes seconds.
 
+    All graphs are compiled into one library, which is in the cache as a whole or not at all.
+
     The name of the cached file is a hash of the graphs, of the shapes and dtypes of their inputs, of the version of
-    torch and of the processor. Each loop is compared with its graph before it is returned: see ``self_test``.
+    torch and of the processor. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
         graphs: all graphs of one library.
-        compile_missing: whether to compile what is not in the cache; if not, an empty list is returned for it.
+        compile_missing: whether to compile a library that is not in the cache; if not, None is returned for it.
 
     Raises:
         reasons.NotCompiled: the graphs cannot be compiled here, or what was compiled gives wrong results.
     """
     name = library_name(graphs)
     if not (compile_missing or (cache_dir() / name).exists()):
-        return []
+        return None
     with inductor_cpp.private_use():
         path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(_pairs(graphs)), path))
         library = ctypes.CDLL(str(path))
         loops = [CompiledLoop(library, number) for number in range(len(graphs))]
-        if difference := self_test.first_difference(graphs, [loop.bind for loop in loops]):
+        if difference := compiled_check.difference_from_graphs(graphs, [loop.bind for loop in loops]):
             path.unlink()  # so that it is compiled again, perhaps by a version that does better
             raise WrongResult(f"a compiled C++ loop disagrees with torch operators: {difference}")
     return loops

@@ -6,9 +6,9 @@ from typing import Any
 from k3torch.stack.reasons import UntraceableStep
 import torch
 
-try:
+try:  # PyTorch documents dispatch modes, but exports them under this private name alone
     from torch.utils._python_dispatch import TorchDispatchMode
-except ImportError:  # where PyTorch documents it, though under a private name
+except ImportError:
     TorchDispatchMode = None  # type: ignore[assignment, misc]
 
 aten = torch.ops.aten

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
-import re
 from typing import NamedTuple
 
+from k3torch.errors import first_line
 from k3torch.stack import inductor_cpp
 from k3torch.stack.reasons import UntraceableStep
 import torch
@@ -33,17 +33,10 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
         with torch.no_grad(), _quiet_torch():
             graph = inductor_cpp.make_graph(function, inputs)
     except Exception as error:  # any layer, loss or metric may raise an error of its own
-        raise UntraceableStep(_reason(error)) from error
+        raise UntraceableStep(first_line(error)[:120]) from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of a message, without the frame that Keras puts around it."""
-    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
-    lines = [line.strip() for line in lines if line.strip() and not line.startswith("Exception encountered")]
-    return (lines or [type(error).__name__])[0][:120]
 
 
 @contextmanager

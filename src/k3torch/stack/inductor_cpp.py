@@ -5,8 +5,8 @@ the buffers between them and calls them. For steps of microseconds, that Python 
 ``cpp_source`` therefore keeps the C++ functions and replaces the Python function by a C++ loop, which runs the graph
 any number of times and releases Python's lock while it runs.
 
-This is the only file of the package that uses private parts of torch. They are those of PyTorch 2.13 and are listed in
-``PRIVATE_PARTS``. Where one is missing or has changed, ``NotCompiled`` is raised and training goes on uncompiled.
+No other file uses private parts of torch's compiler. They are those of PyTorch 2.13, listed in ``PRIVATE_PARTS``. Where
+one is missing or has changed, ``NotCompiled`` is raised and training goes on uncompiled.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,10 @@ from typing import Any
 from unittest import mock
 import warnings
 
+from k3torch.errors import first_line
 from k3torch.files import private_compiler_cache
 from k3torch.stack.graph_rewrites import small_product, with_plain_constants
-from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled, UnsupportedGraph, first_line
+from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled, UnsupportedGraph
 import torch
 
 Tensors = Sequence[torch.Tensor]
@@ -86,7 +87,7 @@ def private_use() -> Iterator[None]:
     except Exception as error:
         raise CompilerChanged(
             f"PyTorch {torch.__version__} differs from the version that compiled C++ loops are written for "
-            f"({first_line(error)})"
+            f"({first_line(error, with_type=True)})"
         ) from error
 
 
@@ -94,8 +95,8 @@ def cpp_source(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
     """Return one C++ file with a function ``run_N(times, inputs, scratch)`` for the N-th graph.
 
     Args:
-        graphs: each with example inputs, on the CPU; the graph writes its results into its inputs. The last input
-            counts the steps: random numbers are drawn from it.
+        graphs: each with example inputs, on the CPU; the graph writes its results into its inputs. The last input is
+            the seed of a step's random numbers; the graph adds one to it in each step.
 
     Raises:
         UnsupportedGraph: if a graph needs more than loops over numbers.
@@ -143,10 +144,7 @@ def _compile(source: str) -> bytes:
 
 
 def _require_compiler() -> None:
-    """Raise ``CompilerUnavailable`` where Inductor finds no C++ compiler.
-
-    Inductor looks for it at several moments, and reports it differently at each; so ask before it does.
-    """
+    """Raise ``CompilerUnavailable`` without a C++ compiler, which Inductor itself reports differently at each use."""
     find = private_part(CPP_COMPILER)
     try:
         find()
@@ -155,7 +153,8 @@ def _require_compiler() -> None:
 
 
 def _unavailable(error: Exception) -> CompilerUnavailable:
-    return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({first_line(error)})")
+    reason = first_line(error, with_type=True)
+    return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({reason})")
 
 
 @dataclass
@@ -269,7 +268,8 @@ def _lowered(graph: Graph, inputs: Tensors) -> Any:
             try:
                 return compile_graph(plain, examples).current_callable
             except inductor_error as error:
-                raise UnsupportedGraph(f"Inductor cannot compile the step ({first_line(error)})") from error
+                reason = first_line(error, with_type=True)
+                raise UnsupportedGraph(f"Inductor cannot compile the step ({reason})") from error
 
 
 def _plain_graph(graph: Graph, inputs: Tensors) -> Graph:
@@ -279,20 +279,20 @@ def _plain_graph(graph: Graph, inputs: Tensors) -> Graph:
     inductor_random = private_part(INDUCTOR_RANDOM)
 
     def bernoulli(x: torch.Tensor, p: float) -> Any:
-        seed = clock[-1] + next(draws) * 2**32  # Inductor adds the index of each element to the seed
+        seed = step_seed[-1] + next(draws) * 2**32  # Inductor adds the index of each element to the seed
         return (inductor_random(list(x.shape), seed, "rand") < p).to(x.dtype)
 
-    def with_clock(*inputs: torch.Tensor) -> Any:
-        clock.append(inputs[-1])
+    def with_step_seed(*inputs: torch.Tensor) -> Any:
+        step_seed.append(inputs[-1])
         return functional(*inputs)
 
-    clock: list[torch.Tensor] = []
+    step_seed: list[torch.Tensor] = []
     decompositions: dict[Any, Callable[..., Any]] = {
         **private_part(DECOMPOSITIONS)(),
         **dict.fromkeys(_PRODUCTS, small_product),
         torch.ops.aten.bernoulli.p: bernoulli,
     }
-    plain = make_graph(with_clock, inputs, decompositions)
+    plain = make_graph(with_step_seed, inputs, decompositions)
     if any(node.target in _PRODUCTS for node in plain.graph.nodes):
         raise UnsupportedGraph(_more_than_loops("large matrix products"))
     plain.graph.output_node().args = ((),)  # results are written into the inputs

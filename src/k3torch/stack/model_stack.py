@@ -1,7 +1,7 @@
 """Many Keras models of one architecture, trained as one.
 
 The models' weights, optimizer slots and metric sums are stacked along a new first dimension. Where operators are
-called one by one, or captured on an accelerator, a step is that of all models at once: ``torch.vmap`` of one model's
+called one by one, or captured on an accelerator, one step trains all models at once: ``torch.vmap`` of one model's
 step. Where the step becomes a compiled C++ loop, it is compiled once, for a stack of one model, and the models run
 their epochs in parallel, one thread for each core: a model's state then stays in its core's cache, and threads
 need no synchronisation.
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from k3torch import runtime
-from k3torch.stack import check, compiled_loops, graphs, stateless
+from k3torch.stack import compiled_loops, graphs, stateless, verified_stack
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples
-from k3torch.stack.epoch_graphs import EpochGraphs
+from k3torch.stack.epoch_graphs import EpochGraphs, RunGraph
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.reasons import DifferentStep, NotCompiled
 from k3torch.training.model_state import State
@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-Metrics = NDArray[np.float32]
+EpochMetrics = NDArray[np.float32]
 
-# Steps from which compiling pays, which takes some seconds and saves one or two milliseconds a step; and steps from
-# which looking in the cache for what an earlier process has compiled does.
-WORTH_COMPILING, WORTH_LOOKING = 5_000, 500
+# Compiling takes some seconds and saves one or two milliseconds a step: it pays for this many steps.
+WORTH_COMPILING = 5_000
+# For this many steps it pays to look in the cache for a library that an earlier process has compiled.
+WORTH_LOOKING = 500
 
 
 class ModelStack:
@@ -65,7 +66,7 @@ class ModelStack:
             self._build(training, validation, batch_size, epochs, notice)
         finally:
             before.restore()
-        self._helpers = min(torch.get_num_threads(), len(self._parts)) - 1  # threads beside the caller's
+        self._helpers = min(torch.get_num_threads(), len(self._epoch_graphs)) - 1  # threads beside the caller's
         self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
 
     def _build(
@@ -89,28 +90,30 @@ class ModelStack:
         steps = epochs * (max(map(len, training)) // batch_size)
         compilable = device.type == "cpu" and steps >= WORTH_LOOKING
         members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
-        self._parts = [self._epochs(chosen) for chosen in members]
-        traced = self._trace(self._parts[0])
-        if difference := check.first_difference(self.models, self._parts, traced, training, validation):
+        self._epoch_graphs = [self._graphs_of(chosen) for chosen in members]
+        traced = self._trace(self._epoch_graphs[0])
+        if difference := verified_stack.difference_from_keras(
+            self.models, self._epoch_graphs, traced, training, validation
+        ):
             raise DifferentStep(f"its step differs from Keras's own: {difference}")
         if not compilable:
-            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in traced]
+            self._epoch_graphs[0].runs = _uncompiled(traced)
         elif not self._compile(traced, steps >= WORTH_COMPILING, notice):
-            self._parts = [self._epochs(slice(None))]
-            self._parts[0].runs = [graphs.repeated(one.graph, one.inputs) for one in self._trace(self._parts[0])]
+            self._epoch_graphs = [self._graphs_of(slice(None))]
+            self._epoch_graphs[0].runs = _uncompiled(self._trace(self._epoch_graphs[0]))
 
-    def train_epoch(self, orders: Sequence[Order]) -> Metrics:
+    def train_epoch(self, orders: Sequence[Order]) -> EpochMetrics:
         """Train each model on its samples in its order, and return the metrics, (metrics, models).
 
         Args:
             orders: for each model the indices of its samples, (samples,), in the order of training.
         """
-        size = len(self.models) // len(self._parts)
-        for number, part in enumerate(self._parts):  # before any thread starts: it draws random numbers
-            part.load(orders[number * size : (number + 1) * size])
+        size = len(self.models) // len(self._epoch_graphs)
+        for number, each in enumerate(self._epoch_graphs):  # before any thread starts: it draws random numbers
+            each.load(orders[number * size : (number + 1) * size])
         return self._run(EpochGraphs.train)
 
-    def evaluate(self) -> Metrics:
+    def evaluate(self) -> EpochMetrics:
         """Return the metrics on the validation samples, (metrics, models)."""
         return self._run(EpochGraphs.validate)
 
@@ -122,14 +125,14 @@ class ModelStack:
             model.reset_metrics()
         return self.models
 
-    def _run(self, run_epoch: Callable[[EpochGraphs], None]) -> Metrics:
+    def _run(self, run_epoch: Callable[[EpochGraphs], None]) -> EpochMetrics:
         for tensor, initial in self._sums:
             tensor.copy_(initial)
-        remaining = iter(self._parts)  # whichever thread is free takes the next
+        remaining = iter(self._epoch_graphs)  # whichever thread is free takes the next
 
         def work() -> None:
-            for part in remaining:
-                run_epoch(part)
+            for each in remaining:
+                run_epoch(each)
 
         with runtime.single_threaded():
             helpers = [self._threads.submit(work) for _ in range(self._helpers)]
@@ -138,29 +141,35 @@ class ModelStack:
                 helper.result()
         return self._metric_values.T.cpu().numpy().copy()
 
-    def _trace(self, part: EpochGraphs) -> list[TracedGraph]:
-        """Trace the graphs of a part; layers, losses and metrics keep nothing of being called on the way."""
+    def _trace(self, epoch_graphs: EpochGraphs) -> list[TracedGraph]:
+        """Trace the graphs, which calls layers, losses and metrics, and put back the state that these changed."""
         before = State(self.models[0])
         try:
-            return part.graphs()
+            return epoch_graphs.graphs()
         finally:
             before.restore()
 
     def _compile(self, traced: list[TracedGraph], compile_missing: bool, notice: Callable[[str], None]) -> bool:
-        """Give each model's epochs compiled C++ loops; return whether that was possible."""
+        """Have each model's epochs run by compiled C++ loops; return whether there are such loops."""
         try:
             loops = compiled_loops.compile_loops(traced, compile_missing)
         except NotCompiled as reason:
             notice(f"training uncompiled: {reason}")
             return False
-        for part in self._parts if loops else ():
-            part.runs = [loop.bind(inputs) for loop, inputs in zip(loops, part.inputs, strict=False)]
-        return bool(loops)
+        if loops is None:
+            return False
+        for each in self._epoch_graphs:
+            each.runs = [loop.bind(inputs) for loop, inputs in zip(loops, each.inputs, strict=True)]
+        return True
 
-    def _epochs(self, members: slice) -> EpochGraphs:
+    def _graphs_of(self, members: slice) -> EpochGraphs:
         state = [tensor[members] for tensor in self._state]
         counts = self._samples[0].batch_counts(self._batch_size), self._samples[1].batch_counts(self._batch_size)
         training, validation = (samples.of_models(members) for samples in self._samples)
         return EpochGraphs(
             self.models[0], state, self._metric_values[members], training, validation, self._batch_size, counts
         )
+
+
+def _uncompiled(traced: Sequence[TracedGraph]) -> list[RunGraph]:
+    return [graphs.repeated(one.graph, one.inputs) for one in traced]

@@ -22,13 +22,8 @@ class CompilerUnavailable(NotCompiled):
 
 
 class CompilerChanged(NotCompiled):
-    """A private part of torch is missing or does something else than in the version that this file was written for."""
+    """A private part of torch is missing or has changed since the version that ``inductor_cpp`` was written for."""
 
 
 class WrongResult(NotCompiled):
     """A compiled C++ loop gives other numbers than the graph that it was made from."""
-
-
-def first_line(error: Exception) -> str:
-    """Return the type and the first line of an error."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -1,19 +1,19 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import callbacks as callbacks
+from . import custom_loop as custom_loop
 from . import fast_model as fast_model
 from . import fast_step as fast_step
 from . import fused_losses as fused_losses
 from . import fused_optimizers as fused_optimizers
 from . import keras_internals as keras_internals
-from . import loop as loop
 from . import model_state as model_state
 from . import progress as progress
 from . import python_state as python_state
 from . import rungs as rungs
 from . import saving as saving
+from . import state_comparison as state_comparison
 from . import step_parts as step_parts
-from . import verification as verification
 from . import verified_step as verified_step
 from .fast_model import FastModel as FastModel
 from .fast_model import FastSequential as FastSequential

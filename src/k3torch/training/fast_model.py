@@ -113,7 +113,7 @@ class FastStep:
         return super().make_test_function(force)  # type: ignore[misc]
 
     def _prepare_parts(self: Any) -> None:
-        """Choose the parts anew, and have them verified anew, if anything that they depend on has changed."""
+        """Choose the parts again, to be verified again, if anything that the choice depends on has changed."""
         settings = settings_of(self)
         if settings == self._chosen_for:
             return
@@ -123,7 +123,7 @@ class FastStep:
         self._say(choice.reasons)
 
     def _should_torch_compile(self: Any) -> bool:
-        """Keep Keras from compiling the whole step: ``jit_compile=True`` compiles only the parts that can be."""
+        """Keep Keras from compiling the whole step: with ``jit_compile=True``, ``step_parts`` compiles two parts."""
         return self._parts is None and super()._should_torch_compile()  # type: ignore[misc]
 
     _parts: Parts | None = None
@@ -141,11 +141,11 @@ class FastStep:
 class FastModel(FastStep, keras.Model):  # type: ignore[misc]
     """``keras.Model`` with the steps of ``FastStep``: ``FastModel(inputs, outputs)``, or subclass it.
 
-    Saving: a model made of inputs and outputs is written as a plain Keras model, with its weights, compile settings
-    and optimizer state. ``keras.saving.load_model`` returns a ``FastModel`` where k3torch has been imported, and a
-    ``keras.Model`` elsewhere, on any backend, provided that the layers are Keras's own (and no ``FastModel`` among
-    them: Keras names the weights of inner models by their class). A subclass is saved as itself, as in Keras: register
-    it with ``keras.saving.register_keras_serializable``.
+    Saving: ``FastModel(inputs, outputs)`` is saved as a plain Keras model, with its weights, compile settings and
+    optimizer state. After ``import k3torch``, ``keras.saving.load_model`` returns a ``FastModel``. Without k3torch it
+    returns a ``keras.Model``, on any backend, if all layers are Keras's own and none of them is a ``FastModel`` (Keras
+    names the weights of inner models by their class). A subclass of ``FastModel`` is saved under its own name, as in
+    Keras: register it with ``keras.saving.register_keras_serializable``.
 
     A model that was saved as ``keras.Model`` loads as one. To train it by the fast step, keeping the optimizer state::
 
@@ -155,7 +155,7 @@ class FastModel(FastStep, keras.Model):  # type: ignore[misc]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make a functional model of inputs and outputs, as ``keras.Model`` does."""
-        # Left to itself, Keras would change the bases of FastModel, and with it all of its subclasses.
+        # Keras's own __new__ would change the bases of FastModel, and so all of its subclasses.
         functional = cls is FastModel and functional_init_arguments(args, kwargs)
         return super().__new__(_Functional if functional else cls, *args, **kwargs)
 
@@ -186,10 +186,16 @@ keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its
 
 
 class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Comes after the caller's callbacks, and has the parts of the step chosen anew if these changed the model.
+    """Chooses the parts of the step again if one of the caller's callbacks has changed the model.
 
-    It also makes Keras call callbacks in this thread, by overriding the methods that are called after batches: another
-    thread costs more, and competes with the kernels for cores.
+    Keras calls it after the caller's callbacks, since ``fit`` appends it to them. It checks before each epoch, and
+    after each batch if one of the other callbacks acts on batches.
+
+    Since it overrides ``on_train_batch_end`` and ``on_test_batch_end``, Keras calls all callbacks in this thread.
+    Otherwise Keras would call them in a second thread, which competes with the kernels for cores.
+
+    Args:
+        every_batch: whether one of the other callbacks acts on batches.
     """
 
     def __init__(self, every_batch: bool):
@@ -197,20 +203,20 @@ class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
         self._every_batch = every_batch
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Look for changes by callbacks, of the end of the last epoch too."""
-        self._look()
+        """Check for changes by callbacks, at the beginning of this epoch or at the end of the one before."""
+        self._choose_again_if_changed()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Look for changes by callbacks that act on batches."""
+        """Check for changes by callbacks that act on batches."""
         if self._every_batch:
-            self._look()
+            self._choose_again_if_changed()
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """As after a training batch."""
+        """Check for changes by callbacks that act on batches."""
         if self._every_batch:
-            self._look()
+            self._choose_again_if_changed()
 
-    def _look(self) -> None:
+    def _choose_again_if_changed(self) -> None:
         prepare = getattr(self.model, "_prepare_parts", None)
         if prepare is not None and not self.model.jit_compile:  # compiled parts are kept during a fit
             prepare()

@@ -1,9 +1,9 @@
 """The parts of Keras's train step without the checks that Keras repeats every step.
 
-Each function below inspects a compiled model once and returns a part of its step as a plain function over torch
-tensors, or raises ``Unsupported`` with the reason where only Keras's own part gives Keras's numbers. Left out are
-argument binding, dtype and mask handling and name scopes; the same Keras code computes on the same variables, so the
-numbers are the same.
+Each function below inspects a compiled model once and returns one part of its step as a plain function over torch
+tensors. The functions leave out argument binding, dtype and mask handling and name scopes, and compute the same
+formulas on the same variables. Where a part of Keras's step does more for the model at hand, ``Unsupported`` is raised
+with the reason, and Keras's own part is used.
 """
 
 from collections.abc import Callable, Sequence

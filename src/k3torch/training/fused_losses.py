@@ -19,7 +19,7 @@ _DEFAULTS = {"from_logits": False, "label_smoothing": 0.0, "axis": -1}
 
 
 def fused_loss(loss: keras.losses.Loss) -> FusedLoss | None:
-    """Return ``f(y, y_pred)``, the mean over the batch, or None for a loss that is not among these."""
+    """Return ``f(y, y_pred)``, the mean over the batch, or None if the loss or one of its settings is not supported."""
     function = getattr(loss, "fn", None)
     averaged = getattr(loss, "reduction", None) == "sum_over_batch_size"
     if not averaged or function not in _MEANS or not _are_defaults(private_attribute(loss, "_fn_kwargs")):
@@ -28,7 +28,11 @@ def fused_loss(loss: keras.losses.Loss) -> FusedLoss | None:
 
 
 def fused_metric(metric: keras.metrics.Metric) -> FusedLoss | None:
-    """Return ``f(y, y_pred)``, the sum over samples of a MeanMetricWrapper's function, or None for another one."""
+    """Return ``f(y, y_pred)``, which sums the metric's function over the batch, or None if it is not supported.
+
+    Args:
+        metric: a ``MeanMetricWrapper``.
+    """
     function, settings = private_attribute(metric, "_fn"), private_attribute(metric, "_fn_kwargs")
     if function is keras.metrics.binary_accuracy and set(settings) <= {"threshold"}:
         threshold = settings.get("threshold", 0.5)
@@ -44,7 +48,7 @@ def _are_defaults(settings: Mapping[str, Any]) -> bool:
 
 
 def is_fusable(y: Any, y_pred: Tensor) -> bool:
-    """Return whether these targets and outputs are float32 matrices of one shape without a mask, as needed here."""
+    """Return whether the fused functions support a batch: float32 matrices of one shape, without a mask."""
     if getattr(y_pred, "_keras_mask", None) is not None:  # left by a Masking or Embedding layer
         return False
     return y.shape == y_pred.shape and y.ndim == 2 and y.dtype is y_pred.dtype is torch.float32

@@ -1,8 +1,8 @@
 """State that the caller's own objects and functions hold in Python, as a copy that can be put back.
 
 A layer may count its calls in an attribute, a metric may collect values in a list, a loss function may keep a number
-in its closure or in a global variable, and any of them may draw from a random generator of its own. Containers of more
-than ``MAX_ITEMS`` items and arrays of more than ``MAX_BYTES`` are taken for data, and neither copied nor compared.
+in its closure or in a global variable, and each of them may have a random generator. Containers of more than
+``MAX_ITEMS`` items and arrays of more than ``MAX_BYTES`` are assumed to be data: they are neither copied nor compared.
 """
 
 from collections import deque
@@ -19,20 +19,29 @@ import torch
 
 MAX_ITEMS, MAX_BYTES = 10_000, 2**24
 
+# Objects and functions of these packages are not the caller's own: their attributes and variables are not copied.
 _LIBRARIES = {"keras", "torch", "k3torch", "optree", "numpy", "scipy", "sklearn", *sys.stdlib_module_names} - {
     "__main__"
 }
-_NOT_SEARCHED = _LIBRARIES - {"keras", "k3torch"}
+_NOT_SEARCHED = _LIBRARIES - {"keras", "k3torch"}  # objects of Keras may hold the caller's own
 _PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 _CONTAINERS = (list, tuple, dict, set, deque)
-# Attributes of a FastModel that belong to the verification itself, and the mode of torch modules, which fit sets.
+# Attributes that a step may change although they are no state of the model: those in which a FastModel keeps the parts
+# of its step and their verification, and the mode of torch modules, which fit sets.
 _NOT_STATE = {"_parts", "_chosen_for", "_verification", "_said", "_logs_are_read", "training"}
 
 
 def reachable(model: keras.Model, through_functions: bool = True) -> list[Any]:
-    """Return the objects and functions that the model holds, directly or through others that are no library's.
+    """Return the model and all objects and functions that can be reached from it.
 
-    ``through_functions``: also what functions hold in their closures and name among their global variables.
+    The search goes on from the items of containers, the attributes of objects of Keras and of the caller, and the
+    parts of partial functions and methods. Numbers, strings, arrays, tensors, variables, classes, modules and the
+    containers themselves are not returned.
+
+    Args:
+        model: where the search begins.
+        through_functions: whether it also goes on from the closures of the caller's functions, and from the global
+            variables that these name.
     """
     found: list[Any] = []
     seen: set[int] = set()
@@ -68,7 +77,7 @@ def _held_by(item: Any) -> list[Any]:
 
 
 def is_own(item: Any) -> bool:
-    """Return whether an object's class, or a function, is the caller's own."""
+    """Return whether an object or function is the caller's own: its class, or the function, is of no library."""
     return _library(item) not in _LIBRARIES
 
 
@@ -78,7 +87,7 @@ def _library(item: Any) -> str:
 
 
 def _attributes(item: Any) -> list[tuple[str, Any]]:
-    """Return the attributes of an object, those in ``__slots__`` included."""
+    """Return the names and values of an object's attributes, those in ``__slots__`` included."""
     slots = [name for kind in type(item).__mro__ for name in _slots(kind) if hasattr(item, name)]
     return [*getattr(item, "__dict__", {}).items(), *((name, getattr(item, name)) for name in slots)]
 
@@ -89,7 +98,7 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 
 def _variables(function: FunctionType) -> Iterator[tuple[str, Callable[[Any], None], Any]]:
-    """Yield the variables of a function's closure and the global ones that it names: name, how to set it, value."""
+    """Yield (name, function that sets it, value) of each variable in a function's closure or among its globals."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, functools.partial(setattr, cell, "cell_contents"), cell.cell_contents
@@ -109,11 +118,12 @@ class PythonState:
     """A copy of the state that the caller's own objects and functions hold.
 
     Args:
-        model: through which they are reached.
-        kept: ids of tensors that are copied elsewhere.
+        model: the objects and functions are those that can be reached from it.
+        kept: ids of tensors that are copied elsewhere, and left out here.
 
     Attributes:
-        values: numbers, strings and arrays, for comparison: by the id of the object that holds them and the path.
+        values: numbers, strings and copies of arrays, to compare two states. A key is the id of the object or function
+            that holds the value, and a phrase for the user, such as ``"'calls' of Counts"``.
     """
 
     def __init__(self, model: keras.Model, kept: set[int]):
@@ -152,7 +162,7 @@ class PythonState:
         self._undo.append(functools.partial(_reset_attributes, item, before))
 
     def _copy(self, path: tuple[int, str], value: Any) -> None:
-        """Copy a value, for comparison and to be restored in place."""
+        """Add a value to ``values``, and what restores it to ``_undo``; of a container, do so for its items."""
         if isinstance(value, _PLAIN):
             self.values[path] = value
         elif id(value) in self._seen:
@@ -208,9 +218,12 @@ def _write_back(array: Any, copy: Any) -> None:
 
 
 def _refill(container: Any, items: list[Any], mapping: dict[Any, Any]) -> None:
-    """Give a container its items back; methods that subclasses override are passed over, as is a tracked list's."""
+    """Give a container its items back, by the methods of ``list``, ``dict`` and ``set`` themselves.
+
+    Subclasses, such as Keras's tracked lists, override these methods to do more.
+    """
     if isinstance(container, dict):
-        if list(container.items()) != list(mapping.items()) if _comparable(mapping) else True:
+        if not _comparable(mapping) or list(container.items()) != list(mapping.items()):
             dict.clear(container)
             dict.update(container, mapping)
     elif isinstance(container, list):

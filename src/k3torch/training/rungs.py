@@ -8,9 +8,8 @@ from typing import Any
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader
 from k3torch.data.loaders import array_loader
-from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
-from k3torch.training import loop
+from k3torch.training import custom_loop
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, fit
 import keras
@@ -42,16 +41,6 @@ class Arrays:
 Data = Arrays | DataLoader[Any]
 
 
-def check_rung(rung: int) -> None:
-    """Check that a rung exists.
-
-    Raises:
-        InputError: for a rung that does not exist.
-    """
-    if rung not in NAMES:
-        raise InputError(f"expected rungs from 1 to {len(NAMES)}, got {rung}")
-
-
 def build(rung: int, num_words: int) -> keras.Model:
     """Build and compile the model of a rung; layers and initial weights are the same on all rungs."""
     model = imdb_classifier(num_words, model_class=FastModel if rung in FAST else keras.Model)
@@ -72,7 +61,7 @@ def serve(
         else (samples, list(range(len(samples))))
     )
     assert isinstance(bags, BagDataset)
-    x, y = bags.bags[chosen].toarray(), bags.columns[0][chosen].cpu().numpy()
+    x, y = bags.bags[chosen].toarray(), bags.labels_and_weights[0][chosen].cpu().numpy()
     if rung == 1:
         return Arrays(x, y, batch_size, shuffle)
     return array_loader(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed)
@@ -122,6 +111,6 @@ def _loop(
     with EpochBar(title, epochs) as bar, runtime.single_threaded():
         for epoch in range(epochs):
             started = time.perf_counter()
-            (metrics,) = loop.train(model, batches, validation, epochs=1)
+            (metrics,) = custom_loop.train(model, batches, validation, epochs=1)
             history.append({"epoch": epoch + 1, "seconds": time.perf_counter() - started, **metrics})
             bar.advance(metrics)

@@ -9,15 +9,16 @@ import keras
 def save_as(kind: type[keras.Model], keras_name: str) -> None:
     """Have model files name the class ``kind`` as ``keras_name``, and load that name as ``kind``.
 
-    Keras looks a name up in its table of public classes, and imports it from that path if the table lacks it. With
-    k3torch imported, the table returns ``kind``; without, the path leads to Keras's own class.
+    To load a model, Keras looks the name in the file up in its table of public classes, and imports it as a path if it
+    is not in the table. With k3torch imported, the table has ``kind`` under this name; without k3torch, the path leads
+    to Keras's own class.
 
     Args:
         kind: a model class; its subclasses keep their own names.
-        keras_name: a path of a Keras class other than the one that Keras writes itself (``keras.Model``), such as
-            ``keras.models.Model``: models that plain Keras saved are not to load as ``kind``.
+        keras_name: a second public path of the Keras class, such as ``keras.models.Model``. It must not be the path
+            that Keras itself writes (``keras.Model``), or models saved by plain Keras would load as ``kind``.
     """
-    # Keras would write this name if its table, which is private to it, were gone; such files need k3torch.
+    # The name that files get if a later version of Keras lacks the private table; only k3torch can load such files.
     keras.saving.register_keras_serializable("k3torch")(kind)
     with contextlib.suppress(MissingPart):
         private_import(API_REGISTRY)(keras_name, kind)

@@ -1,4 +1,4 @@
-"""Which parts a fast step is made of: those of ``fast_step`` where they support the model, else Keras's own."""
+"""The choice of the parts of a step: those of ``fast_step`` where they support the model, else Keras's own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _METHODS = ("compute_loss", "compute_metrics", "train_step", "test_step", "call"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a step, and what it needs beside them."""
+    """The four parts of a step, and the metric, device and names that the step needs besides."""
 
     forward: fast_step.Forward
     loss: fast_step.Loss
@@ -33,8 +33,8 @@ class Choice:
     """The parts of a model's step.
 
     Attributes:
-        parts: the fastest that support the model, or None where the whole step falls back to Keras.
-        keras_parts: Keras's own, which any of them can be replaced by; None likewise.
+        parts: the fastest parts that support the model, or None if the whole step falls back to Keras.
+        keras_parts: Keras's own, to replace any of ``parts`` that differs; None if ``parts`` is.
         reasons: what falls back to Keras, in a few words each.
     """
 
@@ -44,7 +44,7 @@ class Choice:
 
 
 def choose_parts(model: keras.Model) -> Choice:
-    """Choose the parts for a compiled and built model."""
+    """Choose the parts of the step of a compiled and built model."""
     overridden = [name for name in ("compute_loss", "compute_metrics") if _is_overridden(model, name)]
     if overridden or model.optimizer is None or not model.trainable_variables:
         return Choice(None, None, overridden)
@@ -69,6 +69,7 @@ def choose_parts(model: keras.Model) -> Choice:
         wrap = {"wrap": partial(torch.compile, dynamic=True)}
 
     def choose(name: str, build: Callable[..., Any], **wrap: Any) -> Any:
+        """Return the fast part that ``build`` makes, or Keras's own, and then append the reason."""
         try:
             return build(model, **wrap)
         except fast_step.Unsupported as reason:
@@ -90,10 +91,10 @@ def choose_parts(model: keras.Model) -> Choice:
 
 
 def settings_of(model: keras.Model) -> Any:
-    """Return what the choice depends on: equal as long as the parts that were chosen, and verified, remain valid.
+    """Return what the choice of the parts depends on.
 
-    Numbers and strings are compared by value, everything else by identity, so that a change that does not matter may
-    count as one, but none that matters is missed.
+    If the value is equal to an earlier one, the parts chosen and verified then are still valid. Numbers and strings
+    are compared by value, all other objects by identity: replacing an object by an equal one counts as a change.
     """
     losses, metrics = (getattr(model, name, None) for name in ("_compile_loss", "_compile_metrics"))
     items = [model.optimizer, losses, metrics, *(layer for layer in layers_of(model) if layer is not model)]

@@ -1,4 +1,4 @@
-"""A fast step is used because it was compared with Keras's own on the model and the data at hand."""
+"""Comparison of a fast step with Keras's own, on the model and the data at hand, before the fast step is used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Literal
 
 from k3torch.training.model_state import State
+from k3torch.training.state_comparison import compare_steps
 from k3torch.training.step_parts import Parts
-from k3torch.training.verification import compare_steps
 import keras
 import torch
 
@@ -15,11 +15,14 @@ Kind = Literal["train", "test"]
 Logs = dict[str, Any]
 Take = Callable[[Parts], Logs]
 
-# Two consecutive batches show state that lives outside of Keras's variables, such as a counter in Python.
+# The number of batches that are compared. A second one detects state outside of Keras's variables: a counter in Python,
+# for example, has its effect in the step after the one that changes it.
 BATCHES: dict[Kind, int] = {"train": 2, "test": 1}
-MAX_SIGNATURES = 8  # kinds of batches that are verified; sequences of varying length would make each batch another
-# The parts that may be replaced one by one, with their names for the user. A part that only seems to be wrong, since
-# it works on the output of a wrong one, comes after that one.
+# The number of signatures of batches (see ``signature``) that are compared. Without a limit, sequences of varying
+# length would have each batch compared.
+MAX_SIGNATURES = 8
+# The parts that are replaced one by one if the step differs, with their names for the user, in the order of a step: if
+# the forward pass is wrong, the loss computed from its output is wrong too, and replacing the first corrects both.
 _REPLACEABLE = {
     "forward": "its forward pass",
     "loss": "its loss",

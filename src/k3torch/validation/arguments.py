@@ -1,15 +1,14 @@
 """Checks and conversions of the arguments of ``cross_validate``; what cannot be used is refused in one line."""
 
-from collections.abc import Mapping
 import inspect
 from typing import Any
 
+from k3torch.data.arrays import finite_array
 from k3torch.data.loaders import class_weights
-from k3torch.errors import InputError, choice_problem, count_problem, is_number, refuse, seed_problem, unless
+from k3torch.errors import InputError, choice_problem, count_problem, refuse, seed_problem, unless
 import keras
 import numpy as np
 from numpy.typing import NDArray
-import scipy.sparse
 
 Array = NDArray[np.generic]
 
@@ -72,9 +71,9 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
     float32 otherwise; inputs keep their dtype.
 
     Raises:
-        InputError: as ``convert_numbers``, for lengths that differ, and for samples without features or targets.
+        InputError: as ``finite_array``, for lengths that differ, and for samples without features or targets.
     """
-    inputs, targets = convert_numbers("x", x), convert_numbers("y", y)
+    inputs, targets = finite_array("x", x), finite_array("y", y)
     if len(inputs) != len(targets):
         raise InputError(f"expected as many samples in y as in x ({len(inputs)}), got {len(targets)}")
     for name, array in (("x", inputs), ("y", targets)):
@@ -90,9 +89,9 @@ def convert_sample_weight(sample_weight: Any, samples: int) -> NDArray[np.float3
     """Return the weights as float32, shape (samples,).
 
     Raises:
-        InputError: as ``convert_numbers``, and for another shape or a negative weight.
+        InputError: as ``finite_array``, and for another shape or a negative weight.
     """
-    weights = convert_numbers("sample_weight", sample_weight)
+    weights = finite_array("sample_weight", sample_weight)
     if weights.shape != (samples,):
         raise InputError(f"expected sample_weight of shape ({samples},), got shape {weights.shape}")
     if samples and weights.min() < 0:
@@ -107,50 +106,8 @@ def convert_class_weight(class_weight: Any, y: Array) -> NDArray[np.float32]:
     not named has the weight 1.
 
     Raises:
-        InputError: for anything but a mapping from whole numbers to finite numbers of 0 or more, and for targets of
-            more than two dimensions.
+        InputError: as ``class_weights``, and for targets of more than two dimensions.
     """
-    if not isinstance(class_weight, Mapping) or not all(map(_is_class_weight, class_weight.items())):
-        raise InputError(f"expected class_weight as a dict from class number to weight, got {class_weight!r}")
     if y.ndim > 2:
         raise InputError(f"expected y of shape (samples, outputs) for class_weight, got shape {y.shape}")
-    return class_weights(y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1), class_weight)
-
-
-def _is_class_weight(item: tuple[Any, Any]) -> bool:
-    label, weight = item
-    is_label = isinstance(label, bool) or (is_number(label) and label == round(label))
-    return is_label and is_number(weight) and 0 <= weight <= np.finfo(np.float32).max.item()
-
-
-def convert_numbers(name: str, values: Any) -> Array:
-    """Return an array of bool, integer or float dtype, with at least one dimension.
-
-    Takes what NumPy converts, torch tensors, and pandas objects whose columns are all numbers or bools.
-
-    Raises:
-        InputError: for sparse, masked and ragged arrays, other dtypes, and values that float32 cannot hold.
-    """
-    if scipy.sparse.issparse(values):
-        raise InputError(f"expected {name} as a dense array, got a sparse matrix: use {name}.toarray()")
-    if keras.ops.is_tensor(values) and getattr(values, "is_meta", False):
-        raise InputError(f"expected {name} with values, got a tensor on the device meta")
-    if np.ma.is_masked(values):
-        raise InputError(
-            f"expected {name} without masked values, got {np.ma.getmaskarray(values).sum()}: fill or drop them"
-        )
-    try:
-        array = np.asarray(keras.ops.convert_to_numpy(values) if keras.ops.is_tensor(values) else values)
-        if array.dtype == object:  # pandas has no other dtype for a table of floats and bools
-            array = np.array(array.tolist())
-    except (TypeError, ValueError) as error:
-        raise InputError(f"expected {name} as an array of numbers, got {type(values).__name__}: {error}") from error
-    if array.dtype.kind not in "fiub" or array.ndim == 0:
-        raise InputError(f"expected {name} as an array of numbers, got dtype {array.dtype}, shape {array.shape}")
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            usable = np.isfinite(array.astype("float32"))
-        if not usable.all():
-            where = tuple(np.argwhere(~usable)[0].tolist())
-            raise InputError(f"expected finite float32 numbers in {name}, got {array[where]} in sample {where[0]}")
-    return array
+    return class_weights(y, class_weight)

@@ -21,16 +21,15 @@ from k3torch.validation.arguments import (
     convert_sample_weight,
     convert_samples,
 )
-from k3torch.validation.engines import Job
+from k3torch.validation.engines import Job, MetricHistory
 from k3torch.validation.folds import Indices, make_repeats
-from k3torch.validation.result import CrossValidation, Interrupted
+from k3torch.validation.result import CrossValidation, Interrupted, score_index
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Engine = Literal["auto", "stacked", "fit"]
 Normalize = Literal["fold", "train"]
-Values = NDArray[np.float64]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -39,7 +38,7 @@ _LOCK = threading.RLock()  # random generators, Keras's registries and torch's c
 
 
 def _one_after_another(function: Callable[P, R]) -> Callable[P, R]:
-    """Let calls from several threads wait for each other."""
+    """Have calls from several threads run one after another."""
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,16 +76,18 @@ def cross_validate(
         x: (samples, ...), numbers; the models get float32. Arrays, torch tensors or pandas objects, not sparse.
         y: (samples,) or (samples, outputs): numbers, or classes as whole numbers.
         folds: a number of folds, a scikit-learn splitter, or pairs of index arrays; see ``make_folds``.
-        repeats: how often to go through all folds, each time with new initial weights and orders of samples. A number
-            of folds also divides the samples anew; a splitter decides this itself, by its own ``random_state``.
+        repeats: how often to train on all folds, each time with new initial weights and new orders of the training
+            samples. If ``folds`` is a number, each repeat also divides the samples into other folds; a splitter does so
+            if its ``random_state`` makes it.
         epochs: passes over the training samples of a fold.
         batch_size: samples per update; the last batch of an epoch may be smaller.
         normalize: subtract the mean and divide by the standard deviation of each feature, measured on the training
             samples of each fold ("fold") or on all samples ("train", which leaks the validation samples into
             training); None leaves x unchanged.
-        engine: "stacked" trains all models as one, "fit" trains them one after another with Keras's ``fit``; "auto"
-            stacks if the weights are then equal to those of ``fit``, and else prints one line that says why not.
-        shuffle: whether the order of the training samples differs between epochs; otherwise it is that of the fold.
+        engine: "stacked" trains all models as one stack, "fit" trains one model after another with Keras's ``fit``.
+            "auto" trains a stack if its step was verified to be equal to Keras's own; otherwise it uses ``fit``, and
+            prints one line with the reason on standard error.
+        shuffle: whether to train in a new order of the samples in each epoch, or always in the order of the fold.
         seed: of folds, initial weights and orders of samples; at most 2**32 - 1.
         sample_weight: (samples,), for training and validation.
         class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
@@ -123,7 +124,7 @@ def cross_validate(
         engines.build(job)
     batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
     keras.utils.set_random_seed(seed)
-    histories: list[Values] = []
+    histories: list[MetricHistory] = []
     used = "stacked"
     try:
         if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", histories):
@@ -196,7 +197,7 @@ def _stacked(
     epochs: int,
     callbacks: Sequence[Any] | None,
     required: bool,
-    histories: list[Values],
+    histories: list[MetricHistory],
 ) -> bool:
     """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
     models = [job.model for job in jobs]
@@ -216,13 +217,13 @@ def _stacked(
 
 
 def _result(
-    jobs: Sequence[Job], histories: Sequence[Values], repeats: int, engine: str, complete: bool
+    jobs: Sequence[Job], histories: Sequence[MetricHistory], repeats: int, engine: str, complete: bool
 ) -> CrossValidation:
-    """Return the result; each element of ``histories`` is (2, metrics, epochs), of training and of validation."""
+    """Return the result of the jobs, which are ordered by repeat, then by fold."""
     names = stateless.metric_names(jobs[0].model)
     table = np.asarray(histories)
     done = [_epochs_done(job.model, values, engine, complete) for job, values in zip(jobs, table, strict=True)]
-    score = min(1, len(names) - 1)
+    score = score_index(names)
     scores = [values[1, score, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
     return CrossValidation(
@@ -235,11 +236,11 @@ def _result(
         },
         models=[job.model for job in jobs],
         engine=engine,
-        test_train_ratio=float(np.mean([len(job.validation) / len(job.training) for job in jobs])),
+        validation_ratio=float(np.mean([len(job.validation) / len(job.training) for job in jobs])),
     )
 
 
-def _epochs_done(model: keras.Model, values: Values, engine: str, complete: bool) -> int:
+def _epochs_done(model: keras.Model, values: MetricHistory, engine: str, complete: bool) -> int:
     """Return the number of epochs that a model was trained for; a NaN in ``values`` may also be a diverged loss."""
     if complete and engine == "stacked":
         return int(values.shape[-1])

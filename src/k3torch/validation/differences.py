@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from inspect import isfunction
 from typing import Any
 
+from k3torch.errors import first_line
 from k3torch.stack import stateless
 import keras
 import numpy as np
@@ -11,13 +12,13 @@ import torch
 
 Names = dict[str, str]
 
-# References to layers in a configuration: by names, which differ from model to model.
+# Keys of a configuration whose values refer to layers by name; the names differ between equal models.
 _REFERENCES = ("keras_history", "input_layers", "output_layers", "name")
-# Keys that a reader of the message would not miss.
+# Keys that are left out of messages, since they say nothing to the user.
 _SILENT = ("config", "class_name", "registered_name", "module", "value")
 
 
-def first_difference(first: keras.Model, second: keras.Model) -> str | None:
+def difference_between_models(first: keras.Model, second: keras.Model) -> str | None:
     """Return the first setting in which the models differ, such as ``"layer 2: units 64 and 32"``, or None.
 
     The configurations of the models and what ``compile`` was given are compared, arrays, functions and custom objects
@@ -27,7 +28,7 @@ def first_difference(first: keras.Model, second: keras.Model) -> str | None:
     try:
         settings = [(model.get_config(), model.get_compile_config()) for model in (first, second)]
     except (NotImplementedError, TypeError, ValueError) as error:  # a custom layer without get_config
-        return f"no configuration to compare ({str(error).strip().splitlines()[0]})"
+        return f"no configuration to compare ({first_line(error)})"
     return (
         _difference(settings[0][0], settings[1][0], {}, ())
         or _difference(settings[0][1], settings[1][1], None, ())
@@ -41,8 +42,9 @@ def _difference(a: Any, b: Any, names: Names | None, path: tuple[str, ...]) -> s
     Args:
         a: of the first model, or a part of it.
         b: of the second model.
-        names: of layers, the first model's to the second's; None outside of models, where names count.
-        path: the keys that lead here.
+        names: maps each layer name of the first model to that of the second, and is filled on the way. None for what
+            ``compile`` was given, in which names must be equal up to a number at their end.
+        path: the keys that lead from the whole configuration to ``a`` and ``b``.
     """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return _mapping_difference(a, b, names, path)
@@ -69,7 +71,7 @@ def _mapping_difference(
     a: Mapping[str, Any], b: Mapping[str, Any], names: Names | None, path: tuple[str, ...]
 ) -> str | None:
     if "layers" in a and names is not None:
-        names = {}  # names are unique within a model, not beyond it
+        names = {}  # an inner model may use the names of an outer one again
     # The kind of object first, and its layers before the references to them.
     first = ("class_name", "layers")
     for key in sorted({*a, *b}, key=lambda key: (first.index(key) if key in first else len(first), str(key))):
@@ -105,7 +107,7 @@ def _without_number(name: str) -> str:
 
 
 def _function_differences(first: Any, second: Any) -> Iterator[str]:
-    """Yield differences of functions, of which a configuration holds only the names."""
+    """Yield the differences between functions, for which a configuration has only a name."""
     if difference := _difference([first.loss], [second.loss], None, ("loss",)):
         yield difference
     if difference := _difference(

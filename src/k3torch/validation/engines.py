@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+import math
 from typing import Any
 
 from k3torch.data.loaders import BatchedTensors, identity
@@ -14,14 +15,15 @@ from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
 from k3torch.training.python_state import reachable
-from k3torch.validation.differences import first_difference
+from k3torch.validation.differences import difference_between_models
+from k3torch.validation.result import score_index
 import keras
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-Metrics = NDArray[np.float64]
+MetricHistory = NDArray[np.float64]  # of one model, (2, metrics, epochs): training, validation
 Order = NDArray[np.int64]
 EpochOrder = Callable[[int], Order]
 
@@ -40,17 +42,18 @@ class Job:
 
 
 def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
-    """Return in a few words why the models cannot be trained as one stack, or None where they may.
+    """Return in a few words why the models cannot be trained as one stack, or None if nothing is known against it.
 
-    These are the reasons that the comparison of the stack's step with Keras's own cannot see (``stack.check``).
+    These are the reasons that the comparison of a stack's first steps with Keras's own (``stack.verified_stack``)
+    cannot detect.
     """
     model, optimizer = models[0], models[0].optimizer
     reasons = {
-        # A stack holds one array of inputs and one of targets.
+        # ``Samples`` has one array of inputs and one of targets.
         "the model has several inputs or outputs": any(
             len(getattr(model, ends, None) or [None]) != 1 for ends in ("inputs", "outputs")
         ),
-        # The caller's own methods may do more than compute: print, record, count.
+        # The caller's methods may have effects besides their results: print, record, count.
         f"the model overrides {' and '.join(_overridden(model))}": _overridden(model),
         # Done at the end of an epoch, not in a step.
         "the optimizer averages weights (use_ema)": optimizer.use_ema,
@@ -61,7 +64,7 @@ def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     if reason is not None:
         return reason
-    differences = (first_difference(model, other) for other in models[1:])
+    differences = (difference_between_models(model, other) for other in models[1:])
     try:
         difference = next((found for found in differences if found), None)
     except MissingPart as missing:
@@ -83,21 +86,21 @@ def _is_own(method: Any) -> bool:
 
 
 def stacked(
-    jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None], histories: list[Metrics]
+    jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None], histories: list[MetricHistory]
 ) -> None:
     """Train all jobs at once, and append each one's metrics to ``histories``.
 
-    They are of shape (2, metrics, epochs): of training and of validation, NaN for epochs not yet trained.
+    A history is NaN for the epochs that are not trained yet.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models; ``histories`` is then empty.
     """
-    together = max(1, STACK_BYTES // _bytes_of(jobs[0]))
-    stacks = -(-len(jobs) // together)
-    size = -(-len(jobs) // stacks)
+    most_jobs = max(1, STACK_BYTES // _bytes_of(jobs[0]))
+    stacks = math.ceil(len(jobs) / most_jobs)
+    jobs_per_stack = math.ceil(len(jobs) / stacks)
     with EpochBar("cross-validation", epochs * stacks) as bar:
-        for start in range(0, len(jobs), size):
-            _one_stack(jobs[start : start + size], batch_size, epochs, notice, histories, bar)
+        for start in range(0, len(jobs), jobs_per_stack):
+            _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, notice, histories, bar)
 
 
 def _one_stack(
@@ -105,14 +108,14 @@ def _one_stack(
     batch_size: int,
     epochs: int,
     notice: Callable[[str], None],
-    histories: list[Metrics],
+    histories: list[MetricHistory],
     bar: EpochBar,
 ) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
     stack = ModelStack(models, training, [job.validation for job in jobs], batch_size, epochs, notice)
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     histories += list(table)
-    score = min(1, len(stack.names) - 1)
+    score = score_index(stack.names)
     for epoch in range(epochs):
         table[:, 0, :, epoch] = stack.train_epoch([job.order(epoch) for job in jobs]).T
         table[:, 1, :, epoch] = stack.evaluate().T
@@ -149,7 +152,9 @@ def _bytes_of(job: Job) -> int:
     return int(2 * state + samples)
 
 
-def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any], histories: list[Metrics]) -> None:
+def fit(
+    jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any], histories: list[MetricHistory]
+) -> None:
     """Train one job after another with ``fit``, and append each one's metrics to ``histories``, as ``stacked`` does.
 
     Epochs that a callback skips by stopping early are NaN.
@@ -172,7 +177,7 @@ def fit(jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[A
                 histories.append(_table(job.model, epochs))
 
 
-def _table(model: keras.Model, epochs: int) -> Metrics:
+def _table(model: keras.Model, epochs: int) -> MetricHistory:
     """Return the history of ``fit`` so far as (2, metrics, epochs)."""
     history, names = model.history.history, stateless.metric_names(model)
     table = np.full((2, len(names), epochs), np.nan)
@@ -202,8 +207,7 @@ class _Ordered(Sampler[int]):
 
 
 def _loader(samples: Samples, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
-    parts = [samples.x, samples.y] + ([] if samples.sample_weight is None else [samples.sample_weight])
-    dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+    dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(array)) for array in samples.arrays()))
     return DataLoader(
         dataset, batch_size, sampler=sampler, collate_fn=identity, generator=torch.Generator().manual_seed(0)
     )

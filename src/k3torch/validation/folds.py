@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 Indices = NDArray[np.int64]
 Split = tuple[Indices, Indices]
 
-MAX_FOLDS = 100_000  # more is an iterator without end
+MAX_FOLDS = 100_000  # an iterator that yields more is taken to be endless
 
 
 def make_folds(
@@ -26,11 +26,11 @@ def make_folds(
         x: (samples, ...).
         y: (samples,) or (samples, outputs).
         groups: (samples,), for splitters that keep groups together; refused with other ``folds``.
-        repeat: only a number of folds takes notice of it: in repeat 0 the folds are consecutive, in later ones the
-            samples are shuffled before they are divided. A splitter sees the samples in their own order in each
-            repeat, since for some, such as ``TimeSeriesSplit``, the order has a meaning; whether its folds differ
-            between repeats is decided by its own ``shuffle`` and ``random_state``.
-        seed: of that shuffling.
+        repeat: number of the repeat, from 0; used only if ``folds`` is a number. In repeat 0 the folds are
+            consecutive samples; in later repeats the samples are shuffled first. A splitter gets the samples in their
+            own order in each repeat, since order matters to some, such as ``TimeSeriesSplit``; its ``shuffle`` and
+            ``random_state`` decide whether its folds differ between repeats.
+        seed: of the shuffling.
 
     Raises:
         InputError: for fewer samples than folds, and for a fold that is empty, out of range, or has a sample in both
@@ -57,10 +57,10 @@ def make_folds(
 def make_repeats(
     folds: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None = None, *, repeats: int = 1, seed: int = 0
 ) -> list[list[Split]]:
-    """Return the folds of each repeat, as many in each; a generator of pairs is read once, for all repeats.
+    """Return the folds of each repeat; a generator of pairs is read once, and its folds are used in all repeats.
 
     Raises:
-        InputError: as ``make_folds``, and for a splitter with another number of folds in a later repeat.
+        InputError: as ``make_folds``, and for a splitter whose number of folds differs between repeats.
     """
     if isinstance(folds, Iterator):
         folds = list(islice(folds, MAX_FOLDS + 1))

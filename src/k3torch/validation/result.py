@@ -1,11 +1,17 @@
 """The result of a cross-validation: scores, learning curves, models, and a confidence interval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+
+def score_index(metric_names: Sequence[str]) -> int:
+    """Return the position of the metric that is the score: the first after the loss, or the loss if it is alone."""
+    return min(1, len(metric_names) - 1)
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class CrossValidation:
             a callback or an interrupt cut off are NaN.
         models: the trained Keras models, fold by fold of the first repeat, then of the next.
         engine: "stacked" or "fit", the one that trained them.
-        test_train_ratio: number of validation samples divided by that of training samples, mean over the folds.
+        validation_ratio: validation samples per training sample, mean over the folds.
     """
 
     scores: NDArray[np.float64]
@@ -37,7 +43,7 @@ class CrossValidation:
     history: dict[str, NDArray[np.float64]]
     models: list[keras.Model]
     engine: str
-    test_train_ratio: float
+    validation_ratio: float
 
     @property
     def mean(self) -> float:
@@ -53,14 +59,15 @@ class CrossValidation:
     def interval(self) -> Interval:
         """95% confidence interval of the mean, corrected for the overlap of the training samples of the folds.
 
-        Student's t with n - 1 degrees of freedom; the variance of the mean is ``(1/n + test/train) std**2`` (Nadeau
-        and Bengio, "Inference for the generalization error", Machine Learning 52, 2003). NaN for one score.
+        Student's t with n - 1 degrees of freedom; the variance of the mean is
+        ``(1/n + validation_ratio) std**2`` (Nadeau and Bengio, "Inference for the generalization error", Machine
+        Learning 52, 2003). NaN for one score.
         """
         n = self.scores.size
         method = (
             f"95%, Student's t over {n} scores, variance corrected for overlapping training samples (Nadeau, Bengio)"
         )
-        half_width = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.test_train_ratio))
+        half_width = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.validation_ratio))
         return Interval(self.mean - half_width, self.mean + half_width, method)
 
 

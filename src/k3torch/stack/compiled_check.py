@@ -4,10 +4,14 @@ Each graph runs one step by torch operators and one as a loop, from equal inputs
 since a graph writes its results into them. The graphs of an epoch run one after another, as in training: the
 metrics are read from the sums that the training step and the validation step have left.
 
-Covered: every tensor that does not depend on random numbers, integer tensors exactly and floating-point tensors within
-float32 rounding; that no tensor is written that the graph leaves alone; and that what depends on random numbers
-(dropout masks and all that follows from them) is finite where it is finite by torch operators. Not covered: the
-values of the latter, since a loop draws from a random stream of its own; and batches after the first.
+What is compared:
+
+- Tensors that do not depend on random numbers: integers must be equal, floats must agree to float32 rounding. This
+  includes the tensors that the graph does not write: the loop must leave them unchanged.
+- Tensors that depend on random numbers, such as weights after dropout: where the graph leaves a finite number, the
+  loop must leave a finite number too. Their values differ, since a loop has its own random numbers.
+
+Batches after the first are not compared.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +24,13 @@ Tensors = Sequence[torch.Tensor]
 Bind = Callable[[list[torch.Tensor]], Callable[[int], None]]
 
 _RTOL, _ATOL = 1e-4, 1e-5
-# An optimizer may divide a gradient that is zero up to rounding by its own size (Adam, Lion). What a change of the
-# weights in the last digits does to the result is allowed ten times over, so that rounding is no difference.
-_LAST_DIGITS = 1e-6
+# Some optimizers (Adam, Lion) divide a gradient by its own size, which turns the rounding error of a zero gradient into
+# a full step. So the graph is run once more from inputs with this relative noise, and the loop's results may differ
+# from the graph's by ten times what the noise changes.
+_NOISE = 1e-6
 
 
-def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
+def difference_from_graphs(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
     """Return which graph, and which of its tensors, a loop computes wrongly, or None if none does.
 
     Args:
@@ -33,10 +38,10 @@ def first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> st
         binds: for each graph a function from tensors like its inputs to a function that runs its loop on them n times.
     """
     with runtime.single_threaded():  # as in training
-        return _first_difference(graphs, binds)
+        return _difference(graphs, binds)
 
 
-def _first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
+def _difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
     state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
     for traced, bind in zip(graphs, binds, strict=True):
         before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])
@@ -48,7 +53,7 @@ def _first_difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> s
         _run(traced.graph, nearby)
         drawn = random_inputs(traced.graph)
         for number, (mine, theirs, close) in enumerate(zip(computed, expected, nearby, strict=True)):
-            if not (_as_finite(mine, theirs) if number in drawn else _agree(mine, theirs, close)):
+            if not (_finite_where(theirs, mine) if number in drawn else _agree(mine, theirs, close)):
                 return f"input {number} of the graph of {traced.name}, {_size(mine, theirs)}"
         state |= {id(tensor): value for tensor, value in zip(traced.inputs, expected, strict=True)}
     return None
@@ -120,7 +125,7 @@ def _with_noise(inputs: Tensors, numbers: set[int]) -> list[torch.Tensor]:
     for number in numbers:
         if copies[number].is_floating_point():
             noise = torch.randn(copies[number].shape, generator=generator, dtype=copies[number].dtype)
-            copies[number] *= 1 + _LAST_DIGITS * noise
+            copies[number] *= 1 + _NOISE * noise
     return copies
 
 
@@ -134,8 +139,9 @@ def _agree(computed: torch.Tensor, expected: torch.Tensor, nearby: torch.Tensor)
     return torch.allclose(computed, expected, rtol=_RTOL, atol=allowed, equal_nan=True)
 
 
-def _as_finite(computed: torch.Tensor, expected: torch.Tensor) -> bool:
-    return bool(computed.isfinite().all()) or not bool(expected.isfinite().all())
+def _finite_where(expected: torch.Tensor, computed: torch.Tensor) -> bool:
+    """Return whether ``computed`` is finite wherever ``expected`` is."""
+    return bool((computed.isfinite() | ~expected.isfinite()).all())
 
 
 def _size(computed: torch.Tensor, expected: torch.Tensor) -> str:

@@ -3,7 +3,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from k3torch.training.model_state import State
-from k3torch.training.verification import compare_steps
+from k3torch.training.state_comparison import compare_steps
 import keras
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """The comparison of compiled loops with their graphs finds what is wrong and accepts what is rounding."""
 
-from k3torch.stack import self_test
+from k3torch.stack import compiled_check
 from k3torch.stack.graphs import TracedGraph, trace
 import pytest
 import torch
@@ -17,9 +17,9 @@ def step_inputs():
 
 
 def difference(function, inputs, loop):
-    """What the self-test says of ``loop(*inputs)``, which stands for the compiled graph of ``function``."""
+    """What the comparison says of ``loop(*inputs)``, which stands for the compiled graph of ``function``."""
     traced = TracedGraph(trace(function, inputs), inputs, "training")
-    return self_test.first_difference([traced], [lambda tensors: lambda times: loop(*tensors)])
+    return compiled_check.difference_from_graphs([traced], [lambda tensors: lambda times: loop(*tensors)])
 
 
 def test_the_same_numbers_pass_and_the_inputs_stay():
@@ -85,9 +85,9 @@ def test_later_graphs_see_what_earlier_ones_have_left():
         TracedGraph(trace(read, [inputs[1], mean]), [inputs[1], mean], "reading metrics"),
     ]
     binds = [lambda t: lambda _: step(*t), lambda t: lambda _: t[1].copy_(t[0] * 3)]
-    assert self_test.first_difference(graphs, binds).startswith("input 1 of the graph of reading metrics")
+    assert compiled_check.difference_from_graphs(graphs, binds).startswith("input 1 of the graph of reading metrics")
     binds[1] = lambda t: lambda _: read(*t)
-    assert self_test.first_difference(graphs, binds) is None
+    assert compiled_check.difference_from_graphs(graphs, binds) is None
 
 
 def dropout(weights, sums, data, position):
@@ -102,8 +102,8 @@ def dropout_inputs():
 
 
 def test_what_depends_on_random_numbers_is_found_through_views_and_writes():
-    assert self_test.random_inputs(trace(dropout, dropout_inputs())) == {0, 1}
-    assert self_test.random_inputs(trace(step, step_inputs())) == set()
+    assert compiled_check.random_inputs(trace(dropout, dropout_inputs())) == {0, 1}
+    assert compiled_check.random_inputs(trace(step, step_inputs())) == set()
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,17 @@ def test_beside_random_numbers_the_rest_is_compared(wrong, found):
     assert difference(dropout, inputs, dropout) is None
 
 
+def test_beside_an_infinite_number_the_others_must_stay_finite():
+    inputs = dropout_inputs()
+    inputs[0][1] = torch.inf  # stays infinite in every step
+
+    def run(*tensors):
+        dropout(*tensors)
+        tensors[0][0].fill_(torch.nan)
+
+    assert difference(dropout, inputs, dropout) is None
+    assert difference(dropout, inputs, run).startswith("input 0")
+
+
 def test_written_inputs_are_those_that_an_operator_writes_into():
-    assert self_test.written_inputs(trace(dropout, dropout_inputs())) == {0, 1, 3}
+    assert compiled_check.written_inputs(trace(dropout, dropout_inputs())) == {0, 1, 3}

@@ -1,6 +1,6 @@
 """The custom training loop against fit."""
 
-from k3torch.training import loop
+from k3torch.training import custom_loop
 from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def test_the_loop_is_what_fit_does(optimizer):
     fitted, looped = build(keras.Model, optimizer), build(FastModel, optimizer)
 
     expected = fitted.fit(batches(), validation_data=batches(), epochs=3, verbose=0, shuffle=False).history
-    history = loop.train(looped, batches(), batches(), epochs=3)
+    history = custom_loop.train(looped, batches(), batches(), epochs=3)
 
     for name, values in expected.items():
         np.testing.assert_allclose([epoch[name] for epoch in history], values, rtol=1e-4, err_msg=name)
@@ -53,7 +53,7 @@ def test_penalties_on_weights_count_as_in_fit(penalty):
         models.append(kind(inputs, outputs))
         models[-1].compile("sgd", "binary_crossentropy", metrics=["accuracy"])
     expected = models[0].fit(batches(), validation_data=batches(), epochs=2, verbose=0, shuffle=False).history
-    histories = loop.train(models[1], batches(), batches(), epochs=2)
+    histories = custom_loop.train(models[1], batches(), batches(), epochs=2)
     for name, values in expected.items():
         np.testing.assert_allclose([epoch[name] for epoch in histories], values, rtol=1e-4, err_msg=name)
     np.testing.assert_allclose(models[1].get_weights()[0], models[0].get_weights()[0], rtol=1e-4, atol=1e-6)

@@ -3,7 +3,7 @@
 Two consecutive training batches and one validation batch go through Keras's own steps, on the first model, and
 through the stack's graphs, from the same state. Random layers get the same fixed numbers in both
 (``fixed_randomness``), since the random numbers of a stack are its own otherwise. The compiled loops are compared
-with the graphs separately (``self_test``).
+with the graphs separately (``compiled_check``).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from k3torch.stack.epoch_graphs import EpochGraphs
 from k3torch.stack.fixed_randomness import FixedRandomness
 from k3torch.stack.graphs import TracedGraph
 from k3torch.training.model_state import GRADIENT, State, named_tensors
-from k3torch.training.verification import differences
+from k3torch.training.state_comparison import differences
 import keras
 import numpy as np
 import torch
@@ -26,32 +26,32 @@ Step = Callable[[], int]
 _TRAINING, _VALIDATION = 2, 1
 
 
-def first_difference(
+def difference_from_keras(
     models: Sequence[keras.Model],
-    parts: Sequence[EpochGraphs],
+    epoch_graphs: Sequence[EpochGraphs],
     traced: Sequence[TracedGraph],
     training: Sequence[Samples],
     validation: Sequence[Samples],
 ) -> str | None:
     """Return what a stack computes differently from Keras, or None. All state is as before when this returns.
 
-    Of the models after the first, which may differ from it in what no configuration tells, one training batch is
-    compared.
+    Two training batches and one validation batch of the first model are compared. Of each further model, which may
+    differ from the first in what no configuration shows, one training batch is compared.
 
     Args:
         models: in the state that the stack begins with.
-        parts: epochs of one model each, or of all; their loops have the samples in their own order.
-        traced: the graphs of the first part.
+        epoch_graphs: one for each model, or a single one for all; their loops have the samples in their own order.
+        traced: the graphs of the first of them.
         training: each model's training samples.
         validation: each model's validation samples.
     """
     for number, model in enumerate(models):
-        part, member = (parts[number], 0) if len(parts) > 1 else (parts[0], number)
-        loops = list(zip(part.training_loops, traced, strict=False))
+        each, member = (epoch_graphs[number], 0) if len(epoch_graphs) > 1 else (epoch_graphs[0], number)
+        loops = list(zip(each.training_loops, traced, strict=False))
         comparisons = [("training", loops, training[number], 1 if number else _TRAINING)]
         if not number:
-            held_out = traced[len(part.training_loops) :]
-            loops = list(zip(part.validation_loops, held_out, strict=False))
+            held_out = traced[len(each.training_loops) :]
+            loops = list(zip(each.validation_loops, held_out, strict=False))
             comparisons.append(("validation", loops, validation[0], _VALIDATION))
         before, mode = State(model), model.training
         try:
@@ -92,9 +92,11 @@ def _difference(
 
 
 def _batches(loop: BatchLoop, samples: Samples, count: int) -> list[tuple[torch.Tensor, ...]]:
-    arrays = [samples.x, samples.y] + ([] if samples.sample_weight is None else [samples.sample_weight])
+    """Return the first batches of the loop's size, as Keras's steps take them."""
     indices = loop.batches_of(samples)[:count]
-    return [tuple(torch.from_numpy(np.ascontiguousarray(array[batch])) for array in arrays) for batch in indices]
+    return [
+        tuple(torch.from_numpy(np.ascontiguousarray(array[batch])) for array in samples.arrays()) for batch in indices
+    ]
 
 
 def _keras_steps(model: keras.Model, data: list[tuple[torch.Tensor, ...]], kind: str) -> Step:

@@ -1,16 +1,19 @@
 """Comparison of a fast step with Keras's own: from the same state, both must leave the same state.
 
-Two correct steps may sum numbers in another order, so a tensor may differ by float32 rounding: of its values, and of
-the change that the step makes to it. How far rounding reaches is measured where that is not enough: Keras's own step
-is repeated from weights that are perturbed by ``PERTURBATION``, and a tensor may differ by ten times what that changes.
-An optimizer such as Adam turns the rounding error of a gradient that should be zero into a full step. Weights whose
-gradient is no more than that may differ by the largest change of any weight.
+Two correct steps may sum numbers in a different order. So each element of a tensor may differ by float32 rounding of
+its value and of the change that the step made to it. If a tensor differs by more, the effect of rounding is measured:
+Keras's own step is repeated from weights perturbed by ``PERTURBATION``, and tensors may then differ by ten times what
+the perturbation changed.
+
+An optimizer such as Adam divides a gradient by its own size, which turns the rounding error of a zero gradient into a
+full step. A weight whose gradient is a rounding error may therefore differ by about two full steps.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from k3torch.errors import first_line
 from k3torch.training.model_state import GRADIENT, State
 import keras
 import numpy as np
@@ -38,7 +41,7 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list
         fast_step()
     except Exception as error:  # of any kind: the fast step makes assumptions about models that it has not seen
         expected.restore()
-        return [f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"]
+        return [first_line(error, with_type=True)]
     found = State(model)
     problems = differences(model, before, expected, found, keras_step)
     (expected if problems else found).restore()
