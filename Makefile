@@ -9,7 +9,7 @@ ARGS ?=
 .PHONY: help setup test mutants check
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  make train-imdb ARGS="--epochs 5" passes options on; ARGS=--help lists them.'
 
 setup: $(VENV)/.stamp  ## make .venv with everything in it (the other targets call this)
@@ -41,6 +41,9 @@ overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 train-digits: setup  ## classify handwritten digits
 	@$(BIN)/python scripts/train_digits.py $(ARGS)
 
+predict-reviews: setup  ## predict how positive film reviews are
+	@$(BIN)/python scripts/predict_reviews.py $(ARGS)
+
 figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
@@ -63,4 +66,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits figures
+.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits predict-reviews figures

@@ -70,6 +70,7 @@ import sys
 import tempfile
 from typing import Any
 
+from k3torch import runtime
 from k3torch.data import boston
 from k3torch.data.bags import bag_of_words
 from k3torch.data.imdb import load_data
@@ -78,10 +79,12 @@ from k3torch.errors import InputError
 from k3torch.options import flat
 from k3torch.reports import tables
 from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.training.progress import EpochBar
 import numpy as np
 import scipy.sparse
 
 HERE = Path(__file__).parent
+Pythons = dict[str, dict[str, Path]]  # of each job, the contenders and the Python interpreter for each
 JAX, TENSORFLOW = ("keras-jax", "jax-4", "jax-32"), ("keras-tensorflow",)
 
 
@@ -161,25 +164,36 @@ def main(settings: Settings) -> None:
     """Run all rounds of all jobs, and leave a run folder."""
     check(settings)
     pythons = interpreters(settings)
-    results = {}
-    with RunFolder("benchmark", settings) as run, tempfile.TemporaryDirectory() as folder:
-        run.metrics |= {"machine": machine()}
-        text = f"{date.today()}, {'; '.join(machine().values())}. Rounds: {settings.rounds}, epochs: {settings.epochs}."
-        for name in settings.jobs:
-            job, data = JOBS[name], Path(folder) / f"{name}.npz"
-            job.write_data(data, settings)
-            rounds = [
-                {contender: measure(job, contender, data, pythons[name], settings) for contender in pythons[name]}
-                for _ in range(settings.rounds)
-            ]
-            run.metrics[name] = rounds
-            results[name] = summary(job, rounds)
-            text += f"\n\n{markdown(results[name])}"
-        with run.draft("benchmark.md") as path:
-            path.write_text(text + "\n")
+    runtime.configure(**vars(settings.machine))  # refuses a device that this machine lacks
+    with tempfile.TemporaryDirectory() as folder:
+        data: dict[str, Path] = {name: Path(folder) / f"{name}.npz" for name in settings.jobs}
+        for name, path in data.items():
+            JOBS[name].write_data(path, settings)
+        with RunFolder("benchmark", settings) as run:
+            run.metrics |= {"machine": machine()}
+            run_all(settings, pythons, data, run)
+            tables_of = {name: summary(JOBS[name], run.metrics[name]) for name in settings.jobs}
+            counts = f"Rounds: {settings.rounds}, epochs: {settings.epochs}."
+            parts = [f"{date.today()}, {'; '.join(machine().values())}. {counts}", *map(markdown, tables_of.values())]
+            with run.draft("benchmark.md") as path:
+                path.write_text("\n\n".join(parts) + "\n")
     print(f"written to {run.path}\n")
-    for name, rows in results.items():
+    for name, rows in tables_of.items():
         tables.show(name, list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def run_all(settings: Settings, pythons: Pythons, data: Mapping[str, Path], run: RunFolder) -> None:
+    """Run each contender in each round; an interrupted run keeps the results so far in its metrics."""
+    with EpochBar("runs", settings.rounds * sum(map(len, pythons.values()))) as bar:
+        for name, contenders in pythons.items():
+            rounds: list[dict[str, Any]] = []
+            run.metrics[name] = rounds
+            for _ in range(settings.rounds):
+                rounds.append({})
+                for contender in contenders:
+                    found = measure(JOBS[name], contender, data[name], contenders, settings)
+                    rounds[-1][contender] = found
+                    bar.advance({f"{contender}: {JOBS[name].time}": found[JOBS[name].time]})
 
 
 def check(settings: Settings) -> None:
@@ -196,9 +210,9 @@ def check(settings: Settings) -> None:
     check_free(settings.output)
 
 
-def interpreters(settings: Settings) -> dict[str, dict[str, Path]]:
+def interpreters(settings: Settings) -> Pythons:
     """Return for each job the chosen contenders that can run here, and the Python interpreter for each."""
-    found: dict[str, dict[str, Path]] = {}
+    found: Pythons = {}
     for job in settings.jobs:
         wanted = [n for n in JOBS[job].contenders if not settings.contenders or n in settings.contenders]
         found[job] = {JOBS[job].base: Path(sys.executable)}

@@ -53,7 +53,6 @@ if __name__ == "__main__":
 
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
 import time
 from typing import Any
 
@@ -70,6 +69,7 @@ from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import best_epoch, skipped_epochs, smooth
+from k3torch.validation.folds import make_folds
 from k3torch.validation.result import CrossValidation, Interrupted
 import keras
 import numpy as np
@@ -90,6 +90,7 @@ def main(settings: Settings) -> None:
     device = runtime.configure(**vars(settings.machine))
     data = boston.load_data() if settings.table is None else own_table(settings)
     (x, y), _ = data
+    make_folds(settings.folds, x, y)  # refuses a wrong number of folds
     with RunFolder("boston", settings) as run:
         started = time.perf_counter()
         result = train(x, y, settings, run)
@@ -222,7 +223,7 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
 
 
 def show(settings: Settings, run: RunFolder) -> None:
-    """Print the results, beside the lecture's where the data are the same."""
+    """Print the results, next to the lecture's where the data are the same."""
     found, given = run.metrics, settings.table is None
     at_100 = found["scores_at_100"] is not None
     low, high, method = found["interval"].values()
@@ -232,20 +233,24 @@ def show(settings: Settings, run: RunFolder) -> None:
     )
     epochs = LECTURE_EPOCHS if at_100 else settings.epochs
     print(cli.wrapped(f"mean after {epochs} epochs between {low:.2f} and {high:.2f}: {method}"), end="\n\n")
-    early = found["scores_at_100"] or [None] * len(found["scores"])
-    lecture = LECTURE_FOLDS if given and settings.folds == 4 else ()
-    rows: list[tuple[object, ...]] = [
-        (f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}", *scores)
-        for i, scores in enumerate(zip_longest(early, found["scores"], lecture))
-    ]
-    rows += [
-        ("mean", found["mean"] if at_100 else None, found["mean_last"], LECTURE["mean"] if given else None),
-        ("deviation", found["std"] if at_100 else None, found["std_last"], None),
-        ("best epoch", None, found["best_epoch"], LECTURE["best epoch"] if given else None),
-        ("test, final model", None, found["test_mae"], LECTURE["test"] if given else None),
-    ]
-    columns = ["mean absolute error", f"epoch {LECTURE_EPOCHS}", f"epoch {settings.epochs}", "lecture"]
-    tables.show("K-fold cross-validation", columns, rows)
+    scores, early = found["scores"], found["scores_at_100"]
+    folds = LECTURE_FOLDS if settings.folds == len(LECTURE_FOLDS) else ()
+    columns: dict[str, list[object]] = {
+        "mean absolute error": [
+            *(f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}" for i in range(len(scores))),
+            *("mean", "deviation", "best epoch", "test, final model"),
+        ],
+        f"epoch {LECTURE_EPOCHS}": [*early, found["mean"], found["std"], None, None] if early else [],
+        f"epoch {settings.epochs}": [
+            *scores, found["mean_last"], found["std_last"], found["best_epoch"], found["test_mae"]
+        ],
+        "lecture": [
+            *folds, *[None] * (len(scores) - len(folds)),
+            *(LECTURE["mean"], None, LECTURE["best epoch"], LECTURE["test"]),
+        ] if given else [],
+    }  # fmt: skip
+    shown = {name: column for name, column in columns.items() if column}
+    tables.show("K-fold cross-validation", list(shown), zip(*shown.values(), strict=True))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
+from dataclasses import replace
 import json
 import statistics
 import subprocess
@@ -57,6 +58,7 @@ from k3torch.reports import tables
 from k3torch.reports.ladder import plot_ladder
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training import rungs
+from k3torch.training.progress import EpochBar
 import keras
 import numpy as np
 import scipy.sparse
@@ -77,25 +79,43 @@ VALIDATION_BATCH = 2500  # no update follows, so a batch need not be small
 
 def main(settings: Settings) -> None:
     """Run one rung here, or all of them and leave a run folder."""
-    cli.check_counts(settings, "num_words", "epochs")
-    if settings.weights is not None and not settings.weights.parent.is_dir():
-        raise InputError(f"expected --weights in a folder that exists, got {settings.weights}")
+    check(settings)
     if settings.rung is not None:
         print(json.dumps(measure(settings.rung, settings)))
         return
-    check_free(settings.output)
+    runtime.configure(**vars(settings.machine))  # refuses a device that this machine lacks
+    data = load_data(settings.source, settings.num_words)
+    print(cli.wrapped(data.reason))
+    found = replace(settings, source=data.source)  # so that no rung searches again
+    del data
+    rows: list[dict[str, Any]] = []
     with RunFolder("ladder", settings) as run:
-        rows = compare(sorted({1, *settings.rungs}), settings)
-        run.metrics |= {"rungs": rows}
-        run.write_csv("ladder.csv", rows)
+        try:
+            compare(sorted({1, *settings.rungs}), found, rows)
+        finally:  # an interrupted run keeps the complete rungs
+            run.metrics |= {"rungs": rows}
+            if rows:
+                run.write_csv("ladder.csv", rows)
         plot_ladder(run.file("ladder.png"), rows)
     show(rows, run)
 
 
-def compare(numbers: list[int], settings: Settings) -> list[dict[str, Any]]:
-    """Run each rung in a process of its own, and return the rows of the table."""
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
+def check(settings: Settings) -> None:
+    """Refuse what no run could use, before anything is loaded."""
+    cli.check_counts(settings, "num_words", "epochs")
+    if settings.rung is None:
+        if settings.weights is not None:
+            raise InputError("expected --rung with --weights, got none: add the rung that writes them")
+    elif settings.output != Output() or settings.rungs != Settings.rungs:
+        raise InputError("expected --rung without --rungs, --out and --force, got some: its results are only printed")
+    if settings.weights is not None and not settings.weights.parent.is_dir():
+        raise InputError(f"expected --weights in a folder that exists, got {settings.weights}")
+    check_free(settings.output)
+
+
+def compare(numbers: list[int], settings: Settings, rows: list[dict[str, Any]]) -> None:
+    """Run each rung in a process of its own, and append the rows of the table to ``rows``."""
+    with tempfile.TemporaryDirectory() as folder, EpochBar("rungs", len(numbers)) as bar:
         for number in numbers:
             weights = Path(folder) / f"{number}.npz"
             changes, lines = RUNGS[number]
@@ -103,7 +123,7 @@ def compare(numbers: list[int], settings: Settings) -> list[dict[str, Any]]:
             difference = largest_difference(weights, Path(folder) / "1.npz")
             row = {"rung": number, "name": rungs.NAMES[number], "lets you change": changes, "lines": lines}
             rows.append({**row, **found, "weight difference": difference})
-    return rows
+            bar.advance({f"rung {number}: s/epoch": found["seconds"]})
 
 
 def in_process(number: int, weights: Path, settings: Settings) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def main(settings: Settings) -> None:
     with RunFolder("nested", settings) as run:
         curves: dict[str, Float] = {}
         for name in settings.candidates:
+            cli.progress(f"{name}: {len(inner)} models, on the inner folds of all outer folds")
             result = train(name, x, y, inner, settings)
             curves[name] = result.history["val_mae"].reshape(settings.outer_folds, settings.inner_folds, -1)
             run.history += history(name, curves[name])
@@ -139,6 +140,7 @@ def test(choices: list[Choice], x: Float, y: Float, outer: list[Split], settings
     """Train each fold's choice on all samples outside the test set, and return the scores on the test sets."""
     scores = np.zeros((1, len(outer)))
     for name in dict.fromkeys(choice.candidate for choice in choices):
+        cli.progress(f"{name}, chosen: {len(outer)} models, on the outer folds")
         result = train(name, x, y, outer, settings)
         for fold, choice in enumerate(choices):
             if choice.candidate == name:  # the history of a longer training contains the chosen epoch

@@ -27,8 +27,8 @@ class Settings:
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
-    device: Annotated[Device, shown_as("DEVICE")] = "auto"
-    """Where to compute: cpu, cuda, mps, or auto, which is cuda where there is a GPU, else cpu."""
+    device: Annotated[Device, shown_as("{auto,cpu,cuda,mps}")] = "auto"
+    """Where to compute; auto is cuda where there is a GPU, else cpu."""
 
 
 if __name__ == "__main__":
@@ -47,6 +47,7 @@ import numpy as np
 
 def main(settings: Settings) -> None:
     """Print a line for each review."""
+    check(settings.run)
     runtime.configure(settings.device)
     texts = read(settings)
     vocabulary, num_words = Vocabulary.load(settings.run / "vocabulary.json")
@@ -66,6 +67,20 @@ def main(settings: Settings) -> None:
     for probability, text in zip(model.predict(bag_loader(samples, 512), verbose=0)[:, 0], texts, strict=True):
         line = " ".join(text.split())
         print(f"{probability:.4f}  {line if len(line) <= 72 else line[:68] + ' ...'}")
+
+
+def check(run: Path) -> None:
+    """Refuse what is no run folder, before standard input is read."""
+    if not run.is_dir():
+        raise InputError(
+            f"expected a run folder of train-imdb before the reviews, got {str(run)!r}, which is no folder: "
+            "train-imdb prints its path"
+        )
+    if missing := [name for name in ("vocabulary.json", "model.keras") if not (run / name).is_file()]:
+        raise InputError(
+            f"expected a run folder of train-imdb, got {run} without {' and '.join(missing)}: "
+            "a complete run on reviews with a vocabulary writes both"
+        )
 
 
 def read(settings: Settings) -> list[str]:
@@ -91,8 +106,6 @@ def read(settings: Settings) -> list[str]:
 
 def load(path: Path) -> keras.Model:
     """Load a model of train-imdb."""
-    if not path.is_file():
-        raise InputError(f"expected a trained model at {path}, found none: give a run folder of train-imdb")
     if not zipfile.is_zipfile(path):
         raise InputError(f"expected a Keras model in {path}, got a file that is damaged or no model: train again")
     try:

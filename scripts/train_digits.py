@@ -61,7 +61,7 @@ def main(settings: Settings) -> None:
     sizes = {"train": len(train), "validation": len(validation), "test": len(mnist.test)}
     print(cli.wrapped(f"digits: {mnist.reason}; {', '.join(f'{size} {name}' for name, size in sizes.items())}"))
 
-    with RunFolder("train-digits", settings) as run:
+    with RunFolder("digits", settings) as run:
         model = digit_classifier()
         describe(model, run)
         run.metrics |= {
@@ -81,7 +81,7 @@ def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
     cli.check_counts(settings, "epochs", "batch_size")
     if not 0.01 <= settings.validation_split <= 0.9:
-        raise InputError(f"expected a validation_split from 0.01 to 0.9, got {settings.validation_split}")
+        raise InputError(f"expected validation_split from 0.01 to 0.9, got {settings.validation_split}")
     check_callbacks(settings.callbacks)
     check_free(settings.output)
 

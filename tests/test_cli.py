@@ -36,15 +36,20 @@ def test_good_arguments_become_settings():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochz", "3"], "unrecognized options: --epochz, 3: did you mean --epochs?"),
-        (["--epoch", "3"], "unrecognized options: --epoch, 3: did you mean --epochs?"),
+        (["--epochz", "3"], "unrecognized options: --epochz: did you mean --epochs?"),
+        (["--epoch", "-3"], "unrecognized options: --epoch: did you mean --epochs?"),
+        (["--epoch=3", "--sed", "4"], "unrecognized options: --epoch, --sed: did you mean --epochs, --seed?"),
+        (["--source", "x"], "unrecognized options: --source: see --help"),  # --force would replace files
+        (["--forcee"], "unrecognized options: --forcee: see --help"),
         (["words"], "unrecognized options: words: see --help"),
         (["--epochs", "x"], "expected INT for --epochs, got 'x'"),
         (["--epochs", "None"], "expected INT for --epochs, got 'None'"),
         (["--epochs"], "expected a value for --epochs, got none"),
         (["--normalize", "zzz"], "expected --normalize among fold, train, got 'zzz'"),
         (["--normalize", "folds"], "expected --normalize among fold, train, got 'folds', did you mean 'fold'?"),
-        (["--device", "gpu"], "expected --device among auto, cpu, cuda, mps, got 'gpu', did you mean 'cpu'?"),
+        (["--device", "gpu"], "expected --device among auto, cpu, cuda, mps, got 'gpu', did you mean 'cuda'?"),
+        (["--out", ""], "expected a value for --out, got an empty one"),
+        (["--out="], "expected a value for --out, got an empty one"),
     ],
 )
 def test_bad_arguments_give_one_line_and_code_2(arguments, message, capsys):
@@ -65,6 +70,10 @@ def test_help_shows_the_description_and_the_own_options_first(capsys):
                                             "--force ", "machine options", "--seed INT")]  # fmt: skip
     assert places == sorted(places)
     assert "None" not in said
+    settings = (
+        "Use the folder even if it contains files. Those that an earlier run wrote, as listed in its manifest.json"
+    )
+    assert settings in " ".join(said.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -92,11 +101,68 @@ def test_a_defect_keeps_its_traceback():
         cli.run(main, Settings())
 
 
-def test_a_reader_that_closes_the_pipe_ends_it_without_a_message():
-    code = "from k3torch import cli; cli.run(lambda _: [print('x' * 1000) for _ in range(1000)], None)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_arguments_in_messages_of_the_library_become_options(capsys):
+    @dataclass
+    class Options:
+        batch_size: int = 1
+        folds: int = 2
+        output: Output = Output()
+
+    def main(_):
+        raise InputError("expected batch_size as x, got batch_size; expected folds as y: 3 folds in a/batch_size")
+
+    with pytest.raises(SystemExit):
+        cli.run(main, Options())
+    expected = "expected --batch-size as x, got --batch-size; expected --folds as y: 3 folds in a/batch_size"
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_no_line_of_a_docstring_ends_a_line_of_the_help_page(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        cli.parse(Settings, arguments=["--help"])
+    page = capsys.readouterr().out
+    assert "are replaced: they are deleted when the new run ends" in page
+
+
+def test_a_broken_pipe_of_another_kind_is_a_defect():
+    def main(_):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        cli.run(main, Settings())
+
+
+PIPES = {
+    "a run": "from k3torch import cli; cli.run(lambda _: [print('x' * 1000) for _ in range(1000)], None)",
+    "help": """
+import dataclasses, sys
+from k3torch import cli
+@dataclasses.dataclass
+class Settings:
+    epochs: int = 3
+print("x" * 10, end="", flush=True)
+sys.stdin.read()  # until the reader has closed the pipe
+cli.parse(Settings, "text " * 100_000, ["--help"])
+""",
+    "short help": """
+import sys
+from k3torch import __main__
+print("x" * 10, end="", flush=True)
+sys.stdin.read()
+sys.argv[1:] = []
+__main__.main()
+""",
+}
+
+
+@pytest.mark.parametrize("code", PIPES.values(), ids=PIPES)
+def test_a_reader_that_closes_the_pipe_ends_it_without_a_message(code):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
     process.stdout.read(10)
     process.stdout.close()
+    process.stdin.close()
     assert process.wait() == 0
     assert process.stderr.read() == ""
 

@@ -22,10 +22,9 @@ def main() -> None:
     """Run the command named by the first argument with the arguments behind it."""
     interrupts.exit_at_once()
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        print(overview())
-    elif name == "--version":
-        print(f"k3torch {__version__}")
+    if name in ("-h", "--help", "--version"):
+        with cli.closed_output_allowed():
+            print(f"k3torch {__version__}" if name == "--version" else overview())
     elif name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS) or ": k3torch --help lists the commands"
         print(f"error: expected a command, got {name!r}{hint}", file=sys.stderr)

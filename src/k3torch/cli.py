@@ -12,9 +12,11 @@ A script imports this module before any heavy one, parses its arguments, and onl
 from k3torch import interrupts  # first: from here on a script handles signals
 
 # isort: split
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
+from dataclasses import fields, is_dataclass
 import io
+import itertools
 import os
 from pathlib import Path
 import re
@@ -22,9 +24,10 @@ import shutil
 import signal
 import sys
 import textwrap
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from k3torch.errors import InputError, count_problem, did_you_mean, refuse
+from k3torch.options import flat
 
 Settings = TypeVar("Settings")
 
@@ -46,19 +49,21 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
 
     arguments = sys.argv[1:] if arguments is None else arguments
     name = program or Path(sys.argv[0]).name
-    if {"-h", "--help"} & set(arguments):
-        print(wrapped(description or ""), end="\n\n")  # tyro would let the terminal break words
-    said = io.StringIO()
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
-    try:
-        with contextlib.redirect_stderr(said):
-            parsed = tyro.cli(settings, args=arguments, description="", prog=name, config=markers)
-    except SystemExit as stop:
-        if stop.code == 2:
-            print(f"error: {_one_line(said.getvalue())}", file=sys.stderr)
-        raise
-    if sys.stderr.isatty():
-        print("loading Keras ...", end="", file=sys.stderr, flush=True)
+    said = io.StringIO()
+    with closed_output_allowed():
+        if {"-h", "--help"} & set(arguments):
+            print(wrapped(description or ""), end="\n\n")  # tyro would let the terminal break words
+            _join_lines_of_help(settings)
+        _refuse_empty_values(arguments)
+        try:
+            with contextlib.redirect_stderr(said):
+                parsed = tyro.cli(settings, args=arguments, description="", prog=name, config=markers)
+        except SystemExit as stop:
+            if stop.code == 2:
+                print(f"error: {_one_line(said.getvalue(), _options(settings))}", file=sys.stderr)
+            raise
+    progress("loading Keras ...", end="")
     return parsed
 
 
@@ -68,21 +73,48 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
     Exit codes: 0 complete, 2 bad input (one line on standard error), 130 interrupted, 143 terminated. Any other
     exception is a defect and keeps its traceback.
     """
-    if sys.stderr.isatty():
-        print(interrupts.ERASE_LINE, end="", file=sys.stderr, flush=True)
+    progress(interrupts.ERASE_LINE, end="")
+    with closed_output_allowed():
+        try:
+            with interrupts.raising():
+                main(settings)
+                interrupts.check()
+        except (KeyboardInterrupt, Exception) as error:
+            if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
+                _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
+            if not isinstance(error, InputError):
+                raise
+            _end(f"error: {_with_options(str(error), settings)}", 2)
+
+
+@contextlib.contextmanager
+def closed_output_allowed() -> Iterator[None]:
+    """End the process without a message where the reader of standard output (head, say) has closed it.
+
+    The exit code is 0, or that of the SystemExit that the block raised.
+    """
+    code: object = 0
     try:
-        with interrupts.raising():
-            main(settings)
-            interrupts.check()
+        try:
+            yield
+        except SystemExit as stop:
+            code = stop.code
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output (head, say) has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
-    except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
-            _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
-        if not isinstance(error, InputError):
             raise
-        _end(f"error: {error}", 2)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)  # fails again if it was this pipe
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+            raise SystemExit(code) from None
+        raise  # another pipe
+
+
+def progress(text: str, end: str = "\n") -> None:
+    """Print ``text`` on standard error if that is a terminal."""
+    if sys.stderr.isatty():
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def wrapped(text: str) -> str:
@@ -107,7 +139,47 @@ def _end(line: str, code: int) -> None:
     raise SystemExit(code) from None
 
 
-def _one_line(box: str) -> str:
+def _options(settings: type) -> list[str]:
+    """Return the names of the options of a settings class, those of its groups among them."""
+    names: list[str] = []
+    for field in fields(settings):
+        group = type(field.default)
+        names += _options(group) if is_dataclass(group) else [f"--{field.name.replace('_', '-')}"]
+    return names
+
+
+def _with_options(message: str, settings: object) -> str:
+    """Turn the arguments that a message of the library names, such as ``num_words``, into options."""
+    for name in flat(settings) if is_dataclass(settings) else ():
+        word = rf"(?<![\w/.'\"=-]){name}(?![\w/.'\"=-])"
+        pattern = word if "_" in name else rf"(?<=expected ){word}(?= as )"  # else it may be an English word
+        message = re.sub(pattern, f"--{name.replace('_', '-')}", message)
+    return message
+
+
+def _refuse_empty_values(arguments: Sequence[str]) -> None:
+    """Refuse an empty value of an option, which as a path would be the current folder."""
+    for before, argument in itertools.pairwise(["", *arguments]):
+        match = re.fullmatch(r"(--[\w-]+)=?", argument or before)
+        if match and (argument == "" or argument.endswith("=")):
+            _end(f"error: expected a value for {match.group(1)}, got an empty one", 2)
+
+
+def _join_lines_of_help(settings: type) -> None:
+    """Join the lines of each option's docstring: tyro keeps the line breaks before indented lines."""
+    import docstring_parser
+    import tyro
+
+    for option in docstring_parser.parse_from_object(settings).params:
+        hint = settings.__annotations__[option.arg_name]
+        text = " ".join((option.description or "").split())
+        settings.__annotations__[option.arg_name] = Annotated[hint, tyro.conf.arg(help=text)]
+    for field in fields(settings):
+        if is_dataclass(group := type(field.default)):
+            _join_lines_of_help(group)
+
+
+def _one_line(box: str, options: Sequence[str]) -> str:
     """Turn tyro's framed message into one line; the frame may be drawn, ASCII or missing."""
     lines = [line.strip("│| ") for line in box.splitlines()[1:]]
     rules = [i for i, line in enumerate(lines) if re.fullmatch(r"[─-]+", line)]
@@ -126,6 +198,15 @@ def _one_line(box: str) -> str:
         return f"expected a value for {missing.group(1)}, got none"
     if missing := re.match(r"Missing from [^:]*: (\S+)", message):
         return f"expected a value for {missing.group(1)}, got none"
-    meant = re.search(r"(?:Perhaps you meant|Arguments similar to [^:]*):[\s│|]*(--[\w-]+)", box)
-    hint = f"did you mean {meant.group(1)}?" if meant else "see --help"
-    return f"{message[:1].lower()}{message[1:]}: {hint}"
+    if unknown := re.match(r"Unrecognized options: (.*)", message):
+        return _unrecognized(unknown.group(1).split(", "), options)
+    return f"{message[:1].lower()}{message[1:]}: see --help"
+
+
+def _unrecognized(words: Sequence[str], options: Sequence[str]) -> str:
+    """Return the message for words that no option takes; values of unknown options are not repeated."""
+    names = [name.split("=")[0] for name in words if re.match(r"--?[a-zA-Z]", name)]
+    known = [option.strip("-") for option in options if option != "--force"]  # a guess must not replace files
+    similar = [close.group(1) for name in names if (close := re.search("'(.*)'", did_you_mean(name.strip("-"), known)))]
+    hint = f"did you mean {', '.join(f'--{name}' for name in similar)}?" if similar else "see --help"
+    return f"unrecognized options: {', '.join(names or words)}: {hint}"

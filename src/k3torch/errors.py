@@ -18,6 +18,7 @@ Problem = str | None
 
 _LONGEST = 600  # characters of a message
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
+_SYNONYMS = {"gpu": "cuda"}
 
 
 class InputError(ValueError):
@@ -95,7 +96,9 @@ def choice_problem(name: str, value: Any, choices: Collection[Any]) -> Problem:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``", did you mean 'x'?"`` for the most similar known name, or ``""`` if none is similar."""
+    """Return ``", did you mean 'x'?"`` for the synonym or the most similar known name, or ``""`` if none is similar."""
     by_lower_case = {option.lower(): option for option in known}
+    if synonym := _SYNONYMS.get(name.lower()):
+        return f", did you mean {synonym!r}?" if synonym in by_lower_case else ""
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1)
     return f", did you mean {by_lower_case[close[0]]!r}?" if close else ""

@@ -30,13 +30,13 @@ ReviewSource = Annotated[str, shown_as("{auto,keras,reviews}|PATH")]
 
 @dataclass(frozen=True)
 class Output:
-    """The run folder, which gets settings, metrics, history, plots and model."""
+    """The run folder, which gets the settings and all files that the command writes."""
 
-    out: Annotated[Path | None, shown_as("PATH", "runs/NAME-TIME")] = None
+    out: Annotated[Path | None, shown_as("PATH", "a new folder in runs/")] = None
     """The run folder."""
     force: Flag = False
     """Use the folder even if it contains files. Those that an earlier run wrote, as listed in its manifest.json, are
-    deleted; all others are kept."""
+    replaced: they are deleted when the new run ends, unless it was refused. All others are kept."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def test_a_complete_run_leaves_settings_metrics_and_history(tmp_path):
     out = tmp_path / "run"
     with RunFolder("job", at(out, epochs=5)) as run:
         assert metrics(out) == {"status": "running"}
-        assert json.loads((out / "manifest.json").read_text()) == {"files": ["config.json", "metrics.json"]}
+        assert json.loads((out / "manifest.json").read_text())["files"] == ["config.json", "metrics.json"]
         run.metrics |= {"score": np.float32(0.5), "list": np.arange(2), "bad": float("nan")}
         run.history += [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1.0}]
     assert metrics(out) == {"status": "complete", "score": 0.5, "list": [0, 1], "bad": None}
@@ -114,8 +114,108 @@ def test_force_deletes_what_the_earlier_run_wrote_and_nothing_else(tmp_path):
     for name in mine:
         (tmp_path / name).write_text("mine")
     with RunFolder("job", at(tmp_path, force=True)):
-        assert names(tmp_path) == mine | {"config.json", "metrics.json", "manifest.json"}
+        visible = {name for name in names(tmp_path) if not name.startswith(".")}
+        assert visible == mine | {"config.json", "metrics.json", "manifest.json"}
+    assert names(tmp_path) == mine | {"config.json", "metrics.json", "manifest.json"}
     assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a run that is complete, with a file of the user's."""
+    with RunFolder("job", at(tmp_path / "run")) as run:
+        run.history.append({"epoch": 1})
+        run.file("model.keras").write_text("trained for hours")
+        run.file("sub/loss.png").write_text("plot")
+    (tmp_path / "run/config.yaml").write_text("mine")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("results", [[], ["model.keras"], ["model.keras", "sub/other.png"]])
+def test_a_refused_run_leaves_the_earlier_one_as_it_was(finished, results):
+    before = contents(finished)
+
+    def refused():
+        with RunFolder("job", at(finished, force=True)) as run:
+            for name in results:
+                run.file(name).write_text("new")
+            run.history.append({"epoch": 1, "loss": 3.0})
+            raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        refused()
+    assert contents(finished) == before
+    assert sorted(path.name for path in finished.iterdir() if path.is_dir()) == ["sub"]
+
+
+@pytest.mark.parametrize("raised", [None, KeyboardInterrupt, ZeroDivisionError])
+def test_a_run_that_was_not_refused_replaces_the_earlier_one(finished, raised):
+    def replace():
+        with RunFolder("job", at(finished, force=True)):
+            if raised:
+                raise raised
+
+    if raised:
+        with pytest.raises(raised):
+            replace()
+    else:
+        replace()
+    assert names(finished) == {"config.yaml", "config.json", "metrics.json", "manifest.json"}
+
+
+def test_a_signal_while_the_folder_is_opened_leaves_it_as_it_was(finished, monkeypatch):
+    before, write_json = contents(finished), RunFolder.write_json
+
+    def interrupted(run, *arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write_json(run, *arguments)
+
+    monkeypatch.setattr(RunFolder, "write_json", interrupted)
+    with interrupts.raising(), pytest.raises(KeyboardInterrupt), RunFolder("job", at(finished, force=True)):
+        pass
+    assert contents(finished) == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_and_stays_as_it_was(finished, monkeypatch):
+    before, write_json = contents(finished), RunFolder.write_json
+
+    def full(run, name, content):
+        write_json(run, name, content)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_json", full)
+    with pytest.raises(InputError, match=r"expected to write to the run folder .*, got: No space left"):
+        RunFolder("job", at(finished, force=True)).__enter__()
+    assert contents(finished) == before
+
+
+def test_bad_input_removes_the_parents_that_were_made_and_no_others(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="no"), RunFolder("job", at(tmp_path / "mine/a/b")):
+        raise InputError("no")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_bad_input_beside_the_users_files_leaves_them_alone(tmp_path):
+    for name in ("config.json", "manifest.json", "notes.txt"):
+        (tmp_path / name).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="no"), RunFolder("job", at(tmp_path, force=True)):
+        raise InputError("no")
+    assert contents(tmp_path) == before
+
+
+def test_a_manifest_of_another_program_is_not_believed(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"name": "app", "files": ["precious.txt"]}')
+    (tmp_path / "precious.txt").write_text("mine")
+    with RunFolder("job", at(tmp_path, force=True)):
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert json.loads((tmp_path / "manifest.json.bak").read_text())["name"] == "app"
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):

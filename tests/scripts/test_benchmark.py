@@ -1,8 +1,17 @@
 """benchmark.py: its tables have a row per contender that ran; bad input is one line."""
 
+import importlib.util
 import json
 
+from k3torch import cli
 import pytest
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, cli.SCRIPTS / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
 
 
 def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table, tmp_path):
@@ -27,6 +36,43 @@ def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table,
     assert errors[0] == pytest.approx(errors[1], rel=0.3)
 
 
+REFUSED = [
+    (["--source", "nowhere"], "found no file at nowhere"),
+    (["--device", "mps"], "expected --device as one of"),
+    (["--seed", -1], "expected --seed as a whole number"),
+    (["--num-words", 99_999_999], "expected --num-words up to 1,000,000"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_a_refused_run_opens_no_folder(run_script, tmp_path, arguments, message):
+    done = run_script("benchmark.py", *arguments, "--out", tmp_path / "run", "--contenders", "torch-bag")
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_keeps_the_results_so_far(tmp_path, monkeypatch):
+    script = load("benchmark")
+    calls = []
+
+    def measure(job, name, *_):
+        calls.append(name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return {job.time: 2.0}
+
+    monkeypatch.setattr(script, "measure", measure)
+    settings = script.Settings(jobs=("boston",), contenders=("torch",), output=script.Output(tmp_path / "run"))
+    with pytest.raises(KeyboardInterrupt):
+        script.main(settings)
+    found = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert found["status"] == "interrupted"
+    assert found["boston"] == [{"stacked-4": {"microseconds": 2.0}, "torch": {"microseconds": 2.0}}, {}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -34,7 +80,7 @@ def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table,
         (["--contenders", "torch-bag", "--jobs", "boston"], "expected contenders of boston, got torch-bag: set --jobs"),
         (["--jobs", "bostn"], "expected --jobs among reviews, boston, got 'bostn', did you mean 'boston'?"),
         (["--jobs"], "expected at least one job"),
-        (["--rounds", 0], "expected rounds as a whole number of 1 or more, got 0"),
+        (["--rounds", 0], "expected --rounds as a whole number of 1 or more, got 0"),
         (["--jax-python", "/no/python"], "expected a Python interpreter for --jax-python, got /no/python"),
         (["--contenders", "keras-jax"], "expected --jax-python for the contender keras-jax, got none"),
     ],

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from k3torch.errors import InputError
-from k3torch.options import Output
+from k3torch.options import Machine, Output
 from k3torch.training.progress import EpochBar
 import keras
 import numpy as np
@@ -43,6 +43,30 @@ def test_it_leaves_metrics_history_plots_and_a_model(settings, capsys):
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
     assert said.index("written to") < said.index("K-fold cross-validation") < said.index("lecture")
     assert said.rstrip().splitlines()[-1].split()[:3] == ["test,", "final", "model"]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "columns"),
+    [(2, ["mean absolute error", "epoch 2"]), (100, ["mean absolute error", "epoch 100"]),
+     (101, ["mean absolute error", "epoch 100", "epoch 101"])],
+)  # fmt: skip
+@pytest.mark.parametrize("given", [True, False])
+def test_the_table_has_no_empty_column_and_none_twice(settings, monkeypatch, epochs, columns, given):
+    shown = []
+    monkeypatch.setattr(script.tables, "show", lambda _, names, rows: shown.append((names, list(rows))))
+    run = script.RunFolder("boston", settings)
+    early = [1.0, 2.0] if epochs >= 100 else None
+    run.metrics = {
+        "scores": [3.0, 4.0], "scores_at_100": early, "mean": 1.5, "std": 0.5, "mean_last": 3.5, "std_last": 0.7,
+        "interval": {"low": 0.1, "high": 0.2, "method": "m"}, "best_epoch": 2, "test_mae": 9.0, "seconds_training": 1.0,
+        "seconds_total": 2.0, "engine": "stacked",
+    }  # fmt: skip
+    script.show(replace(settings, epochs=epochs, table=None if given else Path("a.csv")), run)
+    ((names, rows),) = shown
+    assert names == [*columns, *(["lecture"] if given else [])]
+    assert rows[0][: len(columns)] == ("repeat 1, fold 1", *([1.0] if epochs > 100 else []), 3.0)
+    assert rows[-1][: len(columns)] == ("test, final model", *([None] if epochs > 100 else []), 9.0)
+    assert len(rows) == 2 + 4
 
 
 def test_both_engines_agree_and_the_same_seed_gives_the_same_digits(settings, tmp_path):
@@ -84,6 +108,16 @@ def test_bad_input_is_refused_and_leaves_nothing(settings, choice):
     with pytest.raises(InputError, match="expected"):
         script.main(replace(settings, **choice))
     assert not settings.output.out.exists()
+
+
+@pytest.mark.parametrize("choice", [{"folds": 1}, {"folds": 405}, {"machine": Machine(seed=-1)}])
+def test_bad_input_leaves_the_earlier_run_alone(settings, choice):
+    with script.RunFolder("boston", settings) as run:
+        run.file("model.keras").write_text("trained for hours")
+    with pytest.raises(InputError, match="expected"):
+        script.main(replace(settings, output=Output(settings.output.out, force=True), **choice))
+    assert (settings.output.out / "model.keras").read_text() == "trained for hours"
+    assert metrics(settings)["status"] == "complete"
 
 
 def test_a_table_with_a_missing_value_names_row_and_column(settings, tmp_path):

@@ -23,9 +23,10 @@ GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull
 def call(monkeypatch, capsys):
     """Run a script in this process, which has Keras loaded; return its exit code, output and errors."""
 
-    def call_script(script, *arguments, typed=""):
+    def call_script(script, *arguments, typed="", standard_input=None):
         monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8"))
+        typed_input = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
+        monkeypatch.setattr("sys.stdin", standard_input or typed_input)
         code = 0
         try:
             runpy.run_path(str(SCRIPTS / script), run_name="__main__")
@@ -144,7 +145,7 @@ def test_another_rung_gives_the_same_metrics(trained, table, tmp_path, call, run
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "expected epochs as a whole number of 1 or more, got 0"),
+        (["--epochs", "0"], "expected --epochs as a whole number of 1 or more, got 0"),
         (["--source", "missing.csv"], "found no file at missing.csv"),
         (["--epochz", "3"], "did you mean --epochs?"),
         (["--rung", "7"], "expected --rung among 1, 2, 3, 4, 5, 6, got '7'"),
@@ -164,8 +165,8 @@ def test_predict_refuses_what_is_no_run_and_no_review(trained, tmp_path, call):
     out, *_ = trained
     shutil.copy(out / "vocabulary.json", tmp_path)
     for arguments, message in (
-        ([tmp_path / "none", "text"], "expected a vocabulary"),
-        ([tmp_path, "text"], "expected a trained model"),
+        ([tmp_path / "none", "text"], "which is no folder"),
+        ([tmp_path, "text"], "without model.keras"),
         ([out, "?!"], "found none in review 1"),
         ([out, "text", "--file", "x"], "got both"),
         ([out, "--file", tmp_path / "missing"], "No such file"),
@@ -177,6 +178,23 @@ def test_predict_refuses_what_is_no_run_and_no_review(trained, tmp_path, call):
         assert said.count("\n") == 1
     (tmp_path / "model.keras").write_bytes((out / "model.keras").read_bytes()[:1000])
     assert "expected a Keras model in" in call("predict_reviews.py", tmp_path, "text")[2]
+
+
+def test_predict_asks_for_a_forgotten_run_folder_before_it_reads_standard_input(tmp_path, call, monkeypatch):
+    class Terminal:
+        @property
+        def buffer(self):
+            raise AssertionError("read standard input")
+
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in (
+        (["A wonderful film."], "expected a run folder of train-imdb before the reviews, got 'A wonderful film.'"),
+        ([tmp_path], "without vocabulary.json and model.keras"),
+    ):
+        code, _, said = call("predict_reviews.py", *arguments, standard_input=Terminal())
+        assert code == 2
+        assert message in said
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -14,9 +14,7 @@ from typing import Any, Self
 from k3torch import __version__, interrupts, options
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
-from k3torch.reports.manifest import Manifest
-
-_BOOKKEEPING = {"config.json", "metrics.json"}
+from k3torch.reports.manifest import BOOKKEEPING, Manifest
 
 
 class RunFolder:
@@ -24,18 +22,22 @@ class RunFolder:
 
     As a context manager it writes ``config.json`` first and ``metrics.json`` last, with ``status`` one of
     ``"running"``, ``"complete"``, ``"interrupted"`` or ``"failed"``, and ``history.csv`` of the epochs known by then.
-    Every file is written whole or not at all. An InputError inside the block leaves no folder that was not there, if
-    nothing but these files was written.
+    Every file is written whole or not at all.
 
-    All files of the run are listed in ``manifest.json``, so that a later run with ``--force`` deletes them and no
+    All files of the run are listed in ``manifest.json``, so that a later run with ``--force`` replaces them and no
     others. Its own methods register what they write; whoever else writes asks ``file`` for the path.
+
+    An InputError inside the block means that the run was refused. If it replaced an earlier run, or has written no
+    results yet, its files are deleted, and the folder is as it was before. In all other cases the files of the earlier
+    run are deleted at the end of the block.
 
     Args:
         name: of the job, for the default folder's name.
         settings: the script's settings, a dataclass with the group ``output``.
 
     Raises:
-        InputError: (on entry) if the folder contains files and ``settings.output.force`` is not set.
+        InputError: (on entry) if the folder contains files and ``settings.output.force`` is not set, or if it cannot
+            be written to.
     """
 
     def __init__(self, name: str, settings: options.HasOutput):
@@ -44,35 +46,29 @@ class RunFolder:
         self.metrics: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
         self.path = settings.output.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
-        self._made = False
+        self._made: list[Path] = []  # folders that were not there, the innermost first
+        self._manifest = Manifest(self.path)
 
     def __enter__(self) -> Self:
         check_free(self.settings.output)
         self._started = time.perf_counter()
-        self._made = self.settings.output.out is None or not self.path.exists()
         try:
-            self._make_folder()
+            with interrupts.held():
+                self._open()
         except OSError as error:
+            self._undo()
             raise InputError(
-                f"expected to make the run folder {self.path}, got: {error.strerror}: set --out"
+                f"expected to write to the run folder {self.path}, got: {error.strerror}: set --out"
             ) from error
-        self._manifest = Manifest(self.path)
-        self._manifest.delete_earlier_files()
-        self.write_json("config.json", {"name": self.name, "version": __version__, **options.flat(self.settings)})
-        self._write_metrics("running")
+        except BaseException:  # a signal, for which __exit__ is not called
+            self._undo()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         with interrupts.held():
-            if (
-                kind is not None
-                and issubclass(kind, InputError)
-                and self._made
-                and self._manifest.files <= _BOOKKEEPING
-            ):
-                self._manifest.delete()
-                if not any(self.path.iterdir()):
-                    self.path.rmdir()
+            if kind is not None and issubclass(kind, InputError) and self._is_replaceable():
+                self._undo()
                 return
             if self.history:
                 self.write_csv("history.csv", self.history)
@@ -80,10 +76,34 @@ class RunFolder:
             self._write_metrics("complete" if kind is None else "interrupted" if interrupted else "failed")
             self._manifest.close()
 
+    def _open(self) -> None:
+        self._make_folder()
+        self._manifest = Manifest(self.path)
+        self._manifest.set_earlier_aside()
+        self.write_json("config.json", {"name": self.name, "version": __version__, **options.flat(self.settings)})
+        self._write_metrics("running")
+
+    def _is_replaceable(self) -> bool:
+        """Return whether a refused run is undone: it replaced an earlier one, or has written no results."""
+        return self._manifest.has_earlier or self._manifest.files <= BOOKKEEPING
+
+    def _undo(self) -> None:
+        """Leave the folder as it was before the run."""
+        with interrupts.held():
+            self._manifest.undo()
+            for folder in self._made:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
     def _make_folder(self) -> None:
-        if self.settings.output.out is not None:
-            self.path.mkdir(parents=True, exist_ok=True)
-            return
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        if self.settings.output.out is None:
+            self._make_new_folder()
+            made = [self.path, *made[1:]]
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._made = made
+
+    def _make_new_folder(self) -> None:
         name = self.path.name
         for number in count(2):  # another run may have begun in this second
             try:
