@@ -186,8 +186,7 @@ def run_all(settings: Settings, pythons: Pythons, data: Mapping[str, Path], run:
     """Run each contender in each round; an interrupted run keeps the results so far in its metrics."""
     with EpochBar("runs", settings.rounds * sum(map(len, pythons.values()))) as bar:
         for name, contenders in pythons.items():
-            rounds: list[dict[str, Any]] = []
-            run.metrics[name] = rounds
+            rounds: list[dict[str, Any]] = run.metrics.setdefault(name, [])
             for _ in range(settings.rounds):
                 rounds.append({})
                 for contender in contenders:

@@ -50,7 +50,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import joblib
-from k3torch import runtime
+from k3torch import interrupts, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.imdb import Reviews, load_data
 from k3torch.errors import InputError
@@ -160,8 +160,10 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
     workers = joblib.Parallel(n_jobs=min(processes, len(settings.variants)), return_as="generator_unordered")
     results: dict[str, Result] = {}
     try:
+        with interrupts.kept_from_children():  # the call starts them
+            trained = workers(joblib.delayed(train)(name, settings) for name in settings.variants)
         with EpochBar("variants", len(settings.variants)) as bar:
-            for result in workers(joblib.delayed(train)(name, settings) for name in settings.variants):
+            for result in trained:
                 results[result.name] = result
                 bar.advance({"val_loss": result.metrics["last_validation_loss"]})
     finally:  # an interrupted run keeps the complete variants

@@ -27,8 +27,9 @@ class Settings:
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
-    device: Annotated[Device, shown_as("{auto,cpu,cuda,mps}")] = "auto"
-    """Where to compute; auto is cuda where there is a GPU, else cpu."""
+    device: Annotated[Device, shown_as("DEVICE")] = "auto"  # the braces would widen the usage line
+    """One of {auto,cpu,cuda,mps}. auto is cuda where there is a GPU, else cpu. mps lacks sparse CSR tensors, so it is
+    never chosen by auto."""
 
 
 if __name__ == "__main__":

@@ -82,6 +82,24 @@ def test_held_finishes_the_block_first():
     assert done == [1]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
+def test_a_signal_is_kept_from_processes_started_in_the_block_and_not_lost():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    started = []
+
+    def block():
+        with interrupts.raising(), interrupts.kept_from_children():
+            started.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False))
+            send(signal.SIGINT)
+            started.append("still in the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        block()
+    assert (started[0].returncode, started[0].stdout, started[0].stderr) == (0, "alive\n", "")
+    assert started[1:] == ["still in the block"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_outside_of_the_main_thread_no_handler_is_installed():
     raised = []
 

@@ -61,6 +61,26 @@ def held() -> Iterator[None]:
         check()
 
 
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Keep SIGINT from the processes that are started within the block: this process ends them itself.
+
+    Ctrl-C sends SIGINT to all processes of a terminal, and one that is importing its libraries would print a traceback.
+    Here a SIGINT takes effect at the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # now: joblib starts it with the first process, and its start unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process starts with its parent's mask
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def check() -> None:
     """Raise KeyboardInterrupt if a signal came since ``raising`` was entered: call it every epoch."""
     if _State.received and not _State.held:

@@ -3,9 +3,14 @@
 from dataclasses import replace
 import importlib.util
 import json
+import os
 from pathlib import Path
+import signal
+import subprocess
 import sys
+import time
 
+from k3torch import cli
 from k3torch.errors import InputError
 from k3torch.options import Output
 import numpy as np
@@ -164,3 +169,29 @@ def test_the_command_line_takes_variants(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         script.cli.parse(script.Settings, arguments=["--variants", "orignal"])
     assert "got 'orignal', did you mean 'original'?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
+def test_ctrl_c_while_the_processes_start_prints_one_line(table, tmp_path):
+    options = ["--source", table, "--epochs", 100_000, "--out", tmp_path / "run"]
+    command = [sys.executable, cli.SCRIPTS / "compare_overfitting.py", *options]
+    with subprocess.Popen(
+        list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not any(is_worker(path, process.pid) for path in Path("/proc").glob("[0-9]*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)  # they import their libraries
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted\n")
+
+
+def is_worker(path, group):
+    """Return whether a folder of /proc is that of one of joblib's processes in a process group."""
+    try:
+        its_group = int((path / "stat").read_text().rsplit(")")[-1].split()[2])
+        return its_group == group and "popen_loky" in (path / "cmdline").read_text()
+    except OSError:  # it has ended
+        return False
