@@ -90,7 +90,8 @@ def test_a_signal_is_kept_from_processes_started_in_the_block_and_not_lost():
     def block():
         with interrupts.raising(), interrupts.kept_from_children():
             started.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False))
-            send(signal.SIGINT)
+            # To this thread: of a signal to the process, another thread may be told, which does not block it.
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
             started.append("still in the block")
 
     with pytest.raises(KeyboardInterrupt):
