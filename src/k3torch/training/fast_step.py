@@ -108,16 +108,17 @@ def _needs_its_call(layer: keras.Layer) -> str | None:
         return "activity regularizer"
     if getattr(layer, "lora_enabled", False) or layer.quantization_mode:
         return "LoRA or quantization"
-    if _has_hooks(layer):
+    if any(hook_counts(layer)):
         return "torch hooks"
     if {"call", "__call__"} & set(vars(layer)):
         return "its own call"
     return None
 
 
-def _has_hooks(module: torch.nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(map(bool, hooks))
+def hook_counts(item: Any) -> tuple[int, ...]:
+    """Return the number of torch hooks of each kind on a module; zeros for anything else."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return tuple(len(getattr(item, name, ())) for name in names)
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
@@ -127,7 +128,7 @@ def _layers(model: keras.Model) -> list[keras.Layer]:
 def _chain(model: keras.Model) -> list[keras.Layer]:
     """Return the layers, where each takes the output of the one before it and nothing else."""
     layers = _layers(model)
-    if _has_hooks(model) or "call" in vars(model):
+    if any(hook_counts(model)) or "call" in vars(model):
         raise Unsupported("the forward pass of a model with torch hooks or a call of its own")
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call and layers:
         return layers

@@ -130,8 +130,7 @@ class PythonState:
         self.values: dict[tuple[int, str], Any] = {}
         self._undo: list[Callable[[], None]] = []
         self._seen = set(kept)
-        self._items = [item for item in reachable(model) if is_own(item)]
-        for item in self._items:
+        for item in filter(is_own, reachable(model)):
             if isinstance(item, FunctionType):
                 self._function(item)
                 continue

@@ -124,11 +124,8 @@ class _Comparison:
         gradient = self._expected.tensors.get(GRADIENT + name)
         if self._noise is not None:
             pairs = zip(self._changes(name), self._changes(name, *self._noise), strict=True)
-            constant += 10 * max((float((p - c).abs().nan_to_num(0, 0, 0).max()) for c, p in pairs), default=0.0)
-            idle = (
-                2 * max((float(c.abs().nan_to_num(0, 0, 0).max()) for c in self._changes(name)), default=0.0)
-                + 2 * scale
-            )
+            constant += 10 * _largest(perturbed - change for change, perturbed in pairs)
+            idle = 2 * _largest(self._changes(name)) + 2 * scale
         slopes = _chunks(gradient) if gradient is not None and idle else (None for _ in _chunks(value))
         for part, change, slope in zip(_chunks(value), self._changes(name), slopes, strict=True):
             allowed = 4 * torch.finfo(torch.float32).eps * part.abs() + ROUNDING * change.abs() + constant
@@ -162,6 +159,11 @@ def _rms(chunks: Iterable[torch.Tensor]) -> float:
         total += float(chunk.nan_to_num(0, 0, 0).square().sum())
         count += len(chunk)
     return float((total / max(count, 1)) ** 0.5)
+
+
+def _largest(chunks: Iterable[torch.Tensor]) -> float:
+    """Return the largest absolute value of the finite elements, 0 if there are none."""
+    return max((float(chunk.abs().nan_to_num(0, 0, 0).max()) for chunk in chunks), default=0.0)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, allowed: torch.Tensor) -> bool:

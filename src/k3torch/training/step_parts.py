@@ -100,7 +100,13 @@ def settings_of(model: keras.Model) -> Any:
     items = [model.optimizer, losses, metrics, *(layer for layer in layers_of(model) if layer is not model)]
     variables = [(_Same(v), _Same(v.regularizer), _Same(v.constraint)) for v in model.trainable_variables]
     methods = [_Same(vars(model).get(name)) for name in _METHODS]
-    return variables, methods, model.jit_compile, _hooks(model), {_Same(item): _settings(item) for item in items}
+    return (
+        variables,
+        methods,
+        model.jit_compile,
+        fast_step.hook_counts(model),
+        {_Same(item): _settings(item) for item in items},
+    )
 
 
 class _Same:
@@ -123,12 +129,7 @@ def _settings(item: Any) -> tuple[Any, ...]:
         for name, value in getattr(item, "__dict__", {}).items()
         if not name.startswith("_") and name != "training"
     }
-    return own, _hooks(item)
-
-
-def _hooks(item: Any) -> tuple[int, ...]:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return tuple(len(getattr(item, name, ())) for name in names)
+    return own, fast_step.hook_counts(item)
 
 
 def _is_overridden(model: keras.Model, method: str) -> bool:
