@@ -12,6 +12,7 @@ from . import progress as progress
 from . import python_state as python_state
 from . import rungs as rungs
 from . import saving as saving
+from . import scaling_layers as scaling_layers
 from . import state_comparison as state_comparison
 from . import step_parts as step_parts
 from . import verified_step as verified_step

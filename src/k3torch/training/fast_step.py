@@ -33,7 +33,10 @@ Wrap = Callable[[Any], Any]
 UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
 # Layers whose call() takes one tensor and computes everything; for them the rest of __call__ is only checks.
-PLAIN_LAYERS = (keras.layers.Dense, SparseDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten)
+PLAIN_LAYERS = (
+    keras.layers.Dense, SparseDense, keras.layers.Dropout, keras.layers.Activation, keras.layers.Flatten,
+    keras.layers.Normalization, keras.layers.Rescaling,
+)  # fmt: skip
 
 # The torch functions that Keras's activations end up calling; other activations are called as they are.
 TORCH_ACTIVATIONS = {

@@ -3,7 +3,8 @@
 They are those of Keras 3.15 and are listed in ``PRIVATE_PARTS``. Where one is missing, the functions below raise
 ``MissingPart``; what needs the part then falls back to Keras's own step. No other file imports ``keras.src``. Other
 files read private attributes of Keras objects through the functions below, or by ``getattr`` with a default
-(``_compile_loss`` in ``step_parts.py``, ``_keras_mask`` in ``fused_losses.py``).
+(``_compile_loss`` in ``step_parts.py``, ``_keras_mask`` in ``fused_losses.py``, four in ``scaling_layers.py``,
+``_direction`` in ``metric_units.py``).
 
 Written, not read: ``stateless.py`` sets ``_losses_override`` and replaces two methods of optimizers after it has looked
 them up here, and ``FastModel`` overrides ``_should_torch_compile``. Layers and models are also torch modules, of which

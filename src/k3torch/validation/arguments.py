@@ -1,11 +1,12 @@
 """Checks and conversions of the arguments of ``cross_validate``; what cannot be used is refused in one line."""
 
+from collections.abc import Mapping
 import inspect
 from typing import Any
 
 from k3torch.data.arrays import finite_array
 from k3torch.data.loaders import class_weights
-from k3torch.errors import InputError, choice_problem, count_problem, refuse, seed_problem, unless
+from k3torch.errors import InputError, choice_problem, count_problem, did_you_mean, refuse, seed_problem, unless
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,27 @@ from numpy.typing import NDArray
 Array = NDArray[np.generic]
 
 MAX_EPOCHS = 10_000_000  # the history is allocated at the start
+
+# What the arguments of scikit-learn's cross_validate are called here.
+SKLEARN_NAMES = {
+    "cv": "folds= as the number of folds or the splitter",
+    "scoring": "metrics= of compile, whose first is the score",
+    "n_jobs": "no n_jobs, since all models train as one stack",
+    "estimator": "build_model= as a function that returns a compiled model",
+    "X": "x= as the samples",
+    "random_state": "seed= as a whole number",
+    "params": "sample_weight=, class_weight= and callbacks= by their names",
+    "fit_params": "sample_weight=, class_weight= and callbacks= by their names",
+    "return_estimator": "no return_estimator, since the models are in result.models",
+    "return_indices": "no return_indices, since they are in result.indices",
+    "return_train_score": "no return_train_score, since the training metrics are in result.history",
+    "pre_dispatch": "no pre_dispatch, since all models train as one stack",
+    "error_score": "no error_score, since errors are raised",
+}
+ARGUMENTS = (
+    "build_model", "x", "y", "folds", "repeats", "epochs", "batch_size", "normalize", "normalize_y", "engine",
+    "shuffle", "seed", "sample_weight", "class_weight", "callbacks", "groups", "verbose",
+)  # fmt: skip
 
 
 def check_settings(
@@ -22,12 +44,14 @@ def check_settings(
     epochs: Any,
     batch_size: Any,
     normalize: Any,
+    normalize_y: Any,
     engine: Any,
     shuffle: Any,
     seed: Any,
     callbacks: Any,
+    others: Mapping[str, Any],
 ) -> None:
-    """Check what does not depend on the data.
+    """Check what does not depend on the data; ``others`` are keyword arguments that the function does not have.
 
     Raises:
         InputError: names all bad arguments.
@@ -37,6 +61,7 @@ def check_settings(
     )
     refuse(
         [
+            *map(_unknown_argument, others),
             unless(_is_builder(build_model), f"build_model as a function without arguments, got {build_model!r}"),
             *(count_problem(n, v) for n, v in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size))),
             seed_problem(seed),
@@ -46,10 +71,18 @@ def check_settings(
             ),
             choice_problem("engine", engine, ("auto", "stacked", "fit")),
             choice_problem("normalize", normalize, (None, "fold", "train")),
+            choice_problem("normalize_y", normalize_y, (True, False)),
             choice_problem("shuffle", shuffle, (True, False)),
             unless(are_callbacks, f"callbacks as a list of Keras callbacks, got {callbacks!r}"),
         ]
     )
+
+
+def _unknown_argument(name: str) -> str:
+    """Return the problem with an unknown argument: what replaces scikit-learn's name, or a similar name."""
+    if name in SKLEARN_NAMES:
+        return f"{SKLEARN_NAMES[name]}, got {name}="
+    return f"an argument of cross_validate, got {name}={did_you_mean(name, ARGUMENTS)}"
 
 
 def _is_builder(build_model: Any) -> bool:
@@ -64,6 +97,22 @@ def _is_builder(build_model: Any) -> bool:
     return True
 
 
+def feature_names(x: Any) -> list[str] | None:
+    """Return the names of the columns of a DataFrame, None for anything else."""
+    columns = getattr(x, "columns", None)
+    return None if columns is None else [str(name) for name in columns]
+
+
+def convert_features(x: Any) -> Array:
+    """Return inputs as an array of shape (samples, ...); a one-dimensional x gets a second dimension of 1.
+
+    Raises:
+        InputError: as ``finite_array``.
+    """
+    inputs = finite_array("x", x)
+    return inputs[:, None] if inputs.ndim == 1 else inputs
+
+
 def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
     """Return inputs of shape (samples, ...) and targets of shape (samples, outputs).
 
@@ -73,7 +122,7 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
     Raises:
         InputError: as ``finite_array``, for lengths that differ, and for samples without features or targets.
     """
-    inputs, targets = finite_array("x", x), finite_array("y", y)
+    inputs, targets = convert_features(x), finite_array("y", y)
     if len(inputs) != len(targets):
         raise InputError(f"expected as many samples in y as in x ({len(inputs)}), got {len(targets)}")
     for name, array in (("x", inputs), ("y", targets)):
@@ -81,8 +130,22 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
             raise InputError(f"expected {name} with at least one number a sample, got shape {array.shape}")
     if targets.dtype == np.uint64 and targets.size and targets.max() > np.iinfo(np.int64).max:
         raise InputError(f"expected whole numbers below 2**63 in y, got {targets.max()}")
-    inputs, targets = (array[:, None] if array.ndim == 1 else array for array in (inputs, targets))
+    targets = targets[:, None] if targets.ndim == 1 else targets
     return inputs, targets.astype("float32" if targets.dtype.kind in "fb" else "int64")
+
+
+def training_weights(
+    y: Array, sample_weight: NDArray[np.float32] | None, class_weight: Any
+) -> NDArray[np.float32] | None:
+    """Return the product of sample and class weights, (samples,), or None without either.
+
+    Raises:
+        InputError: as ``convert_class_weight``.
+    """
+    if class_weight is None:
+        return sample_weight
+    of_classes = convert_class_weight(class_weight, y)
+    return of_classes if sample_weight is None else sample_weight * of_classes
 
 
 def convert_sample_weight(sample_weight: Any, samples: int) -> NDArray[np.float32]:

@@ -1,35 +1,36 @@
 """K-fold cross-validation of any compiled Keras model; all folds and repeats are trained as one stack if possible."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 import functools
 import re
 import sys
 import threading
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.stack import stateless
-from k3torch.stack.batch_loop import Samples
 from k3torch.stack.reasons import DifferentStep, UntraceableStep
-from k3torch.training.model_state import layers_of
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
-    Array,
     check_settings,
-    convert_class_weight,
     convert_sample_weight,
     convert_samples,
+    feature_names,
+    training_weights,
 )
-from k3torch.validation.engines import Job, MetricHistory
-from k3torch.validation.folds import Indices, make_repeats
+from k3torch.validation.engines import MetricHistory
+from k3torch.validation.fold_scaling import Normalize
+from k3torch.validation.folds import make_repeats
+from k3torch.validation.jobs import Data, Job, make_jobs
+from k3torch.validation.metric_units import greater_is_better, unit_powers
+from k3torch.validation.predictions import out_of_fold
 from k3torch.validation.result import CrossValidation, Interrupted, score_index
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 Engine = Literal["auto", "stacked", "fit"]
-Normalize = Literal["fold", "train"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -58,7 +59,8 @@ def cross_validate(
     repeats: int = 1,
     epochs: int = 100,
     batch_size: int = 1,
-    normalize: Normalize | None = "fold",
+    normalize: Normalize | None = None,
+    normalize_y: bool = False,
     engine: Engine = "auto",
     shuffle: bool = True,
     seed: int = 0,
@@ -66,6 +68,7 @@ def cross_validate(
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
+    **others: Any,
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
 
@@ -81,9 +84,13 @@ def cross_validate(
             if its ``random_state`` makes it.
         epochs: passes over the training samples of a fold.
         batch_size: samples per update; the last batch of an epoch may be smaller.
-        normalize: subtract the mean and divide by the standard deviation of each feature, measured on the training
-            samples of each fold ("fold") or on all samples ("train", which leaks the validation samples into
-            training); None leaves x unchanged.
+        normalize: None leaves x unchanged. Otherwise subtract the mean and divide by the standard deviation of each
+            feature, measured on the training samples of each fold ("fold") or on all samples ("train", which leaks the
+            validation samples into training). The returned models begin with a ``keras.layers.Normalization`` that
+            does this, so they take x as it is given here.
+        normalize_y: whether to train on targets of mean 0 and standard deviation 1, measured on the training samples
+            of each fold. The returned models end with a ``keras.layers.Rescaling`` to the unit of y. Metrics are in
+            that unit; the loss is that of the scaled targets. One target only, and at least one metric.
         engine: "stacked" trains all models as one stack, "fit" trains one model after another with Keras's ``fit``.
             "auto" trains a stack if its step was verified to be equal to Keras's own; otherwise it uses ``fit``, and
             prints one line with the reason on standard error.
@@ -93,6 +100,7 @@ def cross_validate(
         class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
         callbacks: Keras callbacks, called for every model in turn; they require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
+        others: refused; the message says what scikit-learn's names, such as ``cv``, are called here.
 
     Raises:
         InputError: for an argument that cannot be used, and with ``engine="stacked"`` for a model that is not
@@ -101,27 +109,21 @@ def cross_validate(
     """
     check_settings(
         build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
-        engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks,
+        normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, others=others,
     )  # fmt: skip
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
     inputs, targets = convert_samples(x, y)
     weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
-    training_weights = _training_weights(targets, weights, class_weight)
+    data = Data(inputs, targets, weights, training_weights(targets, weights, class_weight))
     keras.utils.set_random_seed(seed)  # splitters with random_state=None draw from NumPy's generator
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
-
-    jobs: list[Job] = []
-    for repeat, parts in enumerate(splits):
-        for fold, (training, validation) in enumerate(parts):
-            key = (seed, repeat, fold)
-            keras.utils.set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-            scaled = _scaled(inputs, training, normalize)
-            learnt = _samples(scaled, targets, training_weights, training)
-            held_out = _samples(scaled, targets, weights, validation)
-            jobs.append(Job(_new_model(build_model, inputs, jobs), learnt, held_out, _order(len(learnt), shuffle, key)))
-
+    jobs = make_jobs(
+        build_model, data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed
+    )
     for job in jobs:  # both engines begin with the same variables, and the same random states
         engines.build(job)
+    if normalize_y:
+        jobs = _with_units(jobs)
     batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
     keras.utils.set_random_seed(seed)
     histories: list[MetricHistory] = []
@@ -139,56 +141,26 @@ def cross_validate(
         if not histories:
             raise
         unknown = [np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))
-        raise Interrupted(_result(jobs, [*histories, *unknown], repeats, used, complete=False)) from None
-    return _result(jobs, histories, repeats, used, complete=True)
+        raise Interrupted(
+            _result(jobs, [*histories, *unknown], data, feature_names(x), repeats, used, complete=False)
+        ) from None
+    return _result(jobs, histories, data, feature_names(x), repeats, used, complete=True)
 
 
-def _training_weights(
-    targets: Array, weights: NDArray[np.float32] | None, class_weight: Mapping[int, float] | None
-) -> NDArray[np.float32] | None:
-    """Return the product of sample and class weights, or None without either."""
-    if class_weight is None:
-        return weights
-    of_classes = convert_class_weight(class_weight, targets)
-    return of_classes if weights is None else weights * of_classes
+def _with_units(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs with the factors from metrics of scaled targets to metrics in the unit of y.
 
-
-def _scaled(x: Array, training: Indices, normalize: Normalize | None) -> NDArray[np.float32]:
-    """Return all samples as float32, scaled by the statistics of the fold's training samples or of all samples."""
-    if normalize is None:
-        return x.astype("float32")
-    return Standardizer.fit(x[training] if normalize == "fold" else x).transform(x).astype("float32")
-
-
-def _samples(x: NDArray[np.float32], y: Array, weights: NDArray[np.float32] | None, chosen: Indices) -> Samples:
-    return Samples(x[chosen], y[chosen], None if weights is None else weights[chosen])
-
-
-def _order(samples: int, shuffle: bool, key: tuple[int, ...]) -> engines.EpochOrder:
-    """Return a function from epoch to the order of the samples, so that both engines use the same orders."""
-    if not shuffle:
-        return lambda _: np.arange(samples)
-    return lambda epoch: np.random.default_rng([*key, epoch]).permutation(samples)
-
-
-def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequence[Job]) -> keras.Model:
-    model = build_model()
-    if not isinstance(model, keras.Model) or not model.compiled:
-        raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")
-    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
-        raise InputError(
-            "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
-            "both in build_model"
-        )
-    held = {id(part) for other in others for part in layers_of(other.model)}
-    if shared := next((part.name for part in layers_of(model) if id(part) in held), None):
-        raise InputError(
-            f"expected build_model() to return a model with new layers, got layer {shared!r} of an earlier call, "
-            "whose training it would continue: create the layers in build_model"
-        )
-    if isinstance(model, keras.Sequential) and not model.built:  # without an Input layer it needs the shape of x
-        model.build((None, *x.shape[1:]))
-    return model
+    Raises:
+        InputError: for several targets, for models without a metric, and as ``metric_units.unit_powers``.
+    """
+    model, outputs = jobs[0].model, jobs[0].training.y.shape[1:]
+    names = stateless.metric_names(model)
+    if outputs != (1,):
+        raise InputError(f"expected one target a sample with normalize_y=True, got targets of shape {outputs}")
+    if len(names) == 1:
+        raise InputError("expected a model with a metric, such as mae, with normalize_y=True, got the loss alone")
+    powers = np.array(unit_powers(model, names))
+    return [replace(job, units=float(job.scaling.targets.std[0]) ** powers) for job in jobs if job.scaling.targets]
 
 
 def _stacked(
@@ -217,7 +189,13 @@ def _stacked(
 
 
 def _result(
-    jobs: Sequence[Job], histories: Sequence[MetricHistory], repeats: int, engine: str, complete: bool
+    jobs: Sequence[Job],
+    histories: Sequence[MetricHistory],
+    data: Data,
+    names_of_features: list[str] | None,
+    repeats: int,
+    engine: str,
+    complete: bool,
 ) -> CrossValidation:
     """Return the result of the jobs, which are ordered by repeat, then by fold."""
     names = stateless.metric_names(jobs[0].model)
@@ -226,17 +204,22 @@ def _result(
     score = score_index(names)
     scores = [values[1, score, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
+    greater = greater_is_better(jobs[0].model, names[score])
+    models, indices = [job.whole_model() for job in jobs], [job.split for job in jobs]
     return CrossValidation(
         scores=np.reshape(scores, table.shape[:2]),
         metric=names[score],
+        greater_is_better=greater,
         history={
             prefix + name: table[:, :, part, metric]
             for part, prefix in enumerate(("", "val_"))
             for metric, name in enumerate(names)
         },
-        models=[job.model for job in jobs],
+        models=models,
+        indices=indices,
+        out_of_fold=out_of_fold(models, data.x, indices) if complete else np.full(data.y.shape, np.nan),
         engine=engine,
-        validation_ratio=float(np.mean([len(job.validation) / len(job.training) for job in jobs])),
+        feature_names=names_of_features,
     )
 
 

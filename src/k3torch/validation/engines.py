@@ -1,7 +1,6 @@
 """Two ways to train the models of a cross-validation: as one stack, or with Keras's ``fit`` one after another."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 import math
 from typing import Any
 
@@ -16,6 +15,7 @@ from k3torch.training.keras_internals import MissingPart
 from k3torch.training.progress import EpochBar, RichProgress
 from k3torch.training.python_state import reachable
 from k3torch.validation.differences import difference_between_models
+from k3torch.validation.jobs import EpochOrder, Job
 from k3torch.validation.result import score_index
 import keras
 import numpy as np
@@ -24,21 +24,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 MetricHistory = NDArray[np.float64]  # of one model, (2, metrics, epochs): training, validation
-Order = NDArray[np.int64]
-EpochOrder = Callable[[int], Order]
 
 # Largest stack, in bytes of state and samples; more models are trained in several stacks, one after another.
 STACK_BYTES = 2 * 2**30
-
-
-@dataclass(frozen=True)
-class Job:
-    """One model to train, its samples, and their order in each epoch."""
-
-    model: keras.Model
-    training: Samples
-    validation: Samples
-    order: EpochOrder
 
 
 def why_not_stacked(models: Sequence[keras.Model]) -> str | None:
@@ -117,8 +105,9 @@ def _one_stack(
     histories += list(table)
     score = score_index(stack.names)
     for epoch in range(epochs):
-        table[:, 0, :, epoch] = stack.train_epoch([job.order(epoch) for job in jobs]).T
-        table[:, 1, :, epoch] = stack.evaluate().T
+        phases = stack.train_epoch([job.order(epoch) for job in jobs]), stack.evaluate()  # (metrics, models)
+        for part, values in enumerate(phases):
+            table[:, part, :, epoch] = [job.in_units(of_job) for job, of_job in zip(jobs, values.T, strict=True)]
         bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, epoch].mean())})
     stack.unstack()
 
@@ -174,18 +163,18 @@ def fit(
         finally:
             bar.close()
             if isinstance(getattr(job.model, "history", None), keras.callbacks.History):  # not if it failed to start
-                histories.append(_table(job.model, epochs))
+                histories.append(_table(job, epochs))
 
 
-def _table(model: keras.Model, epochs: int) -> MetricHistory:
+def _table(job: Job, epochs: int) -> MetricHistory:
     """Return the history of ``fit`` so far as (2, metrics, epochs)."""
-    history, names = model.history.history, stateless.metric_names(model)
-    table = np.full((2, len(names), epochs), np.nan)
+    history, names = job.model.history.history, stateless.metric_names(job.model)
+    table = np.full((2, epochs, len(names)), np.nan)
     for i, name in enumerate(names):
         for j, prefix in enumerate(("", "val_")):
             values = history.get(prefix + name, [])
-            table[j, i, : len(values)] = values
-    return table
+            table[j, : len(values), i] = values
+    return job.in_units(table).swapaxes(1, 2)
 
 
 class _Ordered(Sampler[int]):

@@ -1,0 +1,80 @@
+"""Scaling of the samples of one fold, and the models that have it as layers."""
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from k3torch.data.scaling import Standardizer
+from k3torch.errors import InputError
+from k3torch.training.model_state import layers_of
+from k3torch.training.scaling_layers import normalization_layer, with_scaling_layers
+from k3torch.validation.arguments import Array
+from k3torch.validation.folds import Indices
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Normalize = Literal["fold", "train"]
+
+# Where float32 changes a scaled feature by more than this, in standard deviations, training uses what models will see.
+_VISIBLE = 1e-4
+
+
+@dataclass(frozen=True)
+class FoldScaling:
+    """Statistics of the features and targets of a fold's training samples; None for what is not scaled."""
+
+    features: Standardizer | None
+    targets: Standardizer | None
+
+    @classmethod
+    def fit(cls, x: Array, y: Array, training: Indices, normalize: Normalize | None, normalize_y: bool) -> Self:
+        """Return the scaling of a fold.
+
+        Args:
+            x: (samples, ...).
+            y: (samples, outputs).
+            training: the training samples of the fold.
+            normalize: "fold" uses the features of the training samples, "train" those of all samples; None does not
+                scale them.
+            normalize_y: whether to scale the targets, by the training samples.
+        """
+        features = {None: None, "fold": x[training], "train": x}[normalize]
+        return cls(
+            None if features is None else Standardizer.fit(features),
+            Standardizer.fit(y[training]) if normalize_y else None,
+        )
+
+    def transform_features(self, x: Array) -> NDArray[np.float32]:
+        """Return all features as the layers after the normalization see them, of the shape of ``x``."""
+        if self.features is None:
+            return x.astype("float32")
+        scaled = self.features.transform(x).astype("float32")
+        seen = keras.ops.convert_to_numpy(normalization_layer(self.features)(x.astype("float32")))
+        # Far from 0 float32 cannot tell close numbers apart: the seconds since 1970, for example.
+        return scaled if np.allclose(scaled, seen, rtol=0, atol=_VISIBLE) else np.asarray(seen, dtype="float32")
+
+    def transform_targets(self, y: Array) -> Array:
+        """Return all targets as the last layer of the trained model predicts them, of the shape of ``y``."""
+        return y if self.targets is None else self.targets.transform(y).astype("float32")
+
+    def whole_model(self, model: keras.Model) -> keras.Model:
+        """Return a trained model with the scaling as its first and last layer."""
+        return with_scaling_layers(model, features=self.features, targets=self.targets)
+
+
+def check_can_normalize(model: keras.Model) -> None:
+    """Check that the features of a model are quantities.
+
+    Raises:
+        InputError: for a model of ids, and for one that normalizes by itself.
+    """
+    found = {type(layer).__name__: layer.name for layer in layers_of(model)}
+    if name := found.get("Embedding"):
+        raise InputError(f"expected normalize=None for a model of ids, got the Embedding {name!r}: leave normalize out")
+    if name := found.get("Normalization"):
+        raise InputError(
+            f"expected normalize=None for a model with a Normalization layer of its own, got {name!r}: leave one out"
+        )
+    dtypes = [tensor.dtype for tensor in getattr(model, "inputs", None) or ()]
+    if any("int" in dtype for dtype in dtypes):
+        raise InputError(f"expected normalize=None for inputs of whole numbers, got {dtypes[0]}: leave normalize out")

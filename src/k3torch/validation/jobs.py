@@ -1,0 +1,127 @@
+"""The trainings of a cross-validation: for each fold a new model, its scaled samples, and their orders."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from k3torch.errors import InputError
+from k3torch.stack.batch_loop import Samples
+from k3torch.training.model_state import layers_of
+from k3torch.validation.arguments import Array
+from k3torch.validation.fold_scaling import FoldScaling, Normalize, check_can_normalize
+from k3torch.validation.folds import Indices, Split
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Order = NDArray[np.int64]
+EpochOrder = Callable[[int], Order]
+Weights = NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Data:
+    """All samples.
+
+    Attributes:
+        x: (samples, ...).
+        y: (samples, outputs).
+        weights: (samples,), for validation, or None.
+        training_weights: (samples,), multiplied with those of classes, or None.
+    """
+
+    x: Array
+    y: Array
+    weights: Weights
+    training_weights: Weights
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train, its samples, and their order in each epoch.
+
+    Attributes:
+        model: compiled; it takes scaled samples.
+        split: the numbers of the training and of the validation samples.
+        scaling: of these samples.
+        training: scaled.
+        validation: scaled.
+        order: from epoch to the order of the training samples, so that both engines use the same orders.
+        units: factors of the metrics, (metrics,), from those of scaled targets to the unit of y; None for 1.
+    """
+
+    model: keras.Model
+    split: Split
+    scaling: FoldScaling
+    training: Samples
+    validation: Samples
+    order: EpochOrder
+    units: NDArray[np.float64] | None = None
+
+    def in_units(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values of the metrics, (..., metrics), in the unit of y."""
+        return values if self.units is None else values * self.units
+
+    def whole_model(self) -> keras.Model:
+        """Return the model with the scaling as layers."""
+        return self.scaling.whole_model(self.model)
+
+
+def make_jobs(
+    build_model: Callable[[], keras.Model],
+    data: Data,
+    splits: Sequence[Sequence[Split]],
+    *,
+    normalize: Normalize | None,
+    normalize_y: bool,
+    shuffle: bool,
+    seed: int,
+) -> list[Job]:
+    """Return a job for each repeat and fold, in this order; initial weights and orders follow from the seed.
+
+    Raises:
+        InputError: if ``build_model`` returns anything else than a new compiled model, or one that cannot be scaled.
+    """
+    jobs: list[Job] = []
+    for repeat, folds in enumerate(splits):
+        for fold, split in enumerate(folds):
+            key = (seed, repeat, fold)
+            keras.utils.set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+            model = _new_model(build_model, data.x, jobs)
+            if normalize is not None:
+                check_can_normalize(model)
+            scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
+            x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)
+            training = _samples(x, y, data.training_weights, split[0])
+            validation = _samples(x, y, data.weights, split[1])
+            jobs.append(Job(model, split, scaling, training, validation, _order(len(training), shuffle, key)))
+    return jobs
+
+
+def _samples(x: NDArray[np.float32], y: Array, weights: Weights, chosen: Indices) -> Samples:
+    return Samples(x[chosen], y[chosen], None if weights is None else weights[chosen])
+
+
+def _order(samples: int, shuffle: bool, key: tuple[int, ...]) -> EpochOrder:
+    if not shuffle:
+        return lambda _: np.arange(samples)
+    return lambda epoch: np.random.default_rng([*key, epoch]).permutation(samples)
+
+
+def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequence[Job]) -> keras.Model:
+    model = build_model()
+    if not isinstance(model, keras.Model) or not model.compiled:
+        raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")
+    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
+        raise InputError(
+            "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
+            "both in build_model"
+        )
+    held = {id(part) for other in others for part in layers_of(other.model)}
+    if shared := next((part.name for part in layers_of(model) if id(part) in held), None):
+        raise InputError(
+            f"expected build_model() to return a model with new layers, got layer {shared!r} of an earlier call, "
+            "whose training it would continue: create the layers in build_model"
+        )
+    if isinstance(model, keras.Sequential) and not model.built:  # without an Input layer it needs the shape of x
+        model.build((None, *x.shape[1:]))
+    return model

@@ -1,0 +1,57 @@
+"""Predictions of the models of a cross-validation: of new samples by all of them, of their own by those held out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from k3torch.validation.folds import Split
+import keras
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+Float = NDArray[np.float64]
+
+_BATCH = 1024  # samples at a time
+
+
+def predict(model: keras.Model, x: NDArray[Any]) -> Float:
+    """Return the outputs for x, (samples, ...), as float64; logits, by the model's loss, become probabilities."""
+    with torch.no_grad():
+        batches = [x[start : start + _BATCH].astype("float32") for start in range(0, len(x), _BATCH)]
+        outputs: list[NDArray[Any]] = [
+            keras.ops.convert_to_numpy(_probabilities(model, model(batch, training=False))) for batch in batches
+        ]
+    return np.concatenate(outputs).astype(np.float64)
+
+
+def mean_prediction(models: Sequence[keras.Model], x: NDArray[Any]) -> Float:
+    """Return the mean of the models' outputs, of the shape of one model's."""
+    return np.mean([predict(model, x) for model in models], axis=0)
+
+
+def out_of_fold(models: Sequence[keras.Model], x: NDArray[Any], indices: Sequence[Split]) -> Float:
+    """Return the mean prediction of each sample by the models that have it as a validation sample; NaN without one.
+
+    Args:
+        models: one for each fold.
+        x: (samples, ...).
+        indices: training and validation samples of each model.
+    """
+    sums, counts = None, np.zeros(len(x))
+    for model, (_, validation) in zip(models, indices, strict=True):
+        outputs = predict(model, x[validation])
+        if sums is None:
+            sums = np.zeros((len(x), *outputs.shape[1:]))
+        np.add.at(sums, validation, outputs)  # a sample may be drawn twice
+        np.add.at(counts, validation, 1)
+    assert sums is not None, "a cross-validation has at least one model"
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / counts.reshape(-1, *[1] * (sums.ndim - 1)))
+
+
+def _probabilities(model: keras.Model, outputs: Any) -> Any:
+    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, keras.losses.Loss)]
+    if not any(loss.get_config().get("from_logits") for loss in losses):
+        return outputs
+    binary = any("binary" in type(loss).__name__.lower() for loss in losses)
+    return keras.ops.sigmoid(outputs) if binary else keras.ops.softmax(outputs)

@@ -1,0 +1,105 @@
+"""Saves the result of a cross-validation to a folder, and reads it again."""
+
+import json
+from pathlib import Path
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+import zipfile
+
+from k3torch.errors import InputError, first_line
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from k3torch.validation.result import CrossValidation
+
+FORMAT = "k3torch cross-validation 1"
+_JSON, _ARRAYS = "cross_validation.json", "arrays.npz"
+_FIELDS = {"metric": str, "greater_is_better": (bool, type(None)), "engine": str, "feature_names": (list, type(None))}
+
+
+def save(result: "CrossValidation", folder: Path) -> None:
+    """Write a result to a new or empty folder; it appears there whole or not at all.
+
+    Raises:
+        InputError: if the folder is not empty or cannot be written.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"expected a new or empty folder, got {folder}, which exists: choose another name")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
+            _write(result, draft)
+            draft.replace(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"expected to write {folder}, got: {error.strerror or first_line(error)}") from error
+
+
+def _write(result: "CrossValidation", folder: Path) -> None:
+    for number, model in enumerate(result.models):
+        model.save(folder / _model_name(number))
+    arrays: dict[str, NDArray[Any]] = {
+        f"history_{number}": values for number, values in enumerate(result.history.values())
+    }
+    for number, (training, validation) in enumerate(result.indices):
+        arrays |= {f"training_{number}": training, f"validation_{number}": validation}
+    np.savez(folder / _ARRAYS, allow_pickle=False, scores=result.scores, out_of_fold=result.out_of_fold, **arrays)
+    fields = {name: getattr(result, name) for name in _FIELDS}
+    content = {"format": FORMAT, "models": len(result.models), "history": list(result.history), **fields}
+    (folder / _JSON).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _model_name(number: int) -> str:
+    return f"model_{number:03}.keras"
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """Return the fields of the result in a folder, by their names.
+
+    Raises:
+        InputError: if it has no such result, or a damaged one.
+    """
+    try:
+        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"expected a folder that CrossValidation.save wrote, got {folder} ({first_line(error)})"
+        ) from error
+    if not _is_complete(content):
+        raise InputError(f"expected {FORMAT!r} in {folder / _JSON}, got something else: save the result again")
+    try:
+        with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
+            arrays: dict[str, NDArray[Any]] = dict(stored)
+        numbers = range(content["models"])
+        return {
+            **{name: content[name] for name in _FIELDS},
+            "scores": arrays["scores"],
+            "out_of_fold": arrays["out_of_fold"],
+            "history": {name: arrays[f"history_{number}"] for number, name in enumerate(content["history"])},
+            "indices": [(arrays[f"training_{n}"], arrays[f"validation_{n}"]) for n in numbers],
+            "models": [_load_model(folder / _model_name(n)) for n in numbers],
+        }
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"expected the arrays of a cross-validation in {folder}, got: {first_line(error)}") from error
+
+
+def _is_complete(content: Any) -> bool:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    kinds: dict[str, Any] = {**_FIELDS, "models": int, "history": list}
+    return all(name in content and isinstance(content[name], kind) for name, kind in kinds.items())
+
+
+def _load_model(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path)  # in safe mode, which runs no code from the file
+    except Exception as error:  # Keras raises errors of many types for a damaged file
+        raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}") from error
