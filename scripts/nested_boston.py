@@ -122,6 +122,7 @@ def train(name: str, x: Float, y: Float, folds: list[Split], settings: Settings)
         x,
         y,
         folds=folds,
+        normalize="fold",
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         seed=settings.machine.seed,

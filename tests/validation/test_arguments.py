@@ -1,6 +1,8 @@
 """What a caller may pass to cross_validate: converted as stated, or refused in one line."""
 
-from k3torch import InputError
+import inspect
+
+from k3torch import InputError, cross_validate
 from k3torch.validation import arguments
 import keras
 import numpy as np
@@ -14,10 +16,12 @@ SETTINGS = {
     "epochs": 1,
     "batch_size": 1,
     "normalize": None,
+    "normalize_y": False,
     "engine": "auto",
     "shuffle": True,
     "seed": 0,
     "callbacks": None,
+    "others": {},
 }
 
 
@@ -49,6 +53,10 @@ def test_settings_that_can_be_used(settings):
         ("seed", "1", "seed as a whole number from 0 to 4294967295, got '1'"),
         ("engine", "stack", "engine as one of 'auto', 'stacked', 'fit', got 'stack', did you mean 'stacked'?"),
         ("normalize", True, "normalize as one of None, 'fold', 'train', got True"),
+        ("normalize_y", 1, "normalize_y as one of True, False, got 1"),
+        ("others", {"cv": 5}, "folds= as the number of folds or the splitter, got cv="),
+        ("others", {"epoch": 5}, "an argument of cross_validate, got epoch=, did you mean 'epochs'?"),
+        ("others", {"zzz": 5}, "an argument of cross_validate, got zzz="),
         ("shuffle", "no", "shuffle as one of True, False, got 'no'"),
         ("callbacks", ["x"], "callbacks as a list of Keras callbacks, got ['x']"),
         ("callbacks", 5, "callbacks as a list of Keras callbacks, got 5"),
@@ -157,3 +165,16 @@ def test_class_weights_that_cannot_be_used(class_weight):
 def test_class_weights_of_targets_with_three_dimensions_are_refused():
     with pytest.raises(InputError, match=r"^expected y of shape \(samples, outputs\) for class_weight"):
         arguments.convert_class_weight({0: 1}, np.zeros((2, 3, 4)))
+
+
+def test_the_names_of_scikit_learn_are_those_of_its_function_and_the_known_ones_those_of_ours():
+    from sklearn.model_selection import cross_validate as theirs
+
+    ours = [name for name, p in inspect.signature(cross_validate).parameters.items() if p.kind != p.VAR_KEYWORD]
+    assert list(arguments.ARGUMENTS) == ours
+    assert set(inspect.signature(theirs).parameters) - set(ours) <= set(arguments.SKLEARN_NAMES)
+
+
+def test_the_columns_of_a_frame_are_its_feature_names():
+    assert arguments.feature_names(pd.DataFrame({"a": [1], 7: [2]})) == ["a", "7"]
+    assert arguments.feature_names(np.zeros((2, 2))) is None

@@ -230,7 +230,7 @@ def test_an_error_of_fit_reaches_the_caller():
         cross_validate(two_outputs, *_samples(), folds=2, epochs=1)
 
 
-def train_recorded(x, y, *, batch_size=100, epochs=1, optimizer="sgd", **arguments):
+def train_recorded(x, y, *, batch_size=100, epochs=1, optimizer="sgd", metrics=(), **arguments):
     """Cross-validate, and return the batches that each model received: {"train": [(x, y, ...)], "test": [...]}."""
     received = []
 
@@ -248,7 +248,7 @@ def train_recorded(x, y, *, batch_size=100, epochs=1, optimizer="sgd", **argumen
                 return super().test_step(data)
 
         model = Recorder([keras.layers.Dense(1)])
-        model.compile(optimizer, "mse")
+        model.compile(optimizer, "mse", metrics=list(metrics))
         return model
 
     cross_validate(build_recorder, x, y, epochs=epochs, batch_size=batch_size, engine="fit", **arguments)
@@ -293,7 +293,7 @@ def test_training_does_not_depend_on_the_validation_samples(normalize, leaks):
 
 
 def test_each_fold_is_scaled_by_its_own_training_samples():
-    for recorded in train_recorded(X, Y, folds=3):
+    for recorded in train_recorded(X, Y, folds=3, normalize="fold"):
         np.testing.assert_allclose(recorded["train"][0][0].mean(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(recorded["train"][0][0].std(axis=0), 1, rtol=1e-5)
         assert np.abs(recorded["test"][0][0].mean(axis=0)).max() > 1e-3
@@ -380,13 +380,80 @@ def test_a_score_is_the_first_metric_of_the_returned_model_on_its_validation_sam
         ("loss", "mae", "val_loss", "val_mae"), (2, 3, 3)
     )
     for fold, validation in enumerate(np.split(np.arange(22), [8, 15])):  # the folds of the first repeat
-        training = np.setdiff1d(np.arange(22), validation)
-        scaled = (X[validation] - X[training].mean(axis=0)) / X[training].std(axis=0)
-        errors = result.models[fold].predict(scaled.astype("float32"), verbose=0)[:, 0] - Y[validation]
+        errors = result.models[fold].predict(X[validation].astype("float32"), verbose=0)[:, 0] - Y[validation]
         assert result.scores[0, fold] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
         assert result.history["val_loss"][0, fold, -1] == pytest.approx((errors**2).mean(), rel=1e-5)
     np.testing.assert_array_equal(result.scores, result.history["val_mae"][..., -1])
     assert result.validation_ratio == pytest.approx((8 / 14 + 7 / 15 + 7 / 15) / 3)
+
+
+def evaluated(result, x, y):
+    """Return the metric of each returned model on the raw validation samples of its fold."""
+    return [
+        model.evaluate(x[validation], y[validation], verbose=0, return_dict=True)[result.metric]
+        for model, (_, validation) in zip(result.models, result.indices, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+@pytest.mark.parametrize("normalize", [None, "fold", "train"])
+def test_returned_models_score_on_raw_samples_as_reported(engine, normalize):
+    x = X * [1, 1000, 0.01] + [0, 5000, 0]
+    result = cross_validate(build, x, Y, folds=3, repeats=2, epochs=3, batch_size=4, engine=engine, normalize=normalize)
+    np.testing.assert_allclose(result.scores.ravel(), evaluated(result, x, Y), rtol=1e-5)
+    assert isinstance(result.models[0].layers[0], keras.layers.Normalization) == (normalize is not None)
+
+
+@pytest.mark.parametrize("engine", ["stacked", "fit"])
+def test_targets_of_any_unit_give_the_same_network(engine):
+    """Prices in another currency: all metrics change by the factor of the unit, the loss not at all."""
+    arguments = {"folds": 3, "epochs": 3, "batch_size": 4, "engine": engine, "normalize_y": True}
+
+    def with_mse():
+        model = build("adam")
+        model.compile(model.optimizer, "mse", metrics=["mae", "mse"])
+        return model
+
+    prices = 258_000 + 40_000 * Y
+    plain, large = (cross_validate(with_mse, X, y, **arguments) for y in (Y, prices))
+    np.testing.assert_allclose(large.history["val_loss"], plain.history["val_loss"], rtol=1e-3)
+    np.testing.assert_allclose(large.history["val_mae"], 40_000 * plain.history["val_mae"], rtol=1e-3)
+    np.testing.assert_allclose(large.history["mse"], 40_000**2 * plain.history["mse"], rtol=1e-3)
+    np.testing.assert_allclose(large.scores.ravel(), evaluated(large, X, prices), rtol=1e-4)
+
+
+def test_targets_are_scaled_by_the_training_samples_alone():
+    y = np.array([1.0, 2.0, 3.0, 1000.0])
+    (recorded,) = train_recorded(TABLE, y, folds=LAST, normalize_y=True, shuffle=False, metrics=["mae"])
+    np.testing.assert_allclose(np.ravel(recorded["train"][0][1]), [-(1.5**0.5), 0, 1.5**0.5], atol=1e-6)
+    np.testing.assert_allclose(np.ravel(recorded["test"][0][1]), 998 / (2 / 3) ** 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "y", "message"),
+    [
+        ([], Y, "expected a model with a metric, such as mae, with normalize_y=True"),
+        (["mape"], Y, "expected metrics that change with the unit of the targets by a factor"),
+        (["mae"], np.stack([Y, Y], axis=1), r"expected one target a sample with normalize_y=True, got .* \(2,\)"),
+    ],
+)
+def test_what_scaled_targets_cannot_be_used_with(metrics, y, message):
+    def build_model():
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(y.reshape(len(y), -1).shape[1])])
+        model.compile("sgd", "mse", metrics=metrics)
+        return model
+
+    with pytest.raises(InputError, match=message):
+        cross_validate(build_model, X, y, folds=2, epochs=1, normalize_y=True)
+
+
+def test_a_frame_of_a_user_gives_the_scores_of_its_array():
+    frame = pd.DataFrame(
+        {"a": X[:, 0], "b": X[:, 1] > 3, "c": pd.array(X[:, 2].round(), dtype="Int64")}, index=range(5, 27)
+    )
+    found = cross_validate(build, frame, pd.Series(Y, index=range(5, 27)), folds=2, epochs=1, batch_size=4)
+    array = np.column_stack([X[:, 0], X[:, 1] > 3, X[:, 2].round()])
+    np.testing.assert_array_equal(found.scores, cross_validate(build, array, Y, folds=2, epochs=1, batch_size=4).scores)
 
 
 def test_without_metrics_the_score_is_the_loss():

@@ -26,6 +26,11 @@ def test_the_best_epoch_counts_from_1_and_from_the_skipped_ones():
     assert best_epoch([0.0] * 10 + [3.0, 1.0, 9.0]) == 12
 
 
+@pytest.mark.parametrize(("curve", "best"), [([np.nan], 1), ([3, 1, np.nan, 0], 2), ([0] * 7 + [-9] + [np.nan] * 9, 8)])
+def test_epochs_from_the_first_nan_on_do_not_count(curve, best):
+    assert best_epoch(curve) == best
+
+
 def test_the_best_epoch_is_that_of_the_smoothed_curve():
     values = [1.0] * 10 + [2.0, 0.0, 4.0, 1.5, 1.5]  # smoothed: 2, 1.8, 2.02, 1.968, 1.9212; lowest raw value: epoch 12
     assert best_epoch(values) == 12

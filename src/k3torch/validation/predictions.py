@@ -16,17 +16,17 @@ _BATCH = 1024  # samples at a time
 
 def predict(model: keras.Model, x: NDArray[Any]) -> Float:
     """Return the outputs for x, (samples, ...), as float64; logits, by the model's loss, become probabilities."""
+    outputs: list[NDArray[np.float32]] = []
     with torch.no_grad():
-        batches = [x[start : start + _BATCH].astype("float32") for start in range(0, len(x), _BATCH)]
-        outputs: list[NDArray[Any]] = [
-            keras.ops.convert_to_numpy(_probabilities(model, model(batch, training=False))) for batch in batches
-        ]
-    return np.concatenate(outputs).astype(np.float64)
+        for start in range(0, len(x), _BATCH):
+            batch = model(x[start : start + _BATCH].astype("float32"), training=False)
+            outputs.append(keras.ops.convert_to_numpy(_probabilities(model, batch)))
+    return np.asarray(np.concatenate(outputs), dtype=np.float64)
 
 
 def mean_prediction(models: Sequence[keras.Model], x: NDArray[Any]) -> Float:
     """Return the mean of the models' outputs, of the shape of one model's."""
-    return np.mean([predict(model, x) for model in models], axis=0)
+    return np.asarray(np.mean([predict(model, x) for model in models], axis=0))
 
 
 def out_of_fold(models: Sequence[keras.Model], x: NDArray[Any], indices: Sequence[Split]) -> Float:

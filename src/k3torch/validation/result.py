@@ -100,7 +100,8 @@ class CrossValidation:
     def best_epoch(self) -> int:
         """The epoch, from 1, with the best mean validation score, smoothed as in ``curves.best_epoch``.
 
-        If ``greater_is_better`` is None, the epoch with the lowest mean validation loss.
+        If ``greater_is_better`` is None, the epoch with the lowest mean validation loss. Only epochs that all models
+        were trained for count.
         """
         name = "loss" if self.greater_is_better is None else self.metric
         curves = self.history[f"val_{name}"]
@@ -160,7 +161,7 @@ class CrossValidation:
         Raises:
             InputError: if the folder exists and is not empty, or cannot be written.
         """
-        result_files.save(self, Path(folder))
+        result_files.save(vars(self), Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path) -> "CrossValidation":

@@ -1,10 +1,11 @@
 """Saves the result of a cross-validation to a folder, and reads it again."""
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 import zipfile
 
 from k3torch.errors import InputError, first_line
@@ -12,28 +13,25 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from k3torch.validation.result import CrossValidation
-
 FORMAT = "k3torch cross-validation 1"
 _JSON, _ARRAYS = "cross_validation.json", "arrays.npz"
 _FIELDS = {"metric": str, "greater_is_better": (bool, type(None)), "engine": str, "feature_names": (list, type(None))}
 
 
-def save(result: "CrossValidation", folder: Path) -> None:
-    """Write a result to a new or empty folder; it appears there whole or not at all.
+def save(fields: Mapping[str, Any], folder: Path) -> None:
+    """Write the fields of a result to a new or empty folder; they appear there whole or not at all.
 
     Raises:
         InputError: if the folder is not empty or cannot be written.
     """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"expected a new or empty folder, got {folder}, which exists: choose another name")
+            raise InputError(f"expected a new or empty folder, got {folder}, which has files: give another name")
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
-            _write(result, draft)
+            _write(fields, draft)
             draft.replace(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -41,17 +39,18 @@ def save(result: "CrossValidation", folder: Path) -> None:
         raise InputError(f"expected to write {folder}, got: {error.strerror or first_line(error)}") from error
 
 
-def _write(result: "CrossValidation", folder: Path) -> None:
-    for number, model in enumerate(result.models):
+def _write(fields: Mapping[str, Any], folder: Path) -> None:
+    for number, model in enumerate(fields["models"]):
         model.save(folder / _model_name(number))
     arrays: dict[str, NDArray[Any]] = {
-        f"history_{number}": values for number, values in enumerate(result.history.values())
+        f"history_{number}": values for number, values in enumerate(fields["history"].values())
     }
-    for number, (training, validation) in enumerate(result.indices):
+    for number, (training, validation) in enumerate(fields["indices"]):
         arrays |= {f"training_{number}": training, f"validation_{number}": validation}
-    np.savez(folder / _ARRAYS, allow_pickle=False, scores=result.scores, out_of_fold=result.out_of_fold, **arrays)
-    fields = {name: getattr(result, name) for name in _FIELDS}
-    content = {"format": FORMAT, "models": len(result.models), "history": list(result.history), **fields}
+    arrays |= {name: fields[name] for name in ("scores", "out_of_fold")}
+    np.savez(folder / _ARRAYS, allow_pickle=False, **arrays)
+    content = {"format": FORMAT, "models": len(fields["models"]), "history": list(fields["history"])}
+    content |= {name: fields[name] for name in _FIELDS}
     (folder / _JSON).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -85,7 +84,7 @@ def load(folder: Path) -> dict[str, Any]:
             "indices": [(arrays[f"training_{n}"], arrays[f"validation_{n}"]) for n in numbers],
             "models": [_load_model(folder / _model_name(n)) for n in numbers],
         }
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"expected the arrays of a cross-validation in {folder}, got: {first_line(error)}") from error

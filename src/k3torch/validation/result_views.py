@@ -1,14 +1,13 @@
 """The result of a cross-validation as text, as HTML for notebooks, as a table and as a plot."""
 
 import html as html_characters
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from k3torch.validation.curves import skipped_epochs
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from k3torch.validation.result import CrossValidation
     from matplotlib.axes import Axes
     import pandas as pd
 
@@ -18,7 +17,30 @@ TRAINING, VALIDATION = "#0072B2", "#E69F00"
 _SHOWN_REPEATS, _SHOWN_FOLDS = 4, 10
 
 
-def text(result: "CrossValidation") -> str:
+class Result(Protocol):
+    """What is shown of a ``CrossValidation``, whose docstring explains it."""
+
+    @property
+    def scores(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def metric(self) -> str: ...  # noqa: D102
+    @property
+    def greater_is_better(self) -> bool | None: ...  # noqa: D102
+    @property
+    def history(self) -> dict[str, NDArray[np.float64]]: ...  # noqa: D102
+    @property
+    def engine(self) -> str: ...  # noqa: D102
+    @property
+    def mean(self) -> float: ...  # noqa: D102
+    @property
+    def std(self) -> float: ...  # noqa: D102
+    @property
+    def interval(self) -> Any: ...  # noqa: D102
+    @property
+    def best_epoch(self) -> int: ...  # noqa: D102
+
+
+def text(result: Result) -> str:
     """Return the scores and what else there is, in at most ten lines."""
     lines = [_title(result), f"  {_summary(result)}"]
     for number, scores in enumerate(result.scores[:_SHOWN_REPEATS], start=1):
@@ -32,12 +54,13 @@ def text(result: "CrossValidation") -> str:
     return "\n".join(lines)
 
 
-def html(result: "CrossValidation") -> str:
+def html(result: Result) -> str:
     """Return the summary and a table of all scores as HTML."""
     folds = result.scores.shape[1]
     head = "".join(f"<th>{name}</th>" for name in ["", *(f"fold {n}" for n in range(1, folds + 1)), "mean"])
     rows = [
-        f"<tr><th>repeat {number}</th>{''.join(f'<td>{_number(score)}</td>' for score in [*scores, scores.mean()])}</tr>"
+        f"<tr><th>repeat {number}</th>{''.join(f'<td>{_number(value)}</td>' for value in [*scores, scores.mean()])}"
+        "</tr>"
         for number, scores in enumerate(result.scores, start=1)
     ]
     lines = [html_characters.escape(line) for line in (_title(result), _summary(result), _best(result))]
@@ -47,22 +70,23 @@ def html(result: "CrossValidation") -> str:
     )
 
 
-def _title(result: "CrossValidation") -> str:
+def _title(result: Result) -> str:
     repeats, folds = result.scores.shape
     epochs = next(iter(result.history.values())).shape[-1]
     parts = (_count(folds, "fold"), _count(repeats, "repeat"), _count(epochs, "epoch"))
     return f"CrossValidation: {', '.join(parts)}, engine {result.engine}"
 
 
-def _summary(result: "CrossValidation") -> str:
+def _summary(result: Result) -> str:
     interval = result.interval
-    spread = "" if result.scores.size < 2 else (
-        f", standard deviation {_number(result.std)}, 95% confidence interval {_number(interval.low)} to {_number(interval.high)}"
-    )  # fmt: skip
-    return f"{result.metric}: mean {_number(result.mean)}{spread}"
+    summary = f"{result.metric}: mean {_number(result.mean)}"
+    if result.scores.size < 2:
+        return summary
+    bounds = f"{_number(interval.low)} to {_number(interval.high)}"
+    return f"{summary}, standard deviation {_number(result.std)}, 95% confidence interval {bounds}"
 
 
-def _best(result: "CrossValidation") -> str:
+def _best(result: Result) -> str:
     by = "loss" if result.greater_is_better is None else result.metric
     return f"best epoch by the smoothed validation {by}: {result.best_epoch}"
 
@@ -87,9 +111,10 @@ def frame(history: dict[str, NDArray[np.float64]]) -> "pd.DataFrame":
     return pd.DataFrame({"value": values.ravel()}, index=index).reset_index()
 
 
-def plot(result: "CrossValidation", metric: str, ax: "Axes | None") -> "Axes":
+def plot(result: Result, metric: str, ax: "Axes | None") -> "Axes":
     """Draw the curves of a metric over the epochs, without the first ones of long runs, and mark the best epoch."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     axes: Any = plt.subplots(layout="constrained")[1] if ax is None else ax
     skipped = skipped_epochs(result.history[metric].shape[-1])
@@ -101,7 +126,8 @@ def plot(result: "CrossValidation", metric: str, ax: "Axes | None") -> "Axes":
         axes.plot(epochs, curves.mean(axis=0), line, color=colour, marker=marker, label=f"{label}, mean")
         axes.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     axes.axvline(result.best_epoch, color="black", linestyle=":", label=f"best epoch: {result.best_epoch}")
-    models = _count(len(result.models), "model")
+    models = _count(result.scores.size, "model")
     axes.set(xlabel="epoch", ylabel=metric, title=f"{metric} of {models}; bands: lowest to highest")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return axes  # type: ignore[no-any-return]
