@@ -66,8 +66,8 @@ def gap_problem(cells: Mapping[str, Sequence[Cell]], kinds: Mapping[str, Kind], 
     name = list(kinds)[position]
     wanted = {"number": "number", "bool": "bool", "text": "value"}[kinds[name]]
     found = "none" if cells[name][row] is None else shown(cells[name][row])
-    count, columns = missing.sum(), missing.any(axis=0).sum()
-    more = f" (the first of {count} in {columns} column{'s' * (columns > 1)})" if count > 1 else ""
+    count = missing.sum()
+    more = f" (the first of {count} such cells)" if count > 1 else ""
     return f"a {wanted} in every cell, found {found} in data row {row + 1}, column {name!r}{more}: {advice}"
 
 

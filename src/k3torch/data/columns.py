@@ -104,7 +104,7 @@ class Columns:
         cells = {name: cells_of(frame[name]) for name in frame.columns if name not in drop}
         kinds = _feature_kinds({name: column for name, column in cells.items() if name != target})
         goal = target_kind(cells[target], target)
-        kept = _kept_rows(cells, kinds, {target: goal}, missing)
+        kept = kept_rows(cells, kinds, {target: goal}, missing)
         cells = only_rows(cells, kept)
         for name in (name for name, kind in (kinds | {target: goal}).items() if kind == "number"):
             numbers_of(cells[name], name)  # refuses numbers beyond float32
@@ -209,14 +209,15 @@ def _feature_kinds(cells: Mapping[str, Sequence[Cell]]) -> dict[str, Kind]:
         else:
             kinds[name] = kind
     if refused:
+        them = "it" if len(refused) == 1 else "them"
         raise InputError(
             f"expected columns of numbers, or of texts with a few different values, found "
-            f"{'; '.join(refused.values())}: leave {'it' if len(refused) == 1 else 'them'} out with --drop {shlex.join(refused)}"
+            f"{'; '.join(refused.values())}: leave {them} out with --drop {shlex.join(refused)}"
         )
     return kinds
 
 
-def _kept_rows(cells: Cells, kinds: Mapping[str, Kind], goal: Mapping[str, Kind], missing: str) -> NDArray[np.int64]:
+def kept_rows(cells: Cells, kinds: Mapping[str, Kind], goal: Mapping[str, Kind], missing: str) -> NDArray[np.int64]:
     """Return the numbers of the rows that are used; refuse missing values that ``missing`` does not allow."""
     if missing == "refuse":
         refuse([gap_problem(cells, {**kinds, **goal}, "fill it in, or pass --missing drop or --missing median")])

@@ -7,12 +7,14 @@ table.x, table.y, table.describe()
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from k3torch.data.column import Float
-from k3torch.data.column_kinds import cells_of, gap_problem, gaps
-from k3torch.data.columns import Columns, only_rows
-from k3torch.data.table_target import encode_target
-from k3torch.errors import InputError, refuse
+from k3torch.data.column_kinds import cells_of, gaps
+from k3torch.data.columns import Columns, kept_rows, only_rows
+from k3torch.data.table_files import read_frame
+from k3torch.data.table_target import encode_target, target_kind
+from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray
 import pandas as pd
@@ -50,33 +52,26 @@ class Table:
         name = columns.target
         if name not in frame.columns:
             raise InputError(f"expected the target {name!r} as a column, found none")
-        cells = columns.cells(frame)
-        missing = gaps(cells, columns.kinds)
-        goal = encode_target(cells_of(frame[name]), name, columns.classes)
-        kept = np.ones(len(frame), dtype=bool)
-        if columns.missing == "drop":
-            kept = ~(missing.any(axis=1) | np.isnan(goal))
-        elif columns.missing == "refuse":
-            refuse([gap_problem(cells, columns.kinds, "fill it in")])
-        if len(rows := np.flatnonzero(np.isnan(goal) & kept)):
-            wanted = f"one of the classes {', '.join(columns.classes)}" if columns.classes else "a number"
-            found = frame[name].iloc[rows[0]]
-            raise InputError(f"expected {wanted} in the target {name!r}, found {found!r} in data row {rows[0] + 1}")
-        x = columns.encode_cells(only_rows(cells, np.flatnonzero(kept)))[kept]
-        y = goal[kept].astype("int64") if columns.classes else goal[kept]
-        filled = int(missing.sum()) if columns.missing == "median" else 0
-        return cls(x, y, columns, int((~kept).sum()), filled)
+        cells = columns.cells(frame) | {name: cells_of(frame[name])}
+        goal = {name: target_kind(cells[name], name)}
+        kept = kept_rows(cells, columns.kinds, goal, columns.missing)
+        filled = int(gaps(cells, columns.kinds).sum()) if columns.missing == "median" else 0
+        cells = only_rows(cells, kept)
+        x, y = columns.encode_cells(cells)[kept], encode_target(cells[name], name, columns.classes)[kept]
+        return cls(x, y.astype("int64") if columns.classes else y, columns, len(frame) - len(kept), filled)
 
     def describe(self) -> str:
         """Return one line on the samples, the features and the target."""
         texts = [column for column in self.columns.columns if column.kind == "text"]
         numeric = len(self.columns.columns) - len(texts)
         parts = [f"{numeric} numeric column{'s' * (numeric != 1)}"] if numeric else []
-        parts += [f"{column.name} -> {len(column.values)} columns" for column in texts[:LISTED]]
+        parts += [
+            f"{column.name} -> {len(column.values)} column{'s' * (len(column.values) > 1)}" for column in texts[:LISTED]
+        ]
         if others := texts[LISTED:]:
             parts.append(f"{len(others)} more -> {sum(len(column.values) for column in others)} columns")
-        notes = [f"{self.left_out} rows with missing values left out"] if self.left_out else []
-        notes += [f"{self.filled} missing values filled in"] if self.filled else []
+        notes = [f"rows with missing values left out: {self.left_out:,}"] if self.left_out else []
+        notes += [f"missing values filled in: {self.filled:,}"] if self.filled else []
         target = f"target {self.columns.target}: {self._range()}"
         return "; ".join([f"{len(self.x):,} rows: {', '.join(parts)}", *notes, target])
 
@@ -88,7 +83,7 @@ class Table:
             return f"classification, {', '.join(named[:LISTED])}{more}"
         line = f"regression, {_shown(self.y.min())} to {_shown(self.y.max())}"
         different = np.unique(self.y)
-        if 2 < len(different) <= SMALL and not (different % 1).any():
+        if 2 < len(different) <= min(SMALL, len(self.y) // 2) and not (different % 1).any():
             line += f" ({len(different)} whole numbers: --task classification makes them classes)"
         return line
 

@@ -17,6 +17,8 @@ import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet")
 _DECOMPRESS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+# A RuntimeError for an encrypted archive, a NotImplementedError for a method of compression that Python does not have.
+_DAMAGED = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 
 def read_frame(path: Path, *, separator: str | None = None, decimal: str | None = None) -> pd.DataFrame:
@@ -61,26 +63,25 @@ def _content(path: Path) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
         if name.suffix == ".zip":
-            content, name = _unzipped(content, path)
+            members = _members(content)
+            if len(members) == 1:
+                content, name = members[0]
         elif name.suffix in _DECOMPRESS:
             content, name = _DECOMPRESS[name.suffix](content), PurePath(name.stem)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+    except _DAMAGED as error:
         raise InputError(f"expected to read {path}, got: {first_line(error)}") from error
+    if name.suffix == ".zip":
+        raise InputError(f"expected one table in {path}, found {len(members)} files: extract one of them")
     if name.suffix not in SUFFIXES:
         raise InputError(f"expected a table that ends in {', '.join(SUFFIXES)}, got {path}: save it in such a format")
     return content, name.suffix
 
 
-def _unzipped(content: bytes, path: Path) -> tuple[bytes, PurePath]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
-            if len(names) != 1:
-                listed = f": {', '.join(names[:5])}" if names else ""
-                raise InputError(f"expected one table in {path}, found {len(names)} files{listed}: extract one of them")
-            return archive.read(names[0]), PurePath(names[0].lower())
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # the last two: encrypted, unknown method
-        raise InputError(f"expected to read {path}, got: {first_line(error)}") from error
+def _members(archive: bytes) -> list[tuple[bytes, PurePath]]:
+    """Return the content and the name of each file in a zip archive; macOS adds files of its own."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        names = [name for name in files.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+        return [(files.read(name), PurePath(name.lower())) for name in names]
 
 
 def _parquet(content: bytes, where: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from k3torch.data.column_kinds import Cell, Kind, as_text, category_problem, kind_of, numbers_of
+from k3torch.data.column_kinds import Cell, Kind, as_text, category_problem, is_missing, kind_of, numbers_of, shown
 from k3torch.errors import InputError, refuse, unless
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,9 @@ def task_of(cells: Sequence[Cell], name: str, task: str) -> tuple[Task, tuple[st
     numeric = all(isinstance(cell, float) for cell in cells)
     different: list[Cell] = sorted(set(cells), key=None if numeric else as_text)  # type: ignore[type-var, arg-type]
     if len(different) < 2:
-        raise InputError(f"expected two different values or more in the target {name!r}, found only {different[0]!r}")
+        raise InputError(
+            f"expected two different values or more in the target {name!r}, found only {as_text(different[0])}"
+        )
     if task == "regression" or (task == "auto" and numeric and len(different) > 2):
         fits = not any(isinstance(cell, str) for cell in cells)
         refuse([unless(fits, f"numbers in the target {name!r} of a regression, found {different[0]!r}")])
@@ -53,11 +55,21 @@ def encode_target(cells: Sequence[Cell], name: str, classes: Sequence[str]) -> N
     """Return the target of a regression, or where there are classes their numbers, (rows,); NaN where it is missing.
 
     Raises:
-        InputError: for a number beyond float32, and a text that is no class.
+        InputError: for a number beyond float32, a text for a regression, and what is no class.
     """
+    kind = target_kind(cells, name)
     if not classes:
+        refuse([unless(kind != "text", f"numbers in the target {name!r}, found texts")])
         return numbers_of([float(cell) if isinstance(cell, bool) else cell for cell in cells], name)
     position = {value: float(i) for i, value in enumerate(classes)}
-    return np.array(
-        [np.nan if cell is None else position.get(as_text(cell), np.nan) for cell in cells], dtype="float64"
-    )
+    numbers = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        if is_missing(cell, kind):
+            continue
+        if as_text(cell) not in position:
+            raise InputError(
+                f"expected one of the classes {', '.join(classes[:10])} in the target {name!r}, found "
+                f"{shown(cell)} in data row {row + 1}"
+            )
+        numbers[row] = position[as_text(cell)]
+    return numbers

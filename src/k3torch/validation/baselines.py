@@ -84,7 +84,7 @@ def _checked(
         unless(features.ndim == 2 and np.isfinite(features).all(), "finite features of shape (samples, features)"),
         unless(target.shape == (samples,), f"a target of shape ({samples},), got {target.shape}"),
         unless(weights is None or weights.shape == (samples,), f"sample_weight of shape ({samples},)"),
-        unless(len(splits) and len({len(folds) for folds in splits}) == 1, "as many folds in each repeat, at least one"),
+        unless(len({len(folds) for folds in splits}) == 1, "as many folds in each repeat, and one or more"),
     ])  # fmt: skip
     return features, target, weights
 
@@ -123,10 +123,10 @@ def baseline_warning(scores: ArrayLike, compared: Mapping[str, ArrayLike], *, ta
         compared: the scores of the baselines, as ``baselines`` returns them; those with a NaN are left out.
         task: "regression", where the lower mean is better, or "classification", where the higher is.
     """
-    means = {name: float(np.mean(values)) for name, values in compared.items() if np.isfinite(values).all()}
+    means = {name: float(np.asarray(values).mean()) for name, values in compared.items() if np.isfinite(values).all()}
     if not means:
         return None
-    network = float(np.mean(scores))
+    network = float(np.asarray(scores).mean())
     if task == "regression":
         best = min(means, key=means.__getitem__)
         better, kind, order = network < means[best], "error", "lower"
