@@ -51,9 +51,7 @@ class Column:
         """
         if self.kind == "text":
             return self._one_hot(cells)
-        if self.kind == "bool":
-            cells = _bools_as_numbers(cells)
-        values = numbers_of(cells, self.name)
+        values = numbers_of(numeric_cells(cells, self.kind), self.name)
         return np.where(np.isnan(values), self.median or 0.0, values)[:, None]
 
     def _one_hot(self, cells: Sequence[Cell]) -> Float:
@@ -72,5 +70,8 @@ class Column:
         return codes
 
 
-def _bools_as_numbers(cells: Sequence[Cell]) -> list[Cell]:
+def numeric_cells(cells: Sequence[Cell], kind: Kind) -> Sequence[Cell]:
+    """Return the cells of a column of numbers, or those of a column of bools as 1 and 0."""
+    if kind == "number":
+        return cells
     return [None if (value := as_bool(cell)) is None else float(value) for cell in cells]

@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import Literal, cast
 
-from k3torch.data.column import Column, Feature, Float
+from k3torch.data.column import Column, Feature, Float, numeric_cells
 from k3torch.data.column_kinds import (
     Cell,
     Kind,
@@ -113,7 +113,11 @@ class Columns:
         columns = [
             Column(name, kind, values=_values(cells[name]))
             if kind == "text"
-            else Column(name, kind, median=_median(name, cells[name], rows) if missing == "median" else None)
+            else Column(
+                name,
+                kind,
+                median=_median(name, numeric_cells(cells[name], kind), rows) if missing == "median" else None,
+            )
             for name, kind in kinds.items()
         ]
         return cls(target, chosen, classes, tuple(columns), cast(Missing, missing), tuple(drop))
@@ -241,7 +245,7 @@ def only_rows(cells: Cells, kept: NDArray[np.int64]) -> Cells:
 
 
 def _median(name: str, cells: Sequence[Cell], rows: NDArray[np.int64]) -> float:
-    present = [value for i in rows if isinstance(value := cells[i], float | bool)]
+    present = [value for i in rows if isinstance(value := cells[i], float)]
     if not present:
         raise InputError(
             f"expected a number in column {name!r} of the training samples, found none: leave it out with "

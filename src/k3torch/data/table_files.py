@@ -141,7 +141,7 @@ def _frame(rows: list[list[Any]], where: str, separator: str | None, decimal: st
     mark = decimal or table_text.decimal_mark(names, body, where, separator)
     columns = [pd.Series([_value(row[i], mark) for row in body], dtype=object) for i in range(len(names))]
     typed = [column.astype("float64") if _are_numbers(column) else column for column in columns]
-    _check_header(names, [_are_numbers(column.iloc[:1]) for column in columns], mark, where)
+    _check_header(names, [_are_numbers(column.iloc[:1]) for column in columns], where)
     return _checked_header(
         pd.DataFrame(dict(zip(range(len(names)), typed, strict=True))).set_axis(names, axis=1), where
     )
@@ -160,9 +160,9 @@ def _are_numbers(column: pd.Series) -> bool:
     return len(present) > 0 and all(isinstance(cell, float) for cell in present)
 
 
-def _check_header(names: list[str], has_numbers: list[bool], decimal: str, where: str) -> None:
+def _check_header(names: list[str], has_numbers: list[bool], where: str) -> None:
     """Refuse a first row that is a row of data: where the columns have numbers, it has numbers too, not all whole."""
-    numbers = [table_text.number(name, decimal) for name in names]
+    numbers = [table_text.any_number(name) for name in names]
     above = [value for value, numeric in zip(numbers, has_numbers, strict=True) if numeric]
     fraction = any(value is not None and value % 1 for value in above)
     if None not in numbers or (fraction and None not in above):

@@ -40,7 +40,7 @@ def task_of(cells: Sequence[Cell], name: str, task: str) -> tuple[Task, tuple[st
     different: list[Cell] = sorted(set(cells), key=None if numeric else as_text)  # type: ignore[type-var, arg-type]
     if len(different) < 2:
         raise InputError(
-            f"expected two different values or more in the target {name!r}, found only {as_text(different[0])}"
+            f"expected two different values or more in the target {name!r}, found only {shown(different[0])}"
         )
     if task == "regression" or (task == "auto" and numeric and len(different) > 2):
         fits = not any(isinstance(cell, str) for cell in cells)

@@ -20,6 +20,9 @@ Row = list[str]
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _SPELLED = {"tab": "\t", "\\t": "\t"}  # a shell passes no tab
 _SAMPLE = 100  # rows that the separator is recognised from
+_NOT_ASCII = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")  # a word that tells encodings apart
+_WORDS = 2000  # as many of them are enough
+_NOISE = 0.8  # charset-normalizer's threshold, 0.2 for running text; other alphabets read as Windows-1252 have more
 _BYTE_ORDER_MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\0\0": "utf-32",
@@ -30,32 +33,43 @@ _BYTE_ORDER_MARKS = {
 
 
 def decode(content: bytes, where: str) -> str:
-    """Return the text of a file: UTF-8 or UTF-16, with or without a byte order mark, else as charset-normalizer finds.
+    """Return the text of a file in UTF-8 or UTF-16, with or without a byte order mark, or in Windows-1252 (Latin-1).
 
-    Windows-1252, of which Latin-1 is a part, is tried before other encodings: in a short text they look alike.
+    Only the words with other letters than ASCII tell whether a file is Windows-1252, and in a short table there are
+    few; other encodings would be guesses, and are refused.
 
     Raises:
-        InputError: for a binary file and an unknown encoding.
+        InputError: for a binary file and another encoding.
     """
     marked = next((codec for mark, codec in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
     try:
         text = content.decode(marked or "utf-8")
     except UnicodeDecodeError:
-        text = "\0" if marked else _guessed(content)
-    if "\0" in text:
-        text = _guessed(content)
-    if "\0" in text:
-        raise InputError(f"expected a table as text in {where}, found a binary file: save it as CSV in UTF-8")
+        text = None
+    if marked is None and (text is None or "\0" in text):
+        text = _recognised(content)
+    if text is None or "\0" in text:
+        raise InputError(
+            f"expected a table as text in UTF-8, UTF-16 or Windows-1252 in {where}, found another encoding or a binary "
+            "file: save it as CSV in UTF-8"
+        )
     return text
 
 
-def _guessed(content: bytes) -> str:
-    """Return the text in the encoding that charset-normalizer finds, or a NUL where it finds none."""
+def _recognised(content: bytes) -> str | None:
+    """Return the text if charset-normalizer finds it to be UTF-16 or Windows-1252, else None."""
     from charset_normalizer import from_bytes  # few files need it
 
-    choices = [["utf_16_le", "utf_16_be"]] if b"\0" in content else [["cp1252"], None]
-    found = (from_bytes(content, cp_isolation=choice).best() for choice in choices)
-    return next((str(match) for match in found if match is not None), "\0")
+    if b"\0" in content:
+        match = from_bytes(content, cp_isolation=["utf_16_le", "utf_16_be"]).best()
+        return None if match is None else str(match)
+    words = b" ".join(sorted(set(_NOT_ASCII.findall(content)))[:_WORDS])
+    if from_bytes(words, cp_isolation=["cp1252"], threshold=_NOISE).best() is None:
+        return None
+    try:
+        return content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
 
 
 def read_rows(text: str, where: str, separator: str | None = None) -> tuple[list[Row], str]:
@@ -161,6 +175,11 @@ def number(cell: str, decimal: str) -> float | None:
     if not _PATTERNS[decimal].fullmatch(cell):
         return None
     return float(cell.translate(_REMOVED[decimal]).replace(",", "."))
+
+
+def any_number(cell: str) -> float | None:
+    """Return the number in a cell, with a decimal point or else a comma, or None."""
+    return next((value for mark in (".", ",") if (value := number(cell, mark)) is not None), None)
 
 
 def decimal_mark(names: Sequence[str], rows: Iterable[Sequence[object]], where: str, separator: str | None) -> str:
