@@ -53,7 +53,8 @@ def test_new_rows_may_have_other_columns_in_another_order(capsys):
         ),
         (
             frame(size=[9, None], garden=[True, True], city=["Ulm", "Ulm"]),
-            "expected a number in every cell, found none in data row 2, column 'size': fill in the value or delete the row",
+            "expected a number in every cell, found none in data row 2, column 'size': "
+            "fill in the value or delete the row",
         ),
         (
             frame(size=[9], garden=["maybe"], city=["Ulm"]),
@@ -154,13 +155,10 @@ def test_dropping_does_not_change_the_rows_that_messages_name():
         (
             HOMES,
             {"target": "prize", "task": "x", "missing": "mean", "drop": ("x",)},
-            "expected task as one of 'auto', 'regression', 'classification', got 'x'; expected missing as one "
-            "of 'refuse', "
-            "'drop', 'median', got 'mean', did you mean 'median'?; expected the name of a column for the target, got 'prize', which the "
-            "table does "
-            "not have, did you mean 'price'?; expected the name of a column for drop, got 'x', which the table "
-            "does not "
-            "have: it has size, garden, city, price",
+            "expected task as one of 'auto', 'regression', 'classification', got 'x'; expected missing as one of "
+            "'refuse', 'drop', 'median', got 'mean', did you mean 'median'?; expected the name of a column for the "
+            "target, got 'prize', which the table does not have, did you mean 'price'?; expected the name of a column "
+            "for drop, got 'x', which the table does not have: it has size, garden, city, price",
         ),
         (HOMES, {"drop": ("price",)}, "expected a target that is not dropped, got 'price' for both"),
         (

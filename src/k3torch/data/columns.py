@@ -110,16 +110,8 @@ class Columns:
             numbers_of(cells[name], name)  # refuses numbers beyond float32
         chosen, classes = task_of([cells[target][i] for i in kept], target, task)
         rows = kept if training is None else np.asarray(training, dtype="int64")
-        columns = [
-            Column(name, kind, values=_values(cells[name]))
-            if kind == "text"
-            else Column(
-                name,
-                kind,
-                median=_median(name, numeric_cells(cells[name], kind), rows) if missing == "median" else None,
-            )
-            for name, kind in kinds.items()
-        ]
+        rows_of_medians = rows if missing == "median" else None
+        columns = [_fitted(name, kind, cells[name], rows_of_medians) for name, kind in kinds.items()]
         return cls(target, chosen, classes, tuple(columns), cast(Missing, missing), tuple(drop))
 
     def encode(self, frame: pd.DataFrame) -> Float:
@@ -242,6 +234,13 @@ def only_rows(cells: Cells, kept: NDArray[np.int64]) -> Cells:
     """Return the cells with missing values in the other rows; the rows keep their numbers, which messages name."""
     used = set(kept.tolist())
     return {name: [cell if row in used else None for row, cell in enumerate(column)] for name, column in cells.items()}
+
+
+def _fitted(name: str, kind: Kind, cells: Sequence[Cell], rows: NDArray[np.int64] | None) -> Column:
+    """Return one column, with the median over ``rows`` unless they are None."""
+    if kind == "text":
+        return Column(name, kind, values=_values(cells))
+    return Column(name, kind, median=None if rows is None else _median(name, numeric_cells(cells, kind), rows))
 
 
 def _median(name: str, cells: Sequence[Cell], rows: NDArray[np.int64]) -> float:

@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 Float = NDArray[np.float64]
 Task = Literal["regression", "classification"]
@@ -67,10 +68,11 @@ def baselines(
     refuse([choice_problem("task", task, ("regression", "classification")), seed_problem(seed)])
     x, y, weights = _checked(x, y, splits, sample_weight)
     models, score = (_regressors(seed), _mean_error) if task == "regression" else (_classifiers(seed), _accuracy)
-    return {
-        name: np.array([[_score(model, x, y, weights, split, score) for split in folds] for folds in splits])
-        for name, model in models.items()
-    }
+    with threadpool_limits(1):  # on small folds threads wait for each other, up to 20 times as long on busy cores
+        return {
+            name: np.array([[_score(model, x, y, weights, split, score) for split in folds] for folds in splits])
+            for name, model in models.items()
+        }
 
 
 def _checked(
