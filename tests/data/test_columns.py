@@ -183,3 +183,20 @@ def test_saved_columns_are_loaded(tmp_path, options):
     classes.save(tmp_path / "columns.json")
     assert Columns.load(tmp_path / "columns.json") == classes
     assert classes.classes == ("Bonn", "Ulm")
+
+
+def test_training_samples_are_row_numbers_or_a_mask():
+    masked = Columns.fit(GAPS, "price", missing="median", training=[True, False, True, False, False])
+    assert masked.medians == {"size": 2.0}
+    for training in ([5], [-1], [0.5], [True], "x"):
+        with pytest.raises(InputError, match="expected training as row numbers from 0 to 4 or a mask, got"):
+            Columns.fit(GAPS, "price", missing="median", training=training)
+
+
+def test_names_are_different_texts():
+    for names in (["a", "a", "price"], [0, "a", "price"]):
+        table = pd.DataFrame([[1, 2, 3], [2, 3, 4], [3, 4, 5]], columns=names)
+        with pytest.raises(InputError, match=r"^expected a different text as the name of each column, got \["):
+            Columns.fit(table, "price")
+        with pytest.raises(InputError, match=r"^expected a different text as the name of each column, got \["):
+            Columns.fit(HOMES, "price").encode(table)

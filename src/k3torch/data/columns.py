@@ -22,7 +22,7 @@ from k3torch.data.column_kinds import (
 )
 from k3torch.data.columns_json import FORMAT, read_columns
 from k3torch.data.table_target import TASKS, Task, target_kind, task_of
-from k3torch.errors import InputError, choice_problem, did_you_mean, refuse, unless
+from k3torch.errors import InputError, Problem, choice_problem, did_you_mean, refuse, unless
 from k3torch.files import atomic_path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,7 +109,7 @@ class Columns:
         for name in (name for name, kind in (kinds | {target: goal}).items() if kind == "number"):
             numbers_of(cells[name], name)  # refuses numbers beyond float32
         chosen, classes = task_of([cells[target][i] for i in kept], target, task)
-        rows = kept if training is None else np.asarray(training, dtype="int64")
+        rows = _training_rows(training, kept, len(frame))
         rows_of_medians = rows if missing == "median" else None
         columns = [_fitted(name, kind, cells[name], rows_of_medians) for name, kind in kinds.items()]
         return cls(target, chosen, classes, tuple(columns), cast(Missing, missing), tuple(drop))
@@ -135,7 +135,8 @@ class Columns:
         Raises:
             InputError: for missing columns.
         """
-        names = [str(name) for name in frame.columns]
+        refuse([_names_problem(frame)])
+        names = list(frame.columns)
         if absent := [name for name in self.kinds if name not in names]:
             raise InputError(
                 f"expected the columns {', '.join(map(repr, self.kinds))}, found none named "
@@ -173,8 +174,26 @@ class Columns:
         )
 
 
+def _names_problem(frame: pd.DataFrame) -> Problem:
+    names = list(frame.columns)
+    fits = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    return unless(fits, f"a different text as the name of each column, got {names}")
+
+
+def _training_rows(training: ArrayLike | None, kept: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Return the rows that medians are taken from: those given by their numbers or by a mask, else all."""
+    if training is None:
+        return kept
+    given = np.asarray(training)
+    fits = given.ndim == 1 and given.dtype.kind in "iu" and ((given >= 0) & (given < rows)).all()
+    if given.dtype == bool and given.shape == (rows,):
+        return np.flatnonzero(given)
+    refuse([unless(fits, f"training as row numbers from 0 to {rows - 1} or a mask, got {training!r}")])
+    return given.astype("int64")
+
+
 def _check_arguments(frame: pd.DataFrame, target: str, task: str, missing: str, drop: Sequence[str]) -> None:
-    names = list(map(str, frame.columns))
+    names = [str(name) for name in frame.columns]
 
     def unknown(name: str, what: str) -> str | None:
         hint = did_you_mean(name, names) or f": it has {', '.join(names)}"
@@ -183,6 +202,7 @@ def _check_arguments(frame: pd.DataFrame, target: str, task: str, missing: str, 
         )
 
     refuse([
+        _names_problem(frame),
         unless(len(frame) > 0, "a table with rows, got none"),
         choice_problem("task", task, TASKS),
         choice_problem("missing", missing, MISSING),
