@@ -1,44 +1,105 @@
-"""A CSV file as arrays: numbers unchanged, text one-hot, and one line for each kind of wrong file."""
+"""From a file to arrays and one line of description."""
 
-from k3torch.data.table import read_table
+from k3torch.data.columns import Columns
+from k3torch.data.table import Table, read_table
+from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError
+import numpy as np
 import pytest
 
 
-def _file(tmp_path, text):
+def table_of(tmp_path, text, target="price", **options):
     path = tmp_path / "table.csv"
-    path.write_text(text)
-    return path
+    path.write_text(text, encoding="cp1252")
+    frame = read_frame(path)
+    return Table.of(frame, Columns.fit(frame, target, **options))
 
 
-def test_numbers_are_unchanged_and_text_is_one_hot(tmp_path):
-    x, y, names = read_table(_file(tmp_path, "size,town,price\n1.5,b,10\n2,a,20\n3,b,30\n"), "price")
-    assert names == ["size", "town_a", "town_b"]
-    assert x.tolist() == [[1.5, 0, 1], [2, 1, 0], [3, 0, 1]]
-    assert y.tolist() == [10, 20, 30]
+def test_regression(tmp_path):
+    table = table_of(tmp_path, "size;town;price\n1,5;Ulm;98.000\n2;Köln;412.000,5\n3;Ulm;30\n")
+    assert table.x.tolist() == [[1.5, 0, 1], [2, 1, 0], [3, 0, 1]]
+    assert table.y.tolist() == [98000, 412000.5, 30]
+    assert (table.x.dtype, table.y.dtype) == (np.float64, np.float64)
+    assert table.describe() == "3 rows: 1 numeric column, town -> 2 columns; target price: regression, 30 to 412,000"
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "options", "y", "description"),
     [
-        ("", "expected a CSV file with a header, cannot read"),
-        ("size,price\n", r"expected samples of two columns or more .* shape \(0, 2\)"),
-        ("price\n1\n2\n", r"expected samples of two columns or more .* shape \(2, 1\)"),
-        ("size,prize\n1,2\n", "did you mean 'prize'"),
-        ("size,b\n1,2\n", "expected a column 'price' in .*, found none: it has size, b"),
-        ("size,price\n1,2\n,3\n", "found none in data row 2, column 'size': fill in the value or delete the row"),
-        ("size,town,price\n1,a,2\n2,,3\n", "found none in data row 2, column 'town'"),
-        ("size,price\n1,2\n2,inf\n", "found inf in data row 2, column 'price'"),
-        ("size,price\n1,-1e300\n2,3\n", r"numbers up to 3e\+38, found -1e\+300 in data row 1, column 'price'"),
-        ("size,price\n1,2\n2,dear\n", "expected numbers in column 'price' .* found 'dear' in data row 2$"),
+        ("a,price\n1,dear\n2,cheap\n3,dear\n", {}, [1, 0, 1], "classification, cheap (1), dear (2)"),
+        ("a,price\n1,2\n2,1\n3,2\n", {}, [1, 0, 1], "classification, 1 (1), 2 (2)"),
+        ("a,price\n1,2\n2,1\n3,2\n", {"task": "regression"}, [2, 1, 2], "regression, 1 to 2"),
+        ("a,price\n1,True\n2,False\n3,True\n", {}, [1, 0, 1], "classification, False (1), True (2)"),
+        (
+            "a,price\n" + "".join(f"{i},{i % 3}\n" for i in range(6)),
+            {},
+            [0, 1, 2, 0, 1, 2],
+            "regression, 0 to 2 (3 whole numbers: --task classification makes them classes)",
+        ),
+        (
+            "a,price\n" + "".join(f"{i},{i % 8}\n" for i in range(16)),
+            {"task": "classification"},
+            [*range(8)] * 2,
+            "classification, 0 (2), 1 (2), 2 (2), 3 (2), 4 (2), 5 (2) and 2 more",
+        ),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(tmp_path, text, message):
-    with pytest.raises(InputError, match=message) as caught:
-        read_table(_file(tmp_path, text), "price")
-    assert "\n" not in str(caught.value)
+def test_targets(tmp_path, text, options, y, description):
+    table = table_of(tmp_path, text, **options)
+    assert table.y.tolist() == y
+    assert table.y.dtype == (np.int64 if description.startswith("class") else np.float64)
+    assert table.describe() == f"{len(y)} rows: 1 numeric column; target price: {description}"
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"cannot read .*nothing\.csv .*No such file"):
-        read_table(tmp_path / "nothing.csv", "price")
+GAPS = "size,town,price\n1,a,1\n?,b,2\n3,a,3\n4,,4\n5,b,\n6,b,6\n"
+
+
+def test_rows_with_missing_values_are_left_out(tmp_path):
+    table = table_of(tmp_path, GAPS, missing="drop")
+    assert table.x.tolist() == [[1, 1, 0], [3, 1, 0], [6, 0, 1]]
+    assert table.y.tolist() == [1, 3, 6]
+    assert table.left_out == 3
+    assert table.describe() == (
+        "3 rows: 1 numeric column, town -> 2 columns; rows with missing values left out: 3; "
+        "target price: regression, 1 to 6"
+    )
+
+
+def test_missing_values_are_filled_in(tmp_path):
+    table = table_of(tmp_path, GAPS.replace("5,b,\n", ""), missing="median", training=[0, 2])
+    assert table.x.tolist() == [[1, 1, 0], [2, 0, 1], [3, 1, 0], [4, 0, 0], [6, 0, 1]]
+    assert table.filled == 2
+    assert "; missing values filled in: 2; " in table.describe()
+
+
+def test_many_columns_are_summed_up(tmp_path):
+    names = [f"c{i}" for i in range(8)]
+    rows = [",".join([f"v{i % 2}"] * 8 + [str(i)]) for i in range(4)]
+    described = table_of(tmp_path, "\n".join([",".join([*names, "price"]), *rows])).describe()
+    assert described.startswith("4 rows: c0 -> 2 columns, ")
+    assert "c5 -> 2 columns, 2 more -> 4 columns; target" in described
+
+
+def test_another_table_is_encoded_by_the_same_columns(tmp_path):
+    columns = table_of(tmp_path, "a,price\n1,dear\n2,cheap\n3,dear\n").columns
+    path = tmp_path / "new.csv"
+    path.write_text("price,a\ncheap,7\ncheap,8\n")
+    table = Table.of(read_frame(path), columns)
+    assert (table.x.tolist(), table.y.tolist()) == ([[7], [8]], [0, 0])
+    path.write_text("price,a\nfree,7\n")
+    with pytest.raises(
+        InputError, match="one of the classes cheap, dear in the target 'price', found 'free' in data row 1"
+    ):
+        Table.of(read_frame(path), columns)
+    path.write_text("a,b\n1,7\n")
+    with pytest.raises(InputError, match="expected the target 'price' as a column, found none"):
+        Table.of(read_frame(path), columns)
+
+
+def test_arrays_of_a_regression(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("size,town,price\n1.5,b,10\n2,a,20\n3,b,10\n")
+    x, y, names = read_table(path, "price")
+    assert names == ["size", "town=a", "town=b"]
+    assert x.tolist() == [[1.5, 0, 1], [2, 1, 0], [3, 0, 1]]
+    assert y.tolist() == [10, 20, 10]

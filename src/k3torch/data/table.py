@@ -1,55 +1,99 @@
-"""A table from a CSV file as arrays of features and targets."""
+"""A user's table as arrays of features and targets.
 
+frame = read_frame(Path("houses.csv"))
+columns = Columns.fit(frame, "price", missing="median", training=training_rows)
+table = Table.of(frame, columns)
+table.x, table.y, table.describe()
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
-from k3torch.errors import InputError, did_you_mean, first_line
+from k3torch.data.column import Float
+from k3torch.data.column_kinds import cells_of, gaps
+from k3torch.data.columns import Columns, kept_rows, only_rows
+from k3torch.data.table_files import read_frame
+from k3torch.data.table_target import encode_target, target_kind
+from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray
 import pandas as pd
 
-Float = NDArray[np.float64]
+LISTED = 6  # columns and classes that a description names
+SMALL = 10  # different whole numbers that may be meant as classes
 
-FLOAT32_MAX = np.finfo("float32").max  # models compute in float32
+
+@dataclass(frozen=True)
+class Table:
+    """Samples of a table.
+
+    Attributes:
+        x: features, float64, (samples, features).
+        y: the target, (samples,): float64 for regression, the number of the class, int64, for classification.
+        columns: what the columns mean.
+        left_out: rows with a missing value that are no samples (missing="drop").
+        filled: missing values that the medians replace (missing="median").
+    """
+
+    x: Float
+    y: NDArray[np.float64] | NDArray[np.int64]
+    columns: Columns
+    left_out: int = 0
+    filled: int = 0
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, columns: Columns) -> "Table":
+        """Encode a table that has the target, the one that the columns were fitted on or another.
+
+        Raises:
+            InputError: as ``Columns.encode``, but rows with a missing value are left out with missing="drop"; for a
+                target that is missing or no class.
+        """
+        name = columns.target
+        if name not in frame.columns:
+            raise InputError(f"expected the target {name!r} as a column, found none")
+        cells = columns.cells(frame) | {name: cells_of(frame[name])}
+        goal = {name: target_kind(cells[name], name)}
+        kept = kept_rows(cells, columns.kinds, goal, columns.missing)
+        filled = int(gaps(cells, columns.kinds).sum()) if columns.missing == "median" else 0
+        cells = only_rows(cells, kept)
+        x, y = columns.encode_cells(cells)[kept], encode_target(cells[name], name, columns.classes)[kept]
+        return cls(x, y.astype("int64") if columns.classes else y, columns, len(frame) - len(kept), filled)
+
+    def describe(self) -> str:
+        """Return one line on the samples, the features and the target."""
+        texts = [column for column in self.columns.columns if column.kind == "text"]
+        numeric = len(self.columns.columns) - len(texts)
+        parts = [f"{numeric} numeric column{'s' * (numeric != 1)}"] if numeric else []
+        parts += [
+            f"{column.name} -> {len(column.values)} column{'s' * (len(column.values) > 1)}" for column in texts[:LISTED]
+        ]
+        if others := texts[LISTED:]:
+            parts.append(f"{len(others)} more -> {sum(len(column.values) for column in others)} columns")
+        notes = [f"rows with missing values left out: {self.left_out:,}"] if self.left_out else []
+        notes += [f"missing values filled in: {self.filled:,}"] if self.filled else []
+        target = f"target {self.columns.target}: {self._range()}"
+        return "; ".join([f"{len(self.x):,} rows: {', '.join(parts)}", *notes, target])
+
+    def _range(self) -> str:
+        if self.columns.classes:
+            counts = np.bincount(self.y.astype("int64"), minlength=len(self.columns.classes))
+            named = [f"{name} ({count:,})" for name, count in zip(self.columns.classes, counts, strict=True)]
+            more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+            return f"classification, {', '.join(named[:LISTED])}{more}"
+        line = f"regression, {_shown(self.y.min())} to {_shown(self.y.max())}"
+        different = np.unique(self.y)
+        if 2 < len(different) <= min(SMALL, len(self.y) // 2) and not (different % 1).any():
+            line += f" ({len(different)} whole numbers: --task classification makes them classes)"
+        return line
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:,.6g}"
 
 
 def read_table(path: Path, target: str) -> tuple[Float, Float, list[str]]:
-    """Read a CSV file with a header.
-
-    Args:
-        path: the file.
-        target: name of the column to predict.
-
-    Returns:
-        The features, float64 (samples, features); the target, float64 (samples,); and the names of the features.
-        Columns of numbers are unchanged; a column of text is one-hot encoded, one feature for each of its values.
-
-    Raises:
-        InputError: if the file cannot be read, has no such column, or has a missing value or one beyond float32 (row
-            and column are named).
-    """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"expected a CSV file with a header, cannot read {path} ({first_line(error)})") from error
-    if len(table) == 0 or len(table.columns) < 2:
-        raise InputError(f"expected samples of two columns or more in {path}, found a table of shape {table.shape}")
-    if target not in table.columns:
-        hint = did_you_mean(target, table.columns) or f": it has {', '.join(map(str, table.columns))}"
-        raise InputError(f"expected a column {target!r} in {path}, found none{hint}")
-    too_large = table.select_dtypes("number").abs() > FLOAT32_MAX
-    invalid = table.isna() | too_large.reindex(columns=table.columns, fill_value=False)
-    if invalid.to_numpy().any():
-        row, column = np.argwhere(invalid.to_numpy())[0]
-        found = "none" if pd.isna(table.iloc[row, column]) else table.iloc[row, column]
-        raise InputError(
-            f"expected a value in every cell of {path}, numbers up to {FLOAT32_MAX:.0e}, found {found} "
-            f"in data row {row + 1}, column {table.columns[column]!r}: fill in the value or delete the row"
-        )
-    if not pd.api.types.is_numeric_dtype(table[target]):
-        bad = pd.to_numeric(table[target], errors="coerce").isna()
-        row = int(np.argmax(bad.to_numpy()))
-        raise InputError(
-            f"expected numbers in column {target!r} of {path}, found {table[target][row]!r} in data row {row + 1}"
-        )
-    features = pd.get_dummies(table.drop(columns=target), dtype="float64")
-    return features.to_numpy("float64"), table[target].to_numpy("float64"), [str(name) for name in features.columns]
+    """Return the features, the target and the names of the features of a regression, without missing values."""
+    frame = read_frame(path)
+    table = Table.of(frame, Columns.fit(frame, target, task="regression"))
+    return table.x, table.y.astype("float64"), [feature.name for feature in table.columns.features]

@@ -1,6 +1,7 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import arguments as arguments
+from . import baselines as baselines
 from . import curves as curves
 from . import differences as differences
 from . import engines as engines
