@@ -40,6 +40,16 @@ class Output:
 
 
 @dataclass(frozen=True)
+class TableFormat:
+    """How the text of a table is to be read, where it does not show by itself."""
+
+    separator: Annotated[str | None, shown_as("TEXT", "recognised")] = None
+    """Between the cells of a row: "," or ";" or "|" or tab."""
+    decimal: Annotated[str | None, shown_as("TEXT", "recognised")] = None
+    """Decimal mark of numbers: "." or ","."""
+
+
+@dataclass(frozen=True)
 class Machine:
     """Where and how to compute."""
 

@@ -15,6 +15,11 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
+FEATURES = ("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT")
+"""Names of the features, in the order of the columns of x."""
+TARGET = "MEDV"
+"""Name of the target, the median price of a home in thousands of dollars."""
+
 
 def load_data(test_split: float = 0.2, seed: int = 113) -> tuple[tuple[Float, Float], tuple[Float, Float]]:
     """Return ``(x_train, y_train), (x_test, y_test)``, equal to those of ``keras.datasets.boston_housing``.

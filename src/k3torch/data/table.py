@@ -1,23 +1,22 @@
 """A user's table as arrays of features and targets.
 
-frame = read_frame(Path("houses.csv"))
-columns = Columns.fit(frame, "price", missing="median", training=training_rows)
-table = Table.of(frame, columns)
-table.x, table.y, table.describe()
+    training, test = split_table(read_frame(Path("houses.csv")), "price", missing="median")
+    training.x, training.y, training.describe()
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from k3torch.data.column import Float
 from k3torch.data.column_kinds import cells_of, gaps
 from k3torch.data.columns import Columns, kept_rows, only_rows
-from k3torch.data.table_files import read_frame
 from k3torch.data.table_target import encode_target, target_kind
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray
 import pandas as pd
+from sklearn.model_selection import train_test_split
 
 LISTED = 6  # columns and classes that a description names
 SMALL = 10  # different whole numbers that may be meant as classes
@@ -92,8 +91,39 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:,.6g}"
 
 
-def read_table(path: Path, target: str) -> tuple[Float, Float, list[str]]:
-    """Return the features, the target and the names of the features of a regression, without missing values."""
-    frame = read_frame(path)
-    table = Table.of(frame, Columns.fit(frame, target, task="regression"))
-    return table.x, table.y.astype("float64"), [feature.name for feature in table.columns.features]
+def split_table(
+    frame: pd.DataFrame,
+    target: str,
+    *,
+    task: str = "auto",
+    missing: str = "refuse",
+    drop: Sequence[str] = (),
+    test_size: float = 0.2,
+    seed: int = 0,
+) -> tuple[Table, Table]:
+    """Return training and test samples: rows drawn at random, of each class the same fraction.
+
+    Medians for missing values are those of the training rows.
+
+    Args:
+        frame: the table, as ``read_frame`` returns it.
+        target: name of the column to predict.
+        task: as for ``Columns.fit``, like the next two.
+        missing: what happens to missing values.
+        drop: names of columns to leave out.
+        test_size: fraction of the rows that are test samples.
+        seed: of the draw.
+
+    Raises:
+        InputError: as ``Columns.fit``, and for a table that is too small to be divided.
+    """
+    settings: dict[str, Any] = {"task": task, "missing": missing, "drop": drop}
+    classes = frame[target].astype(str) if Columns.fit(frame, target, **settings).classes else None
+    try:
+        training, test = train_test_split(
+            np.arange(len(frame)), test_size=test_size, random_state=seed, stratify=classes
+        )
+    except ValueError as error:
+        raise InputError(f"expected rows that can be divided into training and test samples, got: {error}") from error
+    columns = Columns.fit(frame, target, training=training, **settings)
+    return Table.of(frame.iloc[training], columns), Table.of(frame.iloc[test], columns)

@@ -67,6 +67,32 @@ def boston_regressor(features: int = 13, **options: Unpack[BuilderOptions]) -> k
     return vanilla_model(features, output_activation="linear", **arguments)
 
 
+def table_network(features: int, classes: int = 0, **options: Unpack[BuilderOptions]) -> keras.Model:
+    """Build a network for the rows of a table: 64 relu, 64 relu, and the output; RMSprop.
+
+    The input is standardised features, (batch, ``features``) float32. ``options`` are arguments of ``vanilla_model``,
+    and the errors are its errors.
+
+    Args:
+        features: number of input features.
+        classes: 0 for a regression: 1 linear output, mean squared error, MAE as the metric. 2: 1 sigmoid output, the
+            probability of class 1, and binary cross-entropy. More: a softmax output for each, and sparse categorical
+            cross-entropy. The metric of classes is the accuracy; labels are their numbers, from 0.
+        options: further arguments.
+    """
+    if classes == 0:
+        return boston_regressor(features, **options)
+    two = classes == 2
+    arguments: BuilderOptions = {
+        "units": (64, 64),
+        "optimizer": "rmsprop",
+        "loss": "binary_crossentropy" if two else "sparse_categorical_crossentropy",
+        **options,
+    }
+    activation = "sigmoid" if two else "softmax"
+    return vanilla_model(features, outputs=1 if two else classes, output_activation=activation, **arguments)
+
+
 def digit_classifier(pixels: int = 784, classes: int = 10, **options: Unpack[BuilderOptions]) -> keras.Model:
     """Build the digit classifier: 32 relu, 10 softmax; RMSprop, sparse categorical cross-entropy, accuracy.
 

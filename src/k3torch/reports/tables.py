@@ -11,7 +11,7 @@ from rich.text import Text
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output; columns after the first are aligned right, None is an empty cell.
 
-    Floats have 4 significant digits.
+    Floats are written as by ``number``.
     """
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
@@ -23,7 +23,12 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     console.print(table)
 
 
+def number(value: float) -> str:
+    """Return 4 significant digits, or all digits before the point of a number of 10,000 or more."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)

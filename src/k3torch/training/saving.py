@@ -1,7 +1,10 @@
-"""How the fast models are named in model files, so that Keras alone loads them."""
+"""How the fast models are named in model files, so that Keras alone loads them, and loading with one-line errors."""
 
 import contextlib
+from pathlib import Path
+import zipfile
 
+from k3torch.errors import InputError, first_line
 from k3torch.training.keras_internals import API_REGISTRY, MissingPart, private_import
 import keras
 
@@ -22,3 +25,27 @@ def save_as(kind: type[keras.Model], keras_name: str) -> None:
     keras.saving.register_keras_serializable("k3torch")(kind)
     with contextlib.suppress(MissingPart):
         private_import(API_REGISTRY)(keras_name, kind)
+
+
+def load_model(path: Path, input_shape: tuple[int | None, ...]) -> keras.Model:
+    """Load a model file in Keras's safe mode, which runs no code from the file.
+
+    Args:
+        path: a .keras file.
+        input_shape: that the model must have, with None for the batch.
+
+    Raises:
+        InputError: for a file that is damaged or no model, and for a model of other inputs.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"expected a Keras model in {path}, got a file that is damaged or no model: train again")
+    try:
+        model = keras.saving.load_model(path)
+    except Exception as error:  # Keras raises errors of many types for a damaged file
+        raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}: train again") from error
+    if getattr(model, "input_shape", None) != input_shape:
+        raise InputError(
+            f"expected a model with inputs of shape {input_shape} in {path}, got {getattr(model, 'input_shape', None)}: "
+            "give a run folder as it was written"
+        )
+    return model

@@ -111,6 +111,18 @@ def frame(history: dict[str, NDArray[np.float64]]) -> "pd.DataFrame":
     return pd.DataFrame({"value": values.ravel()}, index=index).reset_index()
 
 
+def history_rows(history: dict[str, NDArray[np.float64]]) -> list[dict[str, float]]:
+    """Return a dict of repeat, fold, epoch (each from 1) and all metrics for each epoch that was trained."""
+    repeats, folds, epochs = history["loss"].shape
+    return [
+        {"repeat": r + 1, "fold": f + 1, "epoch": e + 1, **{name: float(v[r, f, e]) for name, v in history.items()}}
+        for r in range(repeats)
+        for f in range(folds)
+        for e in range(epochs)
+        if not all(np.isnan(values[r, f, e]) for values in history.values())
+    ]
+
+
 def plot(result: Result, metric: str, ax: "Axes | None") -> "Axes":
     """Draw the curves of a metric over the epochs, without the first ones of long runs, and mark the best epoch."""
     import matplotlib.pyplot as plt
