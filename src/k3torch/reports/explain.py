@@ -91,7 +91,13 @@ def plot_dropout(path: Path, stages: Mapping[str, Float]) -> None:
             samples, units = values.shape
             extent = (0.5, units + 0.5, samples + 0.5, 0.5)
             image = panel.imshow(
-                np.ma.masked_equal(values, 0.0), cmap="cividis", vmin=0, vmax=top, aspect="auto", interpolation="none", extent=extent
+                np.ma.masked_equal(values, 0.0),
+                cmap="cividis",
+                vmin=0,
+                vmax=top,
+                aspect="auto",
+                interpolation="none",
+                extent=extent,
             )
             panel.set_title(f"{name}\nmean {values.mean():.2f}, {np.mean(values == 0):.0%} zeros", fontsize=11)
             panel.set(xlabel="unit", ylabel="sample")

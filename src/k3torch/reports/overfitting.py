@@ -34,7 +34,7 @@ def plot_variants(
     """
     drawn = curves if names is None else names
     looks = _looks(curves)
-    with plot_to(path, width=9.0, height=5.0) as axes:
+    with plot_to(path, width=9.0, height=max(5.0, 1.0 + 0.25 * len(drawn))) as axes:  # room for the legend
         for name in sorted(drawn, key=lambda name: -curves[name][-1]):
             epochs = np.arange(1, len(curves[name]) + 1)
             axes.plot(epochs, curves[name], label=(labels or {}).get(name, name), markersize=5, **looks[name])
