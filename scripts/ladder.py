@@ -173,7 +173,7 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
     device = runtime.configure(**vars(settings.machine))
     train, validation = batches(number, settings, device)
     model = rungs.build(number, settings.num_words)
-    history: list[dict[str, float]] = History()
+    history: list[dict[str, float]] = ReportedHistory()
     title = f"rung {number}"
     for epochs in (1, settings.epochs):
         timer = DeviceTimer(device)
@@ -192,7 +192,7 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
     }
 
 
-class History(list[dict[str, float]]):
+class ReportedHistory(list[dict[str, float]]):
     """A history that prints a line on standard error for each epoch, unless that is a terminal, which has a bar."""
 
     def append(self, epoch: dict[str, float]) -> None:

@@ -155,9 +155,11 @@ def plot_scores(
         axes.plot(x.ravel(), table.ravel(), "o", color=BLUE, markersize=5, label=label)
         for (repeat, fold), score in np.ndenumerate(table):
             if numbered and np.isfinite(score):
-                place = {"xytext": (0, 5), "va": "bottom"} if score >= mean else {"xytext": (0, -5), "va": "top"}
-                at = (x[repeat, fold], score)  # the number on the side that the line of the mean is not on
-                axes.annotate(str(fold + 1), at, textcoords="offset points", ha="center", fontsize=8, **place)
+                offset, side = (5, "bottom") if score >= mean else (-5, "top")  # away from the line of the mean
+                axes.annotate(
+                    str(fold + 1), (x[repeat, fold], score), (0, offset),
+                    textcoords="offset points", ha="center", va=side, fontsize=8,
+                )  # fmt: skip
         axes.axhline(mean, color=RED, linestyle="--", zorder=0, label=f"mean {_short(mean)}")
         if interval is not None and np.isfinite(interval).all():
             low, high = interval
