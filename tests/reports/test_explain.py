@@ -1,6 +1,7 @@
 """The explanatory plots show the arrays that they are given, and their texts do not overlap."""
 
 from k3torch.reports import explain
+from matplotlib.colors import to_rgb
 import numpy as np
 
 
@@ -51,6 +52,11 @@ def test_folds_have_the_role_of_each_part_in_each_round_from_the_top(tmp_path, d
     assert first.collections[0].get_array().tolist() == [[2, 0], [0, 1]]  # from the bottom
     assert second.texts[0].get_text() == "validation"
     assert [text.get_text() for text in drawn[0].legends[0].texts] == ["training", "validation", "test"]
+
+
+def test_the_roles_can_be_told_apart_in_grey():
+    light = [np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour in explain.ROLE_COLOURS]
+    assert light[0] - light[1] > 0.15 < light[1] - light[2]
 
 
 def test_dropout_stages_are_images_with_their_mean_and_fraction_of_zeros(tmp_path, drawn):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, RED, SKY, figure_to, legend_below, plot_to
+from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, RED, figure_to, legend_below, plot_to
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 ROLES = ("training", "validation", "test")
+ROLE_COLOURS = ("#CDE7F7", ORANGE, GREEN)
+"""Light, medium and dark, so that the roles can be told apart in grey too."""
 
 
 def plot_losses(path: Path, probabilities: Float, cross_entropy: Float, squared_error: Float) -> None:
@@ -62,11 +64,12 @@ def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
     heights = [len(roles) for roles in schemes.values()]
     size = (8.0, 0.9 * len(schemes) + 0.42 * sum(heights))
     ratios = [height + 0.6 for height in heights]
-    colours = (SKY, ORANGE, GREEN)
     with figure_to(path, *size, rows=len(schemes), height_ratios=ratios) as (figure, axes):
         for panel, (name, roles) in zip(axes, schemes.items(), strict=True):
             rounds = len(roles)
-            panel.pcolormesh(roles[::-1], cmap=ListedColormap(colours), vmin=0, vmax=2, edgecolors="white", linewidth=2)
+            panel.pcolormesh(
+                roles[::-1], cmap=ListedColormap(ROLE_COLOURS), vmin=0, vmax=2, edgecolors="white", linewidth=2
+            )
             panel.set_title(name, loc="left", fontsize=11)
             panel.set_yticks(np.arange(rounds) + 0.5, [f"round {i}" for i in range(rounds, 0, -1)])
             panel.set_xticks([])
@@ -76,7 +79,7 @@ def plot_folds(path: Path, schemes: Mapping[str, NDArray[np.int64]]) -> None:
                 panel.text(part + 0.5, rounds - row - 0.5, ROLES[role], ha="center", va="center", fontsize=9)
         axes[-1].set_xlabel("samples, first to last")
         figure.legend(
-            handles=[Patch(color=colour, label=role) for colour, role in zip(colours, ROLES, strict=True)],
+            handles=[Patch(color=colour, label=role) for colour, role in zip(ROLE_COLOURS, ROLES, strict=True)],
             loc="outside lower center",
             ncols=3,
             frameon=False,
