@@ -47,6 +47,7 @@ if __name__ == "__main__":
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import joblib
@@ -57,7 +58,6 @@ from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
 from k3torch.reports.overfitting import plot_variants
-from k3torch.reports.plots import plot_curves
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.stack.stateless import given_metrics
 from k3torch.training.fast_model import FastModel
@@ -90,6 +90,17 @@ VARIANTS: dict[str, Callable[[int], keras.Model]] = {
     "smaller-adam": lambda n: variant(n, optimizer="adam", units=(4, 4)),
     "mine": mine,
 }
+LABELS = {
+    "original": "original (16-16)",
+    "smaller": "smaller (4-4)",
+    "l2": "L2 (0.001)",
+    "l1": "L1 (0.001)",
+    "l1l2": "L1L2 (0.001, 0.001)",
+    "dropout": "dropout (0.5)",
+    "original-adam": "Adam (0.001)",
+    "smaller-adam": "smaller, Adam (0.001)",
+}
+"""Names in plots and in the table, with the strength of what was changed; the other names are used as they are."""
 # Pairs with a plot of their own, drawn if both were trained.
 COMPARISONS = [
     ("original", "smaller"),
@@ -98,6 +109,10 @@ COMPARISONS = [
     ("smaller", "smaller-adam"),
     *(("original", other) for other in ("l2", "l1", "l1l2", "dropout", "mine")),
 ]
+
+
+def label(name: str) -> str:
+    return LABELS.get(name, name)
 
 
 def main(settings: Settings) -> None:
@@ -226,14 +241,15 @@ def merged(curves: Iterable[list[dict[str, float]]]) -> list[dict[str, float]]:
 
 
 def draw(run: RunFolder) -> None:
-    """Plot each comparison whose variants were trained, and all variants together."""
+    """Plot each comparison whose variants were trained, and all variants together, with one range of losses."""
     curves = {name: [epoch[f"{name} validation"] for epoch in run.history] for name in run.metrics["variants"]}
-    quantity = "validation loss (cross-entropy, no penalty)"
-    for first, second in COMPARISONS:
-        if {first, second} <= set(curves):
-            pair = {name: curves[name] for name in (first, second)}
-            plot_curves(run.file(f"{first}-vs-{second}.png"), pair, quantity, f"{first} and {second}")
-    plot_variants(run.file("all.png"), curves, quantity, "Ways to reduce overfitting")
+    data = f"film reviews, {run.metrics['sizes']['train']:,} training samples; RMSprop (0.001) where not named"
+    plot = partial(plot_variants, curves=curves, quantity="validation loss (cross-entropy, no penalty)", labels=LABELS)
+    pairs = [pair for pair in COMPARISONS if set(pair) <= set(curves)]
+    for pair in pairs:
+        plot(run.plot("-vs-".join(pair)), names=pair, title=f"{' and '.join(map(label, pair))}\n{data}")
+    if not any(set(pair) == set(curves) for pair in pairs):  # else it is that pair's plot
+        plot(run.plot("all"), title=f"Ways to reduce overfitting\n{data}")
 
 
 COLUMNS = {
@@ -247,12 +263,13 @@ COLUMNS = {
 
 def show(run: RunFolder) -> None:
     """Print the table of all variants."""
-    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
+    print("epoch: of the lowest loss; gap: last validation minus training loss\n")
     tables.show(
-        "Validation loss without penalties; gap: last validation minus training loss",
-        ["variant", "best epoch", *COLUMNS],
+        "Validation loss without penalties",
+        ["variant", "epoch", *COLUMNS],
         [
-            (name, metrics["best_epoch"], *(f"{metrics[column]:.3f}" for column in COLUMNS.values()))
+            (label(name), metrics["best_epoch"], *(f"{metrics[c]:.3f}" for c in COLUMNS.values()))
             for name, metrics in run.metrics["variants"].items()
         ],
     )

@@ -193,11 +193,11 @@ def history(result: CrossValidation) -> list[dict[str, float]]:
 def draw(run: RunFolder, result: CrossValidation, curves: Float) -> None:
     """Plot the validation curves and the scores of the folds."""
     quantity, skipped = "validation mean absolute error", skipped_epochs(curves.shape[1])
-    plot_band(run.file("validation_mae.png"), curves, quantity, title="Every epoch")
+    plot_band(run.plot("validation_mae"), curves, quantity, title="Every epoch")
     smoothed = smooth(curves[:, skipped:])
     title = f"Smoothed, from epoch {skipped + 1}"
-    plot_band(run.file("validation_mae_smoothed.png"), smoothed, quantity, skipped + 1, title)
-    with plot_to(run.file("scores.png"), width=5.0) as axes:
+    plot_band(run.plot("validation_mae_smoothed"), smoothed, quantity, skipped + 1, title)
+    with plot_to(run.plot("scores"), width=5.0) as axes:
         axes.boxplot(list(result.scores), widths=0.5, medianprops={"color": BLUE})
         for number, scores in enumerate(result.scores, start=1):
             axes.plot([number] * len(scores), scores, "o", color=BLUE, alpha=0.6)

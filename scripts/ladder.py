@@ -41,7 +41,9 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 import json
 import statistics
 import subprocess
@@ -73,6 +75,7 @@ RUNGS = {
     5: ("everything", 25),
     6: ("as rung 4: the compiler joins the small operations", 4),
 }
+EPOCH = "epoch "
 BATCH = 512
 VALIDATION_BATCH = 2500  # no update follows, so a batch need not be small
 
@@ -96,7 +99,7 @@ def main(settings: Settings) -> None:
             run.metrics |= {"rungs": rows}
             if rows:
                 run.write_csv("ladder.csv", rows)
-        plot_ladder(run.file("ladder.png"), rows)
+        plot_ladder(run.plot("ladder"), rows, "film reviews")
     show(rows, run)
 
 
@@ -107,7 +110,9 @@ def check(settings: Settings) -> None:
         if settings.weights is not None:
             raise InputError("expected --rung with --weights, got none: add the rung that writes them")
     elif settings.output != Output() or settings.rungs != Settings.rungs:
-        raise InputError("expected --rung without --rungs, --out and --force, got some: its results are only printed")
+        raise InputError(
+            "expected --rung without --rungs, --out, --force and --format, got some: its results are only printed"
+        )
     if settings.weights is not None and not settings.weights.parent.is_dir():
         raise InputError(f"expected --weights in a folder that exists, got {settings.weights}")
     check_free(settings.output)
@@ -115,28 +120,46 @@ def check(settings: Settings) -> None:
 
 def compare(numbers: list[int], settings: Settings, rows: list[dict[str, Any]]) -> None:
     """Run each rung in a process of its own, and append the rows of the table to ``rows``."""
-    with tempfile.TemporaryDirectory() as folder, EpochBar("rungs", len(numbers)) as bar:
-        for number in numbers:
+    with tempfile.TemporaryDirectory() as folder:
+        for place, number in enumerate(numbers, start=1):
             weights = Path(folder) / f"{number}.npz"
             changes, lines = RUNGS[number]
-            found = in_process(number, weights, settings)
+            title = f"{place} of {len(numbers)}: {rungs.NAMES[number]}"
+            with EpochBar(title, settings.epochs + 1) as bar:
+                found = in_process(number, weights, settings, partial(bar.advance, {}))
             difference = largest_difference(weights, Path(folder) / "1.npz")
             row = {"rung": number, "name": rungs.NAMES[number], "lets you change": changes, "lines": lines}
             rows.append({**row, **found, "weight difference": difference})
-            bar.advance({f"rung {number}: s/epoch": found["seconds"]})
 
 
-def in_process(number: int, weights: Path, settings: Settings) -> dict[str, Any]:
-    """Run this script for one rung in another process, and return the results that it prints."""
+def in_process(number: int, weights: Path, settings: Settings, advance: Callable[[], None]) -> dict[str, Any]:
+    """Run this script for one rung in another process, and return the results that it prints.
+
+    ``advance`` is called after each of its epochs.
+    """
     names = ("source", "num_words", "epochs", "device", "precision", "seed")
     wanted = {"rung": number, "weights": weights} | {name: flat(settings)[name] for name in names}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode == 2:  # bad input, reported in one line
-        raise InputError(done.stderr.strip().removeprefix("error: "))
-    if done.returncode:
-        raise RuntimeError(f"rung {number} failed:\n{done.stderr}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    said = ""
+    command = [sys.executable, __file__, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if line.startswith(EPOCH):
+                    advance()
+                else:
+                    said += line
+            printed = process.stdout.read()
+        except BaseException:  # an interrupt: leaving the block waits for the process
+            process.kill()
+            raise
+    if process.returncode == 2:  # bad input, reported in one line
+        raise InputError(said.strip().removeprefix("error: "))
+    if process.returncode:
+        raise RuntimeError(f"rung {number} failed:\n{said}")
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def largest_difference(ours: Path, theirs: Path) -> float:
@@ -150,7 +173,7 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
     device = runtime.configure(**vars(settings.machine))
     train, validation = batches(number, settings, device)
     model = rungs.build(number, settings.num_words)
-    history: list[dict[str, float]] = []
+    history: list[dict[str, float]] = ReportedHistory()
     title = f"rung {number}"
     for epochs in (1, settings.epochs):
         timer = DeviceTimer(device)
@@ -163,9 +186,20 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
         "seconds": statistics.median(seconds),
         "fastest": min(seconds),
         "seconds by device events": on_device or None,
+        "threads": torch.get_num_threads() if number in rungs.DENSE else 1,
         "peak memory MB": runtime.peak_memory_mb(),
         "validation accuracy": history[-1]["val_accuracy"],
     }
+
+
+class ReportedHistory(list[dict[str, float]]):
+    """A history that prints a line on standard error for each epoch, unless that is a terminal, which has a bar."""
+
+    def append(self, epoch: dict[str, float]) -> None:
+        """Append the epoch, and tell the process that started this one."""
+        super().append(epoch)
+        if not sys.stderr.isatty():
+            print(f"{EPOCH}{len(self)}", file=sys.stderr, flush=True)
 
 
 class DeviceTimer:
@@ -207,25 +241,30 @@ def stack(bags: list[Any]) -> Any:
     return bags[0] if len(bags) == 1 else scipy.sparse.vstack(bags, format="csr")
 
 
+NOTES = (
+    "s/epoch: median, validation included; speed: relative to rung 1; threads: of torch; MB: peak memory; "
+    "differ: largest difference between a rung's weights and those of rung 1 after an epoch"
+)
+
+
 def show(rows: list[dict[str, Any]], run: RunFolder) -> None:
     """Print what each rung costs, relative to rung 1."""
     print("What each rung lets you change (lines of code besides the model):")
     for row in rows:
         print(f"  {row['rung']}  {row['lets you change']} ({row['lines']})")
     print(f"\nwritten to {run.path}")
-    print("MB: peak memory; accuracy: of validation; differ: largest difference between a")
-    print("rung's weights and those of rung 1 after an epoch\n")
+    print(cli.wrapped(NOTES), end="\n\n")
     first = rows[0]["seconds"]
     tables.show(
         "The same training on every rung",
-        ["rung", "s/epoch", "x rung 1", "MB", "accuracy", "differ"],
+        ["rung", "s/epoch", "speed", "threads", "MB", "differ"],
         [
             (
                 f"{row['rung']} {row['name']}",
                 f"{row['seconds']:.3f}",
                 f"{first / row['seconds']:.1f}",
+                row["threads"],
                 f"{row['peak memory MB']:.0f}",
-                f"{row['validation accuracy']:.4f}",
                 f"{row['weight difference']:.0e}",
             )
             for row in rows

@@ -1,15 +1,15 @@
-"""Choose a price regressor by nested cross-validation.
+"""Select a price regressor by nested cross-validation.
 
     make nested-boston
     make nested-boston ARGS="--candidates small lecture --outer-folds 10"
 
 All 506 samples of the Boston table are split into outer folds. Each is the test set once. The samples outside it are
 split into inner folds, on which every candidate trains, and the candidate and the number of epochs with the lowest
-error there are chosen. Only then does the chosen candidate train on all samples outside the test set, and is tested.
-The inner error of the choice is too low, because it was chosen for being low; the outer error is not biased by the
-choice. All inner models of a candidate train as one stack. To try a candidate of your own, add its name to
-``Candidate`` and its builder to ``CANDIDATES``. Takes about 15 seconds on two cores, and 10 more the first time, to
-compile.
+error there are selected. Only then does the selected candidate train on all samples outside the test set, and is
+tested. The inner error of the selected candidate is too low, because it was selected for being low; the outer error is
+not biased by the selection. All inner models of a candidate train as one stack. To try a candidate of your own, add its
+name to ``Candidate`` and its builder to ``CANDIDATES``. Takes about 15 seconds on two cores, and 10 more the first
+time, to compile.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ class Settings:
     """Command-line options."""
 
     candidates: Annotated[tuple[Candidate, ...], shown_as("{small,lecture,l2,dropout} ...")] = get_args(Candidate)
-    """Networks to choose among."""
+    """Networks to select from: 16 units, the lecture's 64-64, the same with L2 (0.01), with dropout (0.2)."""
     outer_folds: int = 5
     """Number of folds of all samples; each is the test set once."""
     inner_folds: int = 4
     """Number of folds of the samples outside the test set; each is the validation set once."""
     epochs: int = 150
-    """Highest number of epochs. The best number is chosen too."""
+    """Highest number of epochs. The best number is selected too."""
     batch_size: int = 4
     """Samples per update."""
     output: Output = Output()
@@ -69,11 +69,13 @@ CANDIDATES: dict[str, Callable[[], keras.Model]] = {
     "l2": lambda: boston_regressor(kernel_regularizer=keras.regularizers.L2(0.01)),
     "dropout": lambda: boston_regressor(dropout=0.2),
 }
+LABELS = {"small": "small (16)", "lecture": "lecture (64-64)", "l2": "L2 (0.01)", "dropout": "dropout (0.2)"}
+"""Names in the table, with the strength of what was changed; the other names are used as they are."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What was chosen on the inner folds of one outer fold, and its mean absolute error there."""
+class Selection:
+    """What was selected on the inner folds of one outer fold, and its mean absolute error there."""
 
     candidate: str
     epochs: int
@@ -81,7 +83,7 @@ class Choice:
 
 
 def main(settings: Settings) -> None:
-    """Choose on the inner folds, test on the outer ones, and leave a run folder."""
+    """Select on the inner folds, test on the outer ones, and leave a run folder."""
     check(settings)
     device = runtime.configure(**vars(settings.machine))
     x, y = (np.concatenate(halves) for halves in zip(*boston.load_data(), strict=True))
@@ -94,12 +96,18 @@ def main(settings: Settings) -> None:
             result = train(name, x, y, inner, settings)
             curves[name] = result.history["val_mae"].reshape(settings.outer_folds, settings.inner_folds, -1)
             run.history += history(name, curves[name])
-        choices = [choose(curves, fold) for fold in range(settings.outer_folds)]
-        tested = test(choices, x, y, outer, settings)
-        run.metrics |= metrics(choices, tested, curves) | {"device": str(device), "seed": settings.machine.seed}
-        plot_nested(run.file("inner_and_outer.png"), [c.error for c in choices], tested.scores[0].tolist())
+        selections = [select(curves, fold) for fold in range(settings.outer_folds)]
+        tested = test(selections, x, y, outer, settings)
+        run.metrics |= metrics(selections, tested, curves) | {"device": str(device), "seed": settings.machine.seed}
+        plot_nested(
+            run.plot("inner_and_outer"),
+            [selection.error for selection in selections],
+            tested.scores[0].tolist(),
+            quantity="mean absolute error (1000 USD)",
+            data=f"Boston prices (1000 USD), {settings.outer_folds} outer folds",
+        )
         run.metrics |= {"seconds_total": run.seconds}
-    show(choices, tested, run)
+    show(selections, tested, run)
 
 
 def check(settings: Settings) -> None:
@@ -129,23 +137,23 @@ def train(name: str, x: Float, y: Float, folds: list[Split], settings: Settings)
     )
 
 
-def choose(curves: Mapping[str, Float], fold: int) -> Choice:
+def select(curves: Mapping[str, Float], fold: int) -> Selection:
     """Return the candidate and epoch with the lowest error on an outer fold's inner folds, averaged and smoothed."""
     means = {name: curve[fold].mean(axis=0) for name, curve in curves.items()}
     epochs = {name: best_epoch(mean) for name, mean in means.items()}
     name = min(means, key=lambda name: means[name][epochs[name] - 1])
-    return Choice(name, epochs[name], float(means[name][epochs[name] - 1]))
+    return Selection(name, epochs[name], float(means[name][epochs[name] - 1]))
 
 
-def test(choices: list[Choice], x: Float, y: Float, outer: list[Split], settings: Settings) -> CrossValidation:
-    """Train each fold's choice on all samples outside the test set, and return the scores on the test sets."""
+def test(selections: list[Selection], x: Float, y: Float, outer: list[Split], settings: Settings) -> CrossValidation:
+    """Train each fold's selected candidate on all samples outside the test set, and return the scores on that set."""
     scores = np.zeros((1, len(outer)))
-    for name in dict.fromkeys(choice.candidate for choice in choices):
-        cli.progress(f"{name}, chosen: {len(outer)} models, on the outer folds")
+    for name in dict.fromkeys(selection.candidate for selection in selections):
+        cli.progress(f"{name}, selected: {len(outer)} models, on the outer folds")
         result = train(name, x, y, outer, settings)
-        for fold, choice in enumerate(choices):
-            if choice.candidate == name:  # the history of a longer training contains the chosen epoch
-                scores[0, fold] = result.history["val_mae"][0, fold, choice.epochs - 1]
+        for fold, selection in enumerate(selections):
+            if selection.candidate == name:  # the history of a longer training contains the selected epoch
+                scores[0, fold] = result.history["val_mae"][0, fold, selection.epochs - 1]
     return replace(result, scores=scores)
 
 
@@ -157,37 +165,45 @@ def history(name: str, curves: Float) -> list[dict[str, Any]]:
     ]
 
 
-def metrics(choices: list[Choice], tested: CrossValidation, curves: Mapping[str, Float]) -> dict[str, Any]:
-    """Return the results for metrics.json: each fold's choice, the outer errors and the inner ones."""
+def metrics(selections: list[Selection], tested: CrossValidation, curves: Mapping[str, Float]) -> dict[str, Any]:
+    """Return the results for metrics.json: each fold's selection, the outer errors and the inner ones."""
     over_all = {name: curve.mean(axis=(0, 1)) for name, curve in curves.items()}
     overall = min(over_all, key=lambda name: over_all[name][best_epoch(over_all[name]) - 1])
     interval = tested.interval
     return {
-        "choices": [vars(choice) for choice in choices],
+        "selections": [vars(selection) for selection in selections],
         "scores": tested.scores[0].tolist(),
         "mean": tested.mean,
         "std": tested.std,
         "interval": {"low": interval.low, "high": interval.high, "method": interval.method},
-        "mean_inner": float(np.mean([choice.error for choice in choices])),
-        "chosen_over_all": {"candidate": overall, "epochs": best_epoch(over_all[overall])},
+        "mean_inner": float(np.mean([selection.error for selection in selections])),
+        "selected_over_all": {"candidate": overall, "epochs": best_epoch(over_all[overall])},
     }
 
 
-def show(choices: list[Choice], tested: CrossValidation, run: RunFolder) -> None:
-    """Print each fold's choice with its inner and outer error."""
-    found, overall = run.metrics, run.metrics["chosen_over_all"]
+def label(name: str) -> str:
+    return LABELS.get(name, name)
+
+
+def show(selections: list[Selection], tested: CrossValidation, run: RunFolder) -> None:
+    """Print each fold's selection with its inner and outer error."""
+    found, overall = run.metrics, run.metrics["selected_over_all"]
     low, high, method = found["interval"].values()
     print(
         f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}\n"
-        f"chosen over all folds: {overall['candidate']}, {overall['epochs']} epochs"
+        f"selected over all folds: {label(overall['candidate'])}, {overall['epochs']} epochs"
     )
     print(cli.wrapped(f"expected error {found['mean']:.2f}, between {low:.2f} and {high:.2f}: {method}"), end="\n\n")
     rows: list[tuple[object, ...]] = [
-        (f"outer fold {number}", choice.candidate, choice.epochs, f"{choice.error:.3f}", f"{score:.3f}")
-        for number, (choice, score) in enumerate(zip(choices, tested.scores[0], strict=True), start=1)
+        (f"outer fold {number}", label(selection.candidate), selection.epochs, f"{selection.error:.3f}", f"{score:.3f}")
+        for number, (selection, score) in enumerate(zip(selections, tested.scores[0], strict=True), start=1)
     ]
     rows.append(("mean", None, None, f"{found['mean_inner']:.3f}", f"{found['mean']:.3f}"))
-    tables.show("Mean absolute error of the chosen networks", ["", "chosen", "epochs", "inner folds", "test"], rows)
+    tables.show(
+        "Mean absolute error of the selected networks (1000 USD)",
+        ["", "selected", "epochs", "inner folds", "test"],
+        rows,
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from k3torch.errors import InputError
 from k3torch.models.builders import digit_classifier
 from k3torch.models.graph import draw_graph
 from k3torch.reports import tables
-from k3torch.reports.digits import plot_confusion, plot_misread
+from k3torch.reports.digits import plot_confusion, plot_misclassified
 from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.callbacks import check_callbacks, make_callbacks
@@ -50,6 +50,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
+
+DATA = "MNIST"
+QUANTITIES = {"loss": "loss (cross-entropy)", "accuracy": "accuracy (fraction of digits)"}
 
 
 def main(settings: Settings) -> None:
@@ -90,9 +93,9 @@ def describe(model: keras.Model, run: RunFolder) -> None:
     """Print the model's layers, and plot its graph where Graphviz is installed."""
     model.summary(line_length=79)
     try:
-        draw_graph(model, run.file("graph.png"))
+        draw_graph(model, path := run.plot("graph"))
     except InputError as error:
-        print(cli.wrapped(f"graph.png is left out: {error}"))
+        print(cli.wrapped(f"{path.name} is left out: {error}"))
 
 
 def train_model(
@@ -118,11 +121,12 @@ def train_model(
     }
     for metric in ("loss", "accuracy"):
         training_curve, validation_curve = ([epoch[p + metric] for epoch in run.history] for p in ("", "val_"))
-        plot_learning_curves(run.file(f"{metric}.png"), training_curve, validation_curve, metric, best + 1)
+        title = f"{DATA} ({len(train):,} training samples): training and validation {metric}"
+        plot_learning_curves(run.plot(metric), training_curve, validation_curve, QUANTITIES[metric], best + 1, title)
 
 
 def test(model: keras.Model, samples: digits.Digits, run: RunFolder) -> NDArray[np.int64]:
-    """Evaluate on the test digits, plot the misread ones, and return the confusion matrix with true digits as rows."""
+    """Evaluate on the test digits, plot the results, and return the confusion matrix with true digits as rows."""
     loader = digits.digit_loader(samples, 1000)
     metrics = model.evaluate(loader, return_dict=True, verbose=0)
     probabilities = model.predict(loader, verbose=0)
@@ -131,12 +135,13 @@ def test(model: keras.Model, samples: digits.Digits, run: RunFolder) -> NDArray[
     surest = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:24]
 
     confusion: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=range(10))
-    plot_confusion(run.file("confusion.png"), confusion)
-    plot_misread(run.file("misread.png"), samples.images.numpy()[surest], labels[surest], predicted[surest])
+    plot_confusion(run.plot("confusion"), confusion, DATA)
+    images = samples.images.numpy()[surest]
+    plot_misclassified(run.plot("misclassified"), images, labels[surest], predicted[surest], DATA)
     run.metrics |= {
         "test_accuracy": metrics["accuracy"],
         "test_loss": metrics["loss"],
-        "misread": len(wrong),
+        "misclassified": len(wrong),
         "confusion": confusion.tolist(),
     }
     return confusion

@@ -114,7 +114,8 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
     best = int(np.argmin([epoch["val_loss"] for epoch in run.history]))
     for metric in ("loss", "accuracy"):
         training_curve, validation_curve = ([epoch[p + metric] for epoch in run.history] for p in ("", "val_"))
-        plot_learning_curves(run.file(f"{metric}.png"), training_curve, validation_curve, metric, best + 1)
+        title = f"Film reviews ({len(training):,} training samples): training and validation {metric}"
+        plot_learning_curves(run.plot(metric), training_curve, validation_curve, metric, best + 1, title)
     run.metrics |= {
         "best_epoch": best + 1,
         "validation_loss": run.history[best]["val_loss"],

@@ -32,6 +32,7 @@ def test_groups_are_flattened_by_name():
         "epochs": 3,
         "out": Path("a"),
         "force": False,
+        "format": "png",
         "device": "auto",
         "precision": "float32",
         "seed": 4,

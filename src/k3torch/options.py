@@ -14,6 +14,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 Schedule = Literal["constant", "step", "exponential", "cosine"]
 Rung = Literal[1, 2, 3, 4, 5, 6]
+Format = Literal["png", "svg", "pdf"]
 
 
 def shown_as(metavar: str, default: str | None = None) -> Any:
@@ -37,6 +38,8 @@ class Output:
     force: Flag = False
     """Use the folder even if it contains files. Those that an earlier run wrote, as listed in its manifest.json, are
     replaced: they are deleted when the new run ends, unless it was refused. All others are kept."""
+    format: Format = "png"
+    """Format of the plots: png with 150 dots per inch, or svg or pdf, which can be enlarged."""
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,19 @@ def test_a_keras_model_of_the_same_powers_reaches_but_does_not_beat_least_square
 
 
 def test_dropout_zeroes_and_scales_in_training_and_leaves_prediction_unchanged():
-    passes = demos.drop_out(rate=0.75, samples=100, features=100)
+    passes = demos.drop_out(rate=0.75)
     kept = passes.training != 0
     np.testing.assert_allclose(passes.training[kept], passes.before[kept] * 4, rtol=1e-6)
     np.testing.assert_array_equal(passes.prediction, passes.before)
     np.testing.assert_array_equal(passes.dropped, passes.before * kept)
     assert kept.mean() == pytest.approx(0.25, abs=0.02)
     assert passes.training.mean() == pytest.approx(passes.before.mean(), rel=0.05)
+
+
+def test_the_outputs_are_so_many_that_scaling_keeps_their_mean():
+    passes = demos.drop_out(rate=0.5)
+    assert passes.training.mean() == pytest.approx(passes.before.mean(), rel=0.01)
+    assert passes.dropped.mean() == pytest.approx(passes.before.mean() / 2, rel=0.01)
 
 
 @given(st.integers(3, 12))

@@ -36,7 +36,14 @@ def test_a_complete_run_leaves_settings_metrics_and_history(tmp_path):
         run.history += [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_loss": 1.0}]
     assert metrics(out) == {"status": "complete", "score": 0.5, "list": [0, 1], "bad": None}
     config = json.loads((out / "config.json").read_text())
-    assert config == {"name": "job", "version": __version__, "epochs": 5, "out": str(out), "force": False}
+    assert config == {
+        "name": "job",
+        "version": __version__,
+        "epochs": 5,
+        "out": str(out),
+        "force": False,
+        "format": "png",
+    }
     rows = list(csv.DictReader((out / "history.csv").open()))
     assert rows == [{"epoch": "1", "loss": "0.5", "val_loss": ""}, {"epoch": "2", "loss": "0.25", "val_loss": "1.0"}]
 
@@ -216,6 +223,17 @@ def test_a_manifest_of_another_program_is_not_believed(tmp_path):
         pass
     assert (tmp_path / "precious.txt").read_text() == "mine"
     assert json.loads((tmp_path / "manifest.json.bak").read_text())["name"] == "app"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_plot_has_the_chosen_format_as_its_suffix_and_is_listed(tmp_path, suffix):
+    with RunFolder("job", Settings(output=Output(tmp_path, format=suffix))) as run:
+        assert run.plot("loss") == tmp_path / f"loss.{suffix}"
+        run.plot("loss").write_text("plot")
+    assert f"loss.{suffix}" in json.loads((tmp_path / "manifest.json").read_text())["files"]
+    with RunFolder("job", at(tmp_path, force=True)) as run:  # of another format
+        run.plot("loss").write_text("plot")
+    assert [path.name for path in tmp_path.glob("loss.*")] == ["loss.png"]
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path, monkeypatch):

@@ -58,6 +58,32 @@ def test_only_the_plots_of_variants_that_were_trained(run):
     assert plots == ["all.png", "original-vs-dropout.png", "original-vs-l1.png", "original-vs-mine.png"]
 
 
+@pytest.mark.parametrize(
+    ("variants", "plots"),
+    [
+        (("original", "l2"), ["original-vs-l2.svg"]),  # all.svg would be the same plot
+        (("l1", "l2"), ["all.svg"]),  # no pair of COMPARISONS
+        (("smaller",), ["all.svg"]),
+        (("original", "l2", "smaller"), ["all.svg", "original-vs-l2.svg", "original-vs-smaller.svg"]),
+    ],
+)
+def test_each_plot_is_drawn_once_with_the_range_of_all_curves(tmp_path, monkeypatch, variants, plots):
+    calls = {}
+    monkeypatch.setattr(script, "plot_variants", lambda path, **named: calls.__setitem__(path.name, named))
+    run = script.RunFolder("overfit", script.Settings(output=Output(tmp_path / "run", format="svg")))
+    run.history = [{f"{name} validation": float(i) for i, name in enumerate(variants)}]
+    run.metrics = {"variants": dict.fromkeys(variants), "sizes": {"train": 12_000}}
+    script.draw(run)
+    assert sorted(calls) == plots
+    for call in calls.values():
+        assert call["curves"] == {name: [float(i)] for i, name in enumerate(variants)}
+        assert call["title"].endswith("film reviews, 12,000 training samples; RMSprop (0.001) where not named")
+    for name in set(plots) - {"all.svg"}:
+        assert calls[name]["names"] == tuple(name.removesuffix(".svg").split("-vs-"))
+    if "original-vs-l2.svg" in plots:
+        assert calls["original-vs-l2.svg"]["title"].startswith("original (16-16) and L2 (0.001)\n")
+
+
 def test_metrics_follow_from_the_history(run):
     found = _metrics(run)["variants"]
     history = np.genfromtxt(run / "history.csv", delimiter=",", names=True)
@@ -107,6 +133,31 @@ def test_each_variant_differs_from_the_original_as_its_name_says(name):
             config = layer.kernel_regularizer.get_config() if layer.kernel_regularizer else {}
             assert {key: pytest.approx(0.001) for key in penalties} == config
         assert [layer.rate for layer in model.layers if hasattr(layer, "rate")] == [0.5, 0.5] * (name == "dropout")
+
+
+@pytest.mark.parametrize("name", script.LABELS)
+def test_labels_name_the_strengths_of_the_variants(name):
+    model = script.VARIANTS[name](100)
+    hidden = [layer for layer in model.layers if hasattr(layer, "kernel")][:-1]
+    config = hidden[0].kernel_regularizer.get_config() if hidden[0].kernel_regularizer else {}
+    strengths = [f"{value:g}" for value in config.values()]
+    strengths += [f"{layer.rate:g}" for layer in model.layers if hasattr(layer, "rate")][:1]
+    if name.endswith("-adam"):
+        strengths = [f"{float(model.optimizer.learning_rate):g}"]
+    widths = "-".join(str(layer.units) for layer in hidden)
+    assert script.LABELS[name].endswith(f"({', '.join(strengths) or widths})")
+    if not name.endswith("-adam"):
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.001)  # of RMSprop, as the plots say
+
+
+def test_the_table_fits_in_80_columns(run, capsys):
+    folder = script.RunFolder("overfit", script.Settings(output=Output(run)))
+    metrics = dict(next(iter(_metrics(run)["variants"].values())), best_epoch=20)
+    folder.metrics = {"seconds_total": 1.0, "variants": dict.fromkeys(script.VARIANTS, metrics)}
+    script.show(folder)
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
+    assert all(f"  {script.label(name)} " in said for name in script.VARIANTS)
 
 
 def test_a_variant_of_the_users_that_lacks_what_is_compared_is_refused_before_training(table, tmp_path, monkeypatch):

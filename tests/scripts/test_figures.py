@@ -29,13 +29,26 @@ def test_each_plot_is_drawn(run, name):
     assert pixels[..., :3].std() > 0.1
 
 
+def test_plots_have_the_chosen_format_and_are_listed(tmp_path, capsys):
+    figures.main(figures.Settings(Output(tmp_path / "run", format="svg")))
+    names = [f"{name}.svg" for name in ("dropout", "folds", "losses", "momentum", "polynomials")]
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == names
+    assert not list((tmp_path / "run").glob("*.png"))
+    svg = (tmp_path / "run/folds.svg").read_text()
+    assert svg.count(">validation</text>") == 1 + 1 + 3 + 5  # cells and the legend
+
+
 def test_no_figure_is_left_open(run):
     assert plt.get_fignums() == []
 
 
 def test_metrics_hold_what_the_plots_show(run):
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["SGD with momentum 0.9"]["loss"] < metrics["SGD without momentum"]["loss"] - 2
+    sgd = "SGD, learning rate 0.01, momentum"
+    before, dropped, scaled, prediction = metrics["dropout_means"].values()
+    assert before == prediction == pytest.approx(scaled, rel=0.01)
+    assert dropped == pytest.approx(before / 2, rel=0.01)
+    assert metrics[f"{sgd} 0.9"]["loss"] < metrics[f"{sgd} 0"]["loss"] - 2
     assert metrics["losses_at_0.001"]["cross_entropy"] == pytest.approx(-np.log(0.001), rel=1e-5)
     assert metrics["polynomials"]["true_error"]["4"] < metrics["polynomials"]["true_error"]["15"]
 
@@ -56,6 +69,9 @@ def test_axes_are_labelled(draw, drawn, run, tmp_path):
     with folder:
         draw(folder)
     for axes in drawn[0].axes:
+        if axes.get_label() == "<colorbar>":
+            assert axes.get_ylabel()
+            continue
         assert axes.get_xlabel()
         assert axes.get_ylabel()
         assert axes.get_title()

@@ -33,7 +33,7 @@ def test_metrics_agree_with_each_other(run):
     confusion = np.array(metrics["confusion"])
     assert metrics["sizes"] == {"train": 3200, "validation": 800, "test": 1000}
     assert confusion.sum(axis=1).tolist() == [100] * 10
-    assert metrics["misread"] == 1000 - np.trace(confusion)
+    assert metrics["misclassified"] == 1000 - np.trace(confusion)
     assert metrics["test_accuracy"] == pytest.approx(np.trace(confusion) / 1000, abs=1e-6)
     assert metrics["test_accuracy"] > 0.85  # a tenth is chance
     assert printed.index("written to") < printed.index(f"Test accuracy {metrics['test_accuracy']:.4f}")
@@ -42,7 +42,7 @@ def test_metrics_agree_with_each_other(run):
 
 def test_the_run_folder_contains_plots_history_and_a_model_that_reads_digits(run):
     out, metrics, _ = run
-    for name in ("accuracy", "loss", "confusion", "misread"):
+    for name in ("accuracy", "loss", "confusion", "misclassified"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 4
     assert (out / "best.weights.h5").exists()

@@ -86,7 +86,7 @@ def fit_polynomials(
 
 @dataclass(frozen=True)
 class DropoutPasses:
-    """Outputs of a layer before and after Dropout, each (samples, features).
+    """Outputs of a layer before and after Dropout, each (samples, units).
 
     Attributes:
         before: the outputs.
@@ -101,9 +101,12 @@ class DropoutPasses:
     prediction: Float
 
 
-def drop_out(rate: float = 0.5, samples: int = 6, features: int = 8, seed: int = 0) -> DropoutPasses:
-    """Apply ``keras.layers.Dropout(rate)`` to random positive outputs, in training and in prediction."""
-    before = np.random.default_rng(seed).uniform(0.1, 1.0, (samples, features)).round(1)
+def drop_out(rate: float = 0.5, samples: int = 100, units: int = 100, seed: int = 0) -> DropoutPasses:
+    """Apply ``keras.layers.Dropout(rate)`` to random positive outputs, in training and in prediction.
+
+    Scaling keeps the mean of the outputs only on average, so there are thousands of them.
+    """
+    before = np.random.default_rng(seed).uniform(0.1, 1.0, (samples, units))
     layer = keras.layers.Dropout(rate, seed=seed, dtype="float64")
     training, prediction = (
         np.asarray(keras.ops.convert_to_numpy(layer(before, training=training))) for training in (True, False)

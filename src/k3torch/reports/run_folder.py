@@ -25,7 +25,7 @@ class RunFolder:
     Every file is written whole or not at all.
 
     All files of the run are listed in ``manifest.json``, so that a later run with ``--force`` replaces them and no
-    others. Its own methods register what they write; whoever else writes asks ``file`` for the path.
+    others. Its own methods register what they write; whoever else writes asks ``file`` or ``plot`` for the path.
 
     An InputError inside the block means that the run was refused. If it replaced an earlier run, or has written no
     results yet, its files are deleted, and the folder is as it was before. In all other cases the files of the earlier
@@ -127,6 +127,10 @@ class RunFolder:
             InputError: if ``name`` is absolute or has ``..`` in it.
         """
         return self._manifest.add(name, written)
+
+    def plot(self, name: str) -> Path:
+        """Return the path of a plot, as ``file`` does; ``name`` is without the suffix, which is the chosen format."""
+        return self.file(f"{name}.{self.settings.output.format}")
 
     @contextmanager
     def draft(self, name: str) -> Iterator[Path]:
