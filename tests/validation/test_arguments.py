@@ -18,6 +18,7 @@ SETTINGS = {
     "shuffle": True,
     "seed": 0,
     "callbacks": None,
+    "verbose": "auto",
 }
 
 
@@ -31,6 +32,8 @@ SETTINGS = {
         {"callbacks": (keras.callbacks.TerminateOnNaN(),)},
         {"callbacks": []},
         {"normalize": "train", "engine": "fit", "shuffle": False},
+        {"verbose": 0},
+        {"verbose": 1},
     ],
 )
 def test_settings_that_can_be_used(settings):
@@ -51,6 +54,8 @@ def test_settings_that_can_be_used(settings):
         ("normalize", True, "normalize as one of None, 'fold', 'train', got True"),
         ("shuffle", "no", "shuffle as one of True, False, got 'no'"),
         ("callbacks", ["x"], "callbacks as a list of Keras callbacks, got ['x']"),
+        ("verbose", 2, "verbose as one of 'auto', 0, 1, got 2"),
+        ("verbose", True, "verbose as one of 'auto', 0, 1, got True"),
         ("callbacks", 5, "callbacks as a list of Keras callbacks, got 5"),
     ],
 )

@@ -26,6 +26,7 @@ def check_settings(
     shuffle: Any,
     seed: Any,
     callbacks: Any,
+    verbose: Any,
 ) -> None:
     """Check what does not depend on the data.
 
@@ -47,6 +48,7 @@ def check_settings(
             choice_problem("engine", engine, ("auto", "stacked", "fit")),
             choice_problem("normalize", normalize, (None, "fold", "train")),
             choice_problem("shuffle", shuffle, (True, False)),
+            choice_problem("verbose", verbose, ("auto", 0, 1)),
             unless(are_callbacks, f"callbacks as a list of Keras callbacks, got {callbacks!r}"),
         ]
     )
