@@ -89,8 +89,9 @@ def main(settings: Settings) -> None:
     inner = [pair for training, _ in outer for pair in inside(training, settings)]
     with RunFolder("nested", settings) as run:
         curves: dict[str, Float] = {}
-        for name in settings.candidates:
-            cli.progress(f"{name}: {len(inner)} models, on the inner folds of all outer folds")
+        for number, name in enumerate(settings.candidates, start=1):
+            stage = f"candidate {number} of {len(settings.candidates)}"
+            cli.progress(f"{stage}: {name}, {len(inner)} models, on the inner folds of all outer folds")
             result = train(name, x, y, inner, settings)
             curves[name] = result.history["val_mae"].reshape(settings.outer_folds, settings.inner_folds, -1)
             run.history += history(name, curves[name])
@@ -139,8 +140,9 @@ def choose(curves: Mapping[str, Float], fold: int) -> Choice:
 def test(choices: list[Choice], x: Float, y: Float, outer: list[Split], settings: Settings) -> CrossValidation:
     """Train each fold's choice on all samples outside the test set, and return the scores on the test sets."""
     scores = np.zeros((1, len(outer)))
-    for name in dict.fromkeys(choice.candidate for choice in choices):
-        cli.progress(f"{name}, chosen: {len(outer)} models, on the outer folds")
+    chosen = list(dict.fromkeys(choice.candidate for choice in choices))
+    for number, name in enumerate(chosen, start=1):
+        cli.progress(f"chosen {number} of {len(chosen)}: {name}, {len(outer)} models, on the outer folds")
         result = train(name, x, y, outer, settings)
         for fold, choice in enumerate(choices):
             if choice.candidate == name:  # the history of a longer training contains the chosen epoch
