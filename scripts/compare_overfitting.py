@@ -180,7 +180,7 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
         with EpochBar("variants", len(settings.variants)) as bar:
             for result in trained:
                 results[result.name] = result
-                bar.advance({"val_loss": result.metrics["last_validation_loss"]})
+                bar.advance({f"{result.name}: val_loss": result.metrics["last_validation_loss"]})
     finally:  # an interrupted run keeps the complete variants
         complete = [results[name] for name in settings.variants if name in results]
         run.history.extend(merged(result.curves for result in complete))

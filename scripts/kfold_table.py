@@ -209,9 +209,7 @@ def draw(run: RunFolder, result: CrossValidation, settings: Settings) -> None:
     smoothed = smooth(curves[:, skipped:])
     plot_band(run.plot("validation_smoothed"), smoothed, quantity, skipped + 1, title, result.best_epoch)
     low, high = best.interval.low, best.interval.high
-    plot_scores(
-        run.plot("scores"), best.scores, quantity, data=data, epoch=result.best_epoch, interval=(low, high)
-    )
+    plot_scores(run.plot("scores"), best.scores, quantity, data=data, epoch=result.best_epoch, interval=(low, high))
 
 
 def final(samples: Samples, settings: Settings, run: RunFolder) -> None:
@@ -280,7 +278,9 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         [(name, values["mean"], values["test"]) for name, values in compared.items()],
     )
     if training.columns.classes:
-        print(f"area under the ROC curve: {found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples")
+        print(
+            f"area under the ROC curve: {found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples"
+        )
     if found["warning"]:
         print(cli.wrapped(f"warning: {found['warning']}"))
 

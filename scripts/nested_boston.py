@@ -91,8 +91,9 @@ def main(settings: Settings) -> None:
     inner = [pair for training, _ in outer for pair in inside(training, settings)]
     with RunFolder("nested", settings) as run:
         curves: dict[str, Float] = {}
-        for name in settings.candidates:
-            cli.progress(f"{name}: {len(inner)} models, on the inner folds of all outer folds")
+        for number, name in enumerate(settings.candidates, start=1):
+            stage = f"candidate {number} of {len(settings.candidates)}"
+            cli.progress(f"{stage}: {name}, {len(inner)} models, on the inner folds of all outer folds")
             result = train(name, x, y, inner, settings)
             curves[name] = result.history["val_mae"].reshape(settings.outer_folds, settings.inner_folds, -1)
             run.history += history(name, curves[name])
@@ -148,8 +149,9 @@ def select(curves: Mapping[str, Float], fold: int) -> Selection:
 def test(selections: list[Selection], x: Float, y: Float, outer: list[Split], settings: Settings) -> CrossValidation:
     """Train each fold's selected candidate on all samples outside the test set, and return the scores on that set."""
     scores = np.zeros((1, len(outer)))
-    for name in dict.fromkeys(selection.candidate for selection in selections):
-        cli.progress(f"{name}, selected: {len(outer)} models, on the outer folds")
+    selected = list(dict.fromkeys(selection.candidate for selection in selections))
+    for number, name in enumerate(selected, start=1):
+        cli.progress(f"selected {number} of {len(selected)}: {name}, {len(outer)} models, on the outer folds")
         result = train(name, x, y, outer, settings)
         for fold, selection in enumerate(selections):
             if selection.candidate == name:  # the history of a longer training contains the selected epoch

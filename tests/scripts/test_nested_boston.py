@@ -38,9 +38,15 @@ def test_it_leaves_selections_scores_history_and_a_plot(settings, capsys, monkey
     assert found["interval"]["low"] < found["mean"] < found["interval"]["high"]
     assert (settings.output.out / "history.csv").read_text().count("\n") == 1 + 2 * 3 * 2 * 2
     assert (settings.output.out / "inner_and_outer.png").read_bytes()[:4] == b"\x89PNG"
-    assert progress[:2] == [f"{name}: 6 models, on the inner folds of all outer folds" for name in ("small", "dropout")]
-    selected = dict.fromkeys(selection["candidate"] for selection in found["selections"])
-    assert progress[2:] == [f"{name}, selected: 3 models, on the outer folds" for name in selected]
+    assert progress[:2] == [
+        "candidate 1 of 2: small, 6 models, on the inner folds of all outer folds",
+        "candidate 2 of 2: dropout, 6 models, on the inner folds of all outer folds",
+    ]
+    selected = list(dict.fromkeys(selection["candidate"] for selection in found["selections"]))
+    assert progress[2:] == [
+        f"selected {number} of {len(selected)}: {name}, 3 models, on the outer folds"
+        for number, name in enumerate(selected, start=1)
+    ]
     said = capsys.readouterr().out
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
     assert said.index("expected error") < said.index("selected networks (1000 USD)") < said.index("outer fold 1")

@@ -146,3 +146,16 @@ def test_a_penalty_of_another_strength_is_another_library():
 
     assert name(0.1) != name(0.2)
     assert name(0.1) == name(0.1)
+
+
+def test_the_status_says_what_is_being_done(monkeypatch, cache):
+    samples, statuses = Samples(np.zeros((6, 5), "float32"), np.zeros((6, 1), "float32")), []
+
+    def stacked(**choices):
+        statuses.clear()
+        ModelStack([build(**choices)], [samples], [samples], 2, epochs=1, status=statuses.append)
+        return statuses
+
+    assert stacked() == ["checking the step against Keras"]  # too few steps to compile
+    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
+    assert stacked() == ["checking the step against Keras", "compiling"]

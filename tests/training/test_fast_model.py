@@ -6,6 +6,7 @@ import warnings
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.loaders import class_weights
 from k3torch.models.layers import SparseDense
+from k3torch.training import epoch_bar, progress
 from k3torch.training.fast_model import FastModel, FastSequential
 import keras
 from keras import losses, optimizers
@@ -351,6 +352,35 @@ def test_keras_prints_the_same_metrics(verbose, capsys):
     assert len(theirs) >= 2 * 4 + 2
     assert ours[-2:] == theirs[-2:]
     assert {"val_loss", "val_accuracy"} <= {entry.split(":")[0] for entry in ours}
+
+
+@pytest.mark.parametrize(("place", "verbose"), [("log", "auto"), ("log", 2), ("terminal", "auto"), ("log", 0)])
+def test_metrics_are_read_once_an_epoch_unless_keras_draws_its_bar(monkeypatch, place, verbose, capsys):
+    monkeypatch.setattr(progress, "place", lambda: place)
+    model, reads, read = build(FastModel), [], keras.Model.get_metrics_result
+    model.fit(loader(), validation_data=loader(), shuffle=False, verbose=0)  # compares the first batches with Keras
+    monkeypatch.setattr(keras.Model, "get_metrics_result", lambda self: reads.append(1) or read(self))
+    model.fit(loader(), validation_data=loader(), epochs=3, shuffle=False, verbose=verbose)
+    assert len(reads) == 3 * 2
+    expected = 3 if (place, verbose) in (("log", "auto"), ("log", 2)) else 0
+    assert capsys.readouterr().out.count("val_loss") == expected
+
+
+def test_a_failed_fit_closes_its_bar(monkeypatch):
+    monkeypatch.setattr(progress, "place", lambda: "terminal")
+    monkeypatch.setattr(epoch_bar, "place", lambda: "log")
+    monkeypatch.setattr(progress.EpochBar.__init__, "__defaults__", (1,))  # a bar of verbose=1 is drawn in a log
+    seen = []
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(progress.EpochBar.any_drawn())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(FastModel).fit(loader(), shuffle=False, callbacks=[Stop()])
+    assert seen == [True]
+    assert not progress.EpochBar.any_drawn()
 
 
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_train_batch_end", "on_test_batch_end"])

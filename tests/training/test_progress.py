@@ -1,12 +1,11 @@
-import io
+from types import SimpleNamespace
 
 from k3torch.data.loaders import array_loader
 from k3torch.training import progress
+from k3torch.training.epoch_bar import EpochBar
 import keras
 import numpy as np
 import pytest
-from rich.console import Console
-from rich.text import Text
 import torch
 
 
@@ -43,33 +42,6 @@ def test_an_interrupted_fit_closes_the_bar_and_keeps_the_epochs():
     assert [epoch["epoch"] for epoch in history] == [1, 2]
 
 
-def test_the_bar_shows_epochs_and_metrics_on_a_terminal(monkeypatch):
-    screen = io.StringIO()
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(
-        progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=80, legacy_windows=False)
-    )
-    with progress.EpochBar("study run", 2) as bar:
-        bar.advance({"loss": 0.25})
-        bar.advance({"accuracy": 0.75, "loss": 0.125, "mae": 1.0, "val_accuracy": 0.5, "val_loss": 0.5, "val_mae": 2.0})
-    printed = screen.getvalue()
-    assert "study run" in printed
-    assert "2/2" in printed
-    assert "0:00 left" in Text.from_ansi(printed).plain
-    assert "loss 0.125/0.500  accuracy 0.750/0.500" in printed
-    assert max(map(len, Text.from_ansi(printed).plain.splitlines())) <= 80
-
-
-def test_the_bar_is_on_standard_error(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the stream for a terminal
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
-    with progress.EpochBar("study run", 1) as bar:
-        bar.advance({"loss": 0.25})
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "study run" in err
-
-
 @pytest.mark.parametrize(("one_thread", "inside"), [(True, 1), (False, 2)])
 def test_fit_uses_one_thread_unless_told_otherwise_and_restores_the_number(one_thread, inside):
     found, before = [], torch.get_num_threads()
@@ -84,46 +56,96 @@ def test_fit_uses_one_thread_unless_told_otherwise_and_restores_the_number(one_t
 
 
 @pytest.fixture
-def advanced(monkeypatch):
-    """What bars are opened with and advanced by."""
+def bars(monkeypatch):
+    """What is done with bars, as (name, arguments...), in order; all are drawn."""
     calls = []
 
-    class Bar:
-        def __init__(self, title, epochs):
-            calls.append((title, epochs))
+    class Bar(EpochBar):
+        def open(self):
+            calls.append(("open", self.title, self.total))
 
-        def __enter__(self):
-            return self
+        def close(self):
+            calls.append(("close",))
 
-        def __exit__(self, *_):
-            calls.append("closed")
+        def status(self, text):
+            calls.append(("status", text))
+
+        def begin_epoch(self, done, batches):
+            super().begin_epoch(done, batches)
+            calls.append(("epoch", done, batches))
+
+        def begin_batch(self, batch, *, validation=False):
+            calls.append(("validation batch" if validation else "batch", batch))
 
         def advance(self, metrics):
-            calls.append(metrics)
+            super().advance(metrics)
+            calls.append(("advance", metrics))
 
     monkeypatch.setattr(progress, "EpochBar", Bar)
     return calls
 
 
-def test_the_bar_of_fit_gets_the_metrics_of_each_epoch_without_the_learning_rate(advanced):
-    loader = array_loader(np.ones((4, 2)), np.zeros(4), batch_size=2)
+def array_batches():
+    return array_loader(np.ones((4, 2)), np.zeros(4), batch_size=2)
+
+
+def test_the_bar_of_fit_gets_epochs_batches_and_metrics_without_the_learning_rate(bars):
     rate = keras.callbacks.LearningRateScheduler(lambda epoch: 0.0)
-    history = []
-    progress.fit(model(), loader, epochs=2, title="t", history=history, callbacks=[rate])
-    epochs = [{name: epoch[name] for name in ("loss", "mae")} for epoch in history]
-    assert advanced == [("t", 2), *epochs, "closed"]
+    history, loader = [], array_batches()
+    progress.fit(
+        model(), loader, epochs=2, title="t", history=history, callbacks=[rate], validation=loader, steps_per_epoch=1
+    )
+    names = ("loss", "mae", "val_loss", "val_mae")
+    first, second = ({name: epoch[name] for name in names} for epoch in history)
+    begun = [("batch", 0), ("validation batch", 0), ("validation batch", 1)]
+    assert [call for call in bars if call != ("close",)] == [
+        *[("open", "t", 2), ("epoch", 0, 1), *begun, ("advance", first)],
+        *[("epoch", 1, 1), *begun, ("advance", second)],
+    ]
+    assert bars[-1] == ("close",)
     assert [epoch["learning_rate"] for epoch in history] == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ("metrics", "text"),
-    [
-        ({"loss": 0.1234}, "loss 0.123"),
-        ({"mae": 2.0, "loss": 0.5}, "loss 0.500  mae 2.000"),
-        ({"mae": 2.0, "loss": 0.5, "val_loss": 0.25, "mse": 9.0}, "loss 0.500/0.250  mae 2.000"),
-        ({"mean val_mae": 1.5}, "mean val_mae 1.500"),
-        ({"val_mae": 1.5}, "val_mae 1.500"),  # validated without being a metric of training
-    ],
-)
-def test_a_line_has_the_loss_and_the_first_metric(metrics, text):
-    assert progress._shortened(metrics) == text
+def test_the_bar_begins_at_the_initial_epoch(bars):
+    progress.fit(model(), array_batches(), epochs=5, title="t", history=[], initial_epoch=3)
+    assert [call for call in bars if call[0] == "epoch"] == [("epoch", 3, 2), ("epoch", 4, 2)]
+
+
+def test_a_given_bar_goes_on_and_stays_open(bars):
+    bar = progress.EpochBar("model 2 of 3", 6)
+    bar.done = 2
+    loader = array_batches()
+    model().fit(loader, epochs=2, verbose=0, shuffle=False, callbacks=[progress.RichProgress(bar)])
+    assert [call for call in bars if call[0] in ("open", "close", "epoch")] == [("epoch", 2, 2), ("epoch", 3, 2)]
+    assert bar.done == 4
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_a_compiled_step_is_said_to_be_compiling(bars, jit_compile):
+    callback = progress.RichProgress()
+    callback.set_params({"epochs": 1, "steps": 1})
+    callback.set_model(SimpleNamespace(jit_compile=jit_compile))
+    callback.on_train_begin()
+    assert bars == [("open", "epochs", 1), *[("status", "compiling")] * jit_compile]
+
+
+@pytest.mark.parametrize("place", ["terminal", "notebook", "log"])
+def test_what_auto_stands_for(monkeypatch, place):
+    monkeypatch.setattr(progress, "place", lambda: place)
+    for phase, expected in (("train", 0), ("test", "auto"), ("predict", "auto")):
+        verbose, shown = progress.displays(phase, "auto", [keras.callbacks.History()])
+        assert verbose == (2 if place == "log" else expected)
+        assert len(shown) == (phase == "train" and place != "log")
+        for given in (0, 1, 2):
+            assert progress.displays(phase, given, []) == (given, [])
+        assert progress.displays(phase, "auto", [progress.RichProgress()]) == (0, [])
+        assert progress.displays(phase, "auto", [keras.callbacks.ProgbarLogger()]) == ("auto", [])
+        monkeypatch.setattr(EpochBar, "_drawn", EpochBar("outer", 1))
+        assert progress.displays(phase, "auto", []) == (0, [])
+        monkeypatch.setattr(EpochBar, "_drawn", None)
+
+
+def test_where_keras_logs_instead_of_printing_it_gets_its_lines(monkeypatch):
+    monkeypatch.setattr(progress, "place", lambda: "terminal")
+    monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: False)
+    assert progress.displays("train", "auto", []) == (2, [])

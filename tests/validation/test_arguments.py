@@ -22,6 +22,7 @@ SETTINGS = {
     "seed": 0,
     "callbacks": None,
     "others": {},
+    "verbose": "auto",
 }
 
 
@@ -35,6 +36,8 @@ SETTINGS = {
         {"callbacks": (keras.callbacks.TerminateOnNaN(),)},
         {"callbacks": []},
         {"normalize": "train", "engine": "fit", "shuffle": False},
+        {"verbose": 0},
+        {"verbose": 1},
     ],
 )
 def test_settings_that_can_be_used(settings):
@@ -59,6 +62,8 @@ def test_settings_that_can_be_used(settings):
         ("others", {"zzz": 5}, "an argument of cross_validate, got zzz="),
         ("shuffle", "no", "shuffle as one of True, False, got 'no'"),
         ("callbacks", ["x"], "callbacks as a list of Keras callbacks, got ['x']"),
+        ("verbose", 2, "verbose as one of 'auto', 0, 1, got 2"),
+        ("verbose", True, "verbose as one of 'auto', 0, 1, got True"),
         ("callbacks", 5, "callbacks as a list of Keras callbacks, got 5"),
     ],
 )

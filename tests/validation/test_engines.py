@@ -1,8 +1,12 @@
 """What may be stacked, and what both engines train."""
 
+import sys
+
 from k3torch import cross_validate
 from k3torch.training import keras_internals
+from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.keras_internals import GLOBAL_STATE, PRIVATE_PARTS
+from k3torch.validation import engines
 from k3torch.validation.engines import why_not_stacked
 from k3torch.validation.result import Interrupted
 import keras
@@ -71,6 +75,72 @@ def test_without_a_private_part_of_keras_the_numbers_stay(without_keras_parts, c
     assert result.engine == ("fit" if needed else "stacked")
     assert len(lines) == needed
     assert all(part.rpartition(":")[2] in line for line in lines)
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Titles, counts and statuses of the bars of cross_validate."""
+    said = []
+
+    class Bar(EpochBar):
+        def status(self, text):
+            said.append((self.title, text))
+
+        def advance(self, metrics):
+            super().advance(metrics)
+            said.append((self.title, self.count()))
+
+        def close(self):
+            said.append((self.title, self.count(), "closed"))
+
+    monkeypatch.setattr(sys.modules["k3torch.validation.cross_validate"], "EpochBar", Bar)
+    return said
+
+
+def test_the_bar_says_what_a_stack_does(said, monkeypatch):
+    monkeypatch.setattr(engines, "STACK_BYTES", 1)  # a stack for each model
+    cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4)
+    assert said == [
+        *[("stack 1 of 2", "checking the step against Keras"), ("stack 1 of 2", "training")],
+        *[("stack 1 of 2", "1/4"), ("stack 1 of 2", "2/4")],
+        *[("stack 2 of 2", "checking the step against Keras"), ("stack 2 of 2", "training")],
+        *[("stack 2 of 2", "3/4"), ("stack 2 of 2", "4/4")],
+        ("cross-validation", "4/4", "closed"),
+    ]
+
+
+def test_the_bar_numbers_the_models_of_fit(said):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    cross_validate(build, X, Y, folds=3, epochs=2, batch_size=4, callbacks=[Stop()])
+    assert said == [
+        *[("model 1 of 3", "1/6"), ("model 2 of 3", "3/6"), ("model 3 of 3", "5/6")],
+        ("cross-validation", "6/6", "closed"),
+    ]
+
+
+def test_the_bar_is_closed_after_an_error(said):
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cross_validate(build, X, Y, folds=2, epochs=2, batch_size=4, callbacks=[Fails()])
+    assert said == [("model 1 of 2", "0/4", "closed")]
+
+
+@pytest.mark.parametrize("verbose", ["auto", 0, 1])
+def test_verbose_0_is_silent(capsys, verbose):
+    callback = keras.callbacks.TerminateOnNaN()
+    result = cross_validate(build, X, Y, folds=2, epochs=1, batch_size=4, callbacks=[callback], verbose=verbose)
+    assert result.engine == "fit"
+    out, err = capsys.readouterr()
+    lines = [line.split("  ")[0] for line in err.splitlines()]
+    reason = "training with fit, fold after fold: callbacks act on one model at a time"
+    assert lines == {"auto": [reason], 0: [], 1: [reason, "cross-validation"]}[verbose]
+    assert out == ""
 
 
 def test_the_stack_needs_few_private_parts(without_keras_parts):

@@ -1,7 +1,7 @@
 """A user's table as arrays of features and targets.
 
-    training, test = split_table(read_frame(Path("houses.csv")), "price", missing="median")
-    training.x, training.y, training.describe()
+training, test = split_table(read_frame(Path("houses.csv")), "price", missing="median")
+training.x, training.y, training.describe()
 """
 
 from collections.abc import Sequence

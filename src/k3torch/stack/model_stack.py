@@ -40,6 +40,7 @@ class ModelStack:
         batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
         epochs: calls of ``train_epoch`` to expect; with the samples they decide whether compiling pays.
         notice: is called with one line when a step that is worth compiling cannot be compiled.
+        status: is called with what is being done until the stack can train, in a few words.
 
     Attributes:
         names: of the metrics that ``train_epoch`` and ``evaluate`` return, ``"loss"`` first.
@@ -57,13 +58,14 @@ class ModelStack:
         batch_size: int,
         epochs: int,
         notice: Callable[[str], None] = print,
+        status: Callable[[str], None] = lambda _: None,
     ):
         self.models = list(models)
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
         before = State(self.models[0])
         try:
-            self._build(training, validation, batch_size, epochs, notice)
+            self._build(training, validation, batch_size, epochs, notice, status)
         finally:
             before.restore()
         self._helpers = min(torch.get_num_threads(), len(self._epoch_graphs)) - 1  # threads beside the caller's
@@ -76,6 +78,7 @@ class ModelStack:
         batch_size: int,
         epochs: int,
         notice: Callable[[str], None],
+        status: Callable[[str], None],
     ) -> None:
         """Stack the state, trace the step, compare it with Keras's own, and compile it where that pays."""
         self.names = stateless.metric_names(self.models[0])
@@ -91,11 +94,14 @@ class ModelStack:
         compilable = device.type == "cpu" and steps >= WORTH_LOOKING
         members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
         self._epoch_graphs = [self._graphs_of(chosen) for chosen in members]
+        status("checking the step against Keras")
         traced = self._trace(self._epoch_graphs[0])
         if difference := verified_stack.difference_from_keras(
             self.models, self._epoch_graphs, traced, training, validation
         ):
             raise DifferentStep(f"its step differs from Keras's own: {difference}")
+        if compilable:
+            status("compiling")
         if not compilable:
             self._epoch_graphs[0].runs = _uncompiled(traced)
         elif not self._compile(traced, steps >= WORTH_COMPILING, notice):

@@ -2,6 +2,7 @@
 
 from . import callbacks as callbacks
 from . import custom_loop as custom_loop
+from . import epoch_bar as epoch_bar
 from . import fast_model as fast_model
 from . import fast_step as fast_step
 from . import fused_losses as fused_losses

@@ -8,6 +8,7 @@ import warnings
 
 from k3torch.training.fast_step import add_to_mean
 from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
+from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
 from k3torch.training.step_parts import Parts, choose_parts, settings_of
 from k3torch.training.verified_step import Kind, Logs, Verification
@@ -80,27 +81,43 @@ class FastStep:
         return dict.fromkeys(parts.log_names)  # Keras looks at the names, and reads the metrics after the last batch
 
     def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As ``keras.Model.fit``."""
+        """As ``keras.Model.fit``, except for ``verbose="auto"``, the default.
+
+        It shows one bar over all epochs on a terminal and in a notebook, and elsewhere prints Keras's line for each
+        epoch (``verbose=2``). Inside of another bar of k3torch it shows nothing. 0, 1 and 2 are as in Keras; with 1
+        Keras's bar reads the metrics after every batch, which takes time.
+        """
         return self._with_quiet_logs("train", super().fit, *args, **kwargs)  # type: ignore[misc]
 
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
-        """As ``keras.Model.evaluate``."""
+        """As ``keras.Model.evaluate``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
         return self._with_quiet_logs("test", super().evaluate, *args, **kwargs)  # type: ignore[misc]
+
+    def predict(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
+        call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
+        call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
+        return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``method``, with metrics computed after every batch only if something reads them there."""
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
+        bars: list[RichProgress] = []
         before = self._logs_are_read
         own_step = getattr(type(self), f"{phase}_step") is not getattr(FastStep, f"{phase}_step")
-        self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose", "auto"))
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             given = keras.tree.flatten(callbacks or [])
-            call.arguments["callbacks"] = [*given, _AfterCallbacks(every_batch=_any_batch_hook(phase, given))]
+            call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
+            after = _AfterCallbacks(every_batch=_any_batch_hook(phase, given))
+            call.arguments["callbacks"] = [*given, *bars, after]
+        self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
+            for bar in bars:
+                bar.close()
 
     def make_train_function(self: Any, force: bool = False) -> Any:
         """As in Keras, which calls it before the first batch; chooses the parts of the step."""
@@ -240,8 +257,14 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
 def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
     """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
     if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
-        callbacks, verbose = [c for c in callbacks.callbacks if not isinstance(c, _AfterCallbacks)], 0
-    return verbose != 0 or _any_batch_hook(phase, keras.tree.flatten(callbacks or []))
+        callbacks, verbose = [c for c in callbacks.callbacks if not _reads_no_logs(c)], 0
+    return verbose not in (0, 2) or _any_batch_hook(phase, keras.tree.flatten(callbacks or []))
+
+
+def _reads_no_logs(callback: Any) -> bool:
+    """Return whether a callback acts after batches without their metrics, as Keras's line for each epoch does."""
+    lines_alone = isinstance(callback, keras.callbacks.ProgbarLogger) and callback.verbose == 2
+    return lines_alone or isinstance(callback, _AfterCallbacks)
 
 
 def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:

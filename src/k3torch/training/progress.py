@@ -1,73 +1,55 @@
-"""Progress bars for training with epochs, loss, metrics and the time left, and ``fit`` with such a bar."""
+"""Callbacks that show and record the epochs of ``fit``, and ``fit`` with both."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-import sys
 import time
-from typing import Any, Self
+from typing import Any
 
 from k3torch import interrupts, runtime
+from k3torch.training.epoch_bar import EpochBar, place
 import keras
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
-
-class EpochBar:
-    """A progress bar over epochs with metrics; prints nothing if standard error is not a terminal."""
-
-    def __init__(self, title: str, epochs: int):
-        shown = sys.stderr.isatty()
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),  # the width that the other columns leave
-            MofNCompleteColumn(table_column=Column(min_width=2 * len(str(epochs)) + 1)),
-            TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=Console(stderr=True),
-            disable=not shown,
-            expand=True,
-        )
-        self._task = self._bar.add_task(title, total=epochs, metrics="")
-
-    def __enter__(self) -> Self:
-        interrupts.check()
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, metrics: dict[str, float]) -> None:
-        """Count one epoch and show its metrics, name to value."""
-        interrupts.check()
-        self._bar.update(self._task, advance=1, metrics=_shortened(metrics))
-
-
-def _shortened(metrics: dict[str, float]) -> str:
-    """Return the loss and the first metric, training/validation, so that a line fits in 80 columns."""
-    names = sorted(
-        (n for n in metrics if n.removeprefix("val_") == n or n[4:] not in metrics), key=lambda name: name != "loss"
-    )
-    texts = []
-    for name in names[:2]:
-        value, validated = f"{metrics[name]:.3f}", metrics.get(f"val_{name}")
-        texts.append(f"{name} {value}" if validated is None else f"{name} {value}/{validated:.3f}")
-    return "  ".join(texts)
+__all__ = ["EpochBar", "History", "RichProgress", "displays", "fit"]
 
 
 class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Shows an EpochBar during ``fit``; pass ``verbose=0`` to ``fit``."""
+    """Shows an ``EpochBar`` during ``fit``; pass ``verbose=0`` to ``fit``.
 
-    def __init__(self, title: str):
+    It overrides only those hooks of batches that get no metrics, so that metrics are still read once an epoch.
+
+    Args:
+        bar: the title of a bar, which is opened and closed with each training; or an open bar, which goes on from where
+            it is, and is left open.
+    """
+
+    def __init__(self, bar: str | EpochBar = "epochs"):
         super().__init__()
-        self.title = title
+        self._given = bar
         self._bar: EpochBar | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the bar."""
-        self._bar = EpochBar(self.title, self.params["epochs"]).__enter__()
+        self._bar = EpochBar(self._given, self.params["epochs"]) if isinstance(self._given, str) else self._given
+        self._before = self._bar.done
+        if isinstance(self._given, str):
+            self._bar.open()
+        if self.model.jit_compile:
+            self._bar.status("compiling")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show where this epoch is among all."""
+        if self._bar is not None:
+            self._bar.begin_epoch(self._before + epoch, self.params["steps"])
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show the batch, in a long epoch."""
+        if self._bar is not None:
+            self._bar.begin_batch(batch)
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show the batch of the validation, in a long epoch."""
+        if self._bar is not None:
+            self._bar.begin_batch(batch, validation=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Advance the bar by one epoch."""
@@ -80,9 +62,30 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def close(self) -> None:
         """Close the bar; call it after an exception in ``fit``, since Keras then calls no ``on_train_end``."""
-        if self._bar is not None:
-            self._bar.__exit__()
-            self._bar = None
+        if self._bar is not None and isinstance(self._given, str):
+            self._bar.close()
+        self._bar = None
+
+
+def displays(phase: str, verbose: Any, callbacks: Sequence[Any]) -> tuple[Any, list[RichProgress]]:
+    """Return what ``verbose="auto"`` stands for: the ``verbose`` that Keras gets, and a bar of our own or none.
+
+    - While a bar is drawn, nothing.
+    - On a terminal and in notebooks, for ``fit`` a bar over its epochs; for ``evaluate`` and ``predict`` Keras's bar.
+    - Elsewhere Keras's line for each epoch: its bar would print a line for each update.
+
+    Args:
+        phase: "train", "test" or "predict".
+        verbose: as given by the caller; other values than "auto" are returned unchanged.
+        callbacks: the caller's.
+    """
+    if verbose != "auto" or any(isinstance(callback, keras.callbacks.ProgbarLogger) for callback in callbacks):
+        return verbose, []
+    if EpochBar.any_drawn() or any(isinstance(callback, RichProgress) for callback in callbacks):
+        return 0, []
+    if place() == "log" or not keras.config.is_interactive_logging_enabled():
+        return 2, []
+    return (0, [RichProgress()]) if phase == "train" else (verbose, [])
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc]

@@ -49,6 +49,7 @@ def check_settings(
     shuffle: Any,
     seed: Any,
     callbacks: Any,
+    verbose: Any,
     others: Mapping[str, Any],
 ) -> None:
     """Check what does not depend on the data; ``others`` are keyword arguments that the function does not have.
@@ -73,6 +74,7 @@ def check_settings(
             choice_problem("normalize", normalize, (None, "fold", "train")),
             choice_problem("normalize_y", normalize_y, (True, False)),
             choice_problem("shuffle", shuffle, (True, False)),
+            choice_problem("verbose", verbose, ("auto", 0, 1)),
             unless(are_callbacks, f"callbacks as a list of Keras callbacks, got {callbacks!r}"),
         ]
     )

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 import functools
 import re
-import sys
 import threading
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, UntraceableStep
+from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
     check_settings,
@@ -68,6 +68,7 @@ def cross_validate(
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
+    verbose: Verbose = "auto",
     **others: Any,
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
@@ -93,13 +94,18 @@ def cross_validate(
             that unit; the loss is that of the scaled targets. One target only, and at least one metric.
         engine: "stacked" trains all models as one stack, "fit" trains one model after another with Keras's ``fit``.
             "auto" trains a stack if its step was verified to be equal to Keras's own; otherwise it uses ``fit``, and
-            prints one line with the reason on standard error.
+            says why in one line.
         shuffle: whether to train in a new order of the samples in each epoch, or always in the order of the fold.
         seed: of folds, initial weights and orders of samples; at most 2**32 - 1.
         sample_weight: (samples,), for training and validation.
         class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
         callbacks: Keras callbacks, called for every model in turn; they require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
+        verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
+            ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
+            neither: notices concern speed alone, and ``engine`` of the result says how the models were trained.
+            Warnings are given in any case. 1 is as "auto", and prints a line of progress every 10 seconds where there
+            is neither a terminal nor a notebook.
         others: refused; the message says what scikit-learn's names, such as ``cv``, are called here.
 
     Raises:
@@ -109,7 +115,8 @@ def cross_validate(
     """
     check_settings(
         build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
-        normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, others=others,
+        normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, verbose=verbose,
+        others=others,
     )  # fmt: skip
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
     inputs, targets = convert_samples(x, y)
@@ -128,11 +135,13 @@ def cross_validate(
     keras.utils.set_random_seed(seed)
     histories: list[MetricHistory] = []
     used = "stacked"
+    bar = EpochBar("cross-validation", epochs, verbose)
     try:
-        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", histories):
+        bar.open()
+        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", bar, histories):
             used = "fit"
             keras.utils.set_random_seed(seed)  # as if no stack had been tried
-            engines.fit(jobs, batch_size, epochs, callbacks or (), histories)
+            engines.fit(jobs, batch_size, epochs, callbacks or (), bar, histories)
     except (IndexError, RuntimeError) as error:
         if not (isinstance(error, IndexError) or re.search("out of (bounds|range)", str(error))):
             raise
@@ -144,6 +153,8 @@ def cross_validate(
         raise Interrupted(
             _result(jobs, [*histories, *unknown], data, feature_names(x), repeats, used, complete=False)
         ) from None
+    finally:
+        bar.close()
     return _result(jobs, histories, data, feature_names(x), repeats, used, complete=True)
 
 
@@ -169,6 +180,7 @@ def _stacked(
     epochs: int,
     callbacks: Sequence[Any] | None,
     required: bool,
+    bar: EpochBar,
     histories: list[MetricHistory],
 ) -> bool:
     """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
@@ -176,7 +188,7 @@ def _stacked(
     reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(models)
     if reason is None:
         try:
-            engines.stacked(jobs, batch_size, epochs, _print_notice, histories)
+            engines.stacked(jobs, batch_size, epochs, bar, histories)
             return True
         except DifferentStep as difference:
             reason = str(difference)
@@ -184,7 +196,7 @@ def _stacked(
             reason = f"its step cannot be mapped over models ({error})"
     if required:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
-    _print_notice(f"training with fit, fold after fold: {reason}")
+    bar.notice(f"training with fit, fold after fold: {reason}")
     return False
 
 
@@ -230,7 +242,3 @@ def _epochs_done(model: keras.Model, values: MetricHistory, engine: str, complet
     if complete:
         return len(model.history.epoch)  # a callback may have stopped it early
     return int((~np.isnan(values)).any(axis=(0, 1)).sum())
-
-
-def _print_notice(line: str) -> None:
-    print(line, file=sys.stderr)

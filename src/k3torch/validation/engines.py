@@ -10,9 +10,10 @@ from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import UntraceableStep
+from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
-from k3torch.training.progress import EpochBar, RichProgress
+from k3torch.training.progress import RichProgress
 from k3torch.training.python_state import reachable
 from k3torch.validation.differences import difference_between_models
 from k3torch.validation.jobs import EpochOrder, Job
@@ -73,12 +74,10 @@ def _is_own(method: Any) -> bool:
     return not method.__module__.startswith("keras.")
 
 
-def stacked(
-    jobs: Sequence[Job], batch_size: int, epochs: int, notice: Callable[[str], None], histories: list[MetricHistory]
-) -> None:
+def stacked(jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory]) -> None:
     """Train all jobs at once, and append each one's metrics to ``histories``.
 
-    A history is NaN for the epochs that are not trained yet.
+    A history is NaN for the epochs that are not trained yet. ``bar``, which is open, counts the epochs of all stacks.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models; ``histories`` is then empty.
@@ -86,21 +85,21 @@ def stacked(
     most_jobs = max(1, STACK_BYTES // _bytes_of(jobs[0]))
     stacks = math.ceil(len(jobs) / most_jobs)
     jobs_per_stack = math.ceil(len(jobs) / stacks)
-    with EpochBar("cross-validation", epochs * stacks) as bar:
-        for start in range(0, len(jobs), jobs_per_stack):
-            _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, notice, histories, bar)
+    title, bar.total = bar.title, epochs * stacks
+    for number, start in enumerate(range(0, len(jobs), jobs_per_stack), start=1):
+        if stacks > 1:
+            bar.title = f"stack {number} of {stacks}"
+        _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, bar, histories)
+    bar.title = title
 
 
 def _one_stack(
-    jobs: Sequence[Job],
-    batch_size: int,
-    epochs: int,
-    notice: Callable[[str], None],
-    histories: list[MetricHistory],
-    bar: EpochBar,
+    jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory]
 ) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
-    stack = ModelStack(models, training, [job.validation for job in jobs], batch_size, epochs, notice)
+    validation = [job.validation for job in jobs]
+    stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status)
+    bar.status("training")
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     histories += list(table)
     score = score_index(stack.names)
@@ -142,28 +141,34 @@ def _bytes_of(job: Job) -> int:
 
 
 def fit(
-    jobs: Sequence[Job], batch_size: int, epochs: int, callbacks: Sequence[Any], histories: list[MetricHistory]
+    jobs: Sequence[Job],
+    batch_size: int,
+    epochs: int,
+    callbacks: Sequence[Any],
+    bar: EpochBar,
+    histories: list[MetricHistory],
 ) -> None:
     """Train one job after another with ``fit``, and append each one's metrics to ``histories``, as ``stacked`` does.
 
-    Epochs that a callback skips by stopping early are NaN.
+    Epochs that a callback skips by stopping early are NaN; ``bar``, which is open, counts them as complete.
     """
-    for number, job in enumerate(jobs, start=1):
+    title, bar.total = bar.title, epochs * len(jobs)
+    for number, job in enumerate(jobs):
         sampler = _Ordered(job.order)
-        bar = RichProgress(f"model {number} of {len(jobs)}")
+        bar.title, bar.done = f"model {number + 1} of {len(jobs)}", epochs * number
         try:
             job.model.fit(
                 _loader(job.training, batch_size, sampler),
                 validation_data=_loader(job.validation, batch_size),
                 epochs=epochs,
-                callbacks=[*callbacks, sampler.follow, bar],
+                callbacks=[*callbacks, sampler.follow, RichProgress(bar)],
                 shuffle=False,
                 verbose=0,
             )
         finally:
-            bar.close()
             if isinstance(getattr(job.model, "history", None), keras.callbacks.History):  # not if it failed to start
                 histories.append(_table(job, epochs))
+    bar.title, bar.done = title, bar.total
 
 
 def _table(job: Job, epochs: int) -> MetricHistory:
