@@ -26,6 +26,12 @@ train-imdb: setup  ## classify film reviews as positive or negative
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
+kfold-table: setup  ## estimate a network's error on a table of your own
+	@$(BIN)/python scripts/kfold_table.py $(ARGS)
+
+predict-table: setup  ## predict the rows of a table
+	@$(BIN)/python scripts/predict_table.py $(ARGS)
+
 nested-boston: setup  ## choose a price regressor by nested cross-validation
 	@$(BIN)/python scripts/nested_boston.py $(ARGS)
 

@@ -2,17 +2,18 @@
 
     make kfold-boston
     make kfold-boston ARGS="--repeats 8"
-    k3torch kfold-boston --table houses.csv --target price --batch-size 16
+    k3torch kfold-boston --table houses.csv --target price
 
 The network is 64-64-1, trained with RMSprop and squared error. All folds and repeats train as one stack of models. The
 epoch with the lowest smoothed validation error then sets how long a fresh model trains on all training samples, which
 is tested once. Takes about 10 seconds on two cores, half of them to import Keras, and 6 more the first time, to
 compile. Expect a mean absolute error of 2.2 to 2.6 over the folds after 100 epochs, where the lecture reports it (0.1
-to 0.4 more after 200: the networks overfit), and of 2.5 to 3.2 on the test samples.
+to 0.4 more after 200: the networks overfit), and of 2.5 to 3.2 on the test samples. With --table, a table of your own,
+the command kfold-table runs instead, and takes its options.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+import sys
 from typing import Annotated, Literal
 
 from k3torch import cli
@@ -40,15 +41,13 @@ class Settings:
     """Epochs of the final model."""
     final_batch_size: int = 16
     """Samples per update of the final model."""
-    table: Annotated[Path | None, shown_as("PATH", "the Boston table")] = None
-    """A CSV file of your own. A fifth of its rows, drawn by the seed, are the test samples."""
-    target: Annotated[str | None, shown_as("COLUMN", "none, required with --table")] = None
-    """The column of that file to predict."""
     output: Output = Output()
     machine: Machine = Machine()
 
 
 if __name__ == "__main__":
+    if any(argument.split("=")[0] == "--table" for argument in sys.argv[1:]):
+        cli.run_script("kfold_table.py")
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from dataclasses import replace
@@ -58,19 +57,22 @@ from typing import Any
 
 from k3torch import runtime
 from k3torch.data import boston
+from k3torch.data.column import Column
+from k3torch.data.columns import Columns
 from k3torch.data.loaders import array_loader
 from k3torch.data.scaling import Standardizer
-from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
-from k3torch.reports.plots import BLUE, plot_band, plot_to
+from k3torch.reports.plots import plot_band, plot_scores
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
+from k3torch.training.scaling_layers import with_scaling_layers
 from k3torch.validation.cross_validate import cross_validate
-from k3torch.validation.curves import best_epoch, skipped_epochs, smooth
+from k3torch.validation.curves import skipped_epochs, smooth
 from k3torch.validation.folds import make_folds
 from k3torch.validation.result import CrossValidation, Interrupted
+from k3torch.validation.result_views import history_rows
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +90,7 @@ def main(settings: Settings) -> None:
     """Cross-validate, train and test the final model, and leave a run folder."""
     check(settings)
     device = runtime.configure(**vars(settings.machine))
-    data = boston.load_data() if settings.table is None else own_table(settings)
-    (x, y), _ = data
+    (x, y), _ = data = boston.load_data()
     make_folds(settings.folds, x, y)  # refuses a wrong number of folds
     with RunFolder("boston", settings) as run:
         started = time.perf_counter()
@@ -97,7 +98,7 @@ def main(settings: Settings) -> None:
         curves = result.history["val_mae"].reshape(-1, settings.epochs)
         run.metrics |= {
             **metrics(result),
-            "best_epoch": best_epoch(curves.mean(axis=0)),
+            "best_epoch": result.best_epoch,
             "device": str(device),
             "seed": settings.machine.seed,
             "engine": result.engine,
@@ -112,20 +113,7 @@ def main(settings: Settings) -> None:
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
     cli.check_counts(settings, "repeats", "epochs", "batch_size", "final_epochs", "final_batch_size")
-    if (settings.table is None) != (settings.target is None):
-        raise InputError("expected --table and --target together, got one of them: give both")
     check_free(settings.output)
-
-
-def own_table(settings: Settings) -> Data:
-    assert settings.table is not None
-    assert settings.target is not None
-    from k3torch.data.table import read_table  # imports pandas, which takes half a second
-
-    x, y, _ = read_table(settings.table, settings.target)
-    order = np.random.default_rng(settings.machine.seed).permutation(len(x))
-    training, test = order[: len(x) * 4 // 5], order[len(x) * 4 // 5 :]
-    return (x[training], y[training]), (x[test], y[test])
 
 
 def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValidation:
@@ -144,9 +132,9 @@ def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValida
             seed=settings.machine.seed,
         )
     except Interrupted as stop:
-        run.history += history(stop.result)
+        run.history += history_rows(stop.result.history)
         raise
-    run.history += history(result)
+    run.history += history_rows(result.history)
     return result
 
 
@@ -178,30 +166,18 @@ def at_lecture_epochs(result: CrossValidation) -> CrossValidation | None:
     return replace(result, scores=curves[..., LECTURE_EPOCHS - 1])
 
 
-def history(result: CrossValidation) -> list[dict[str, float]]:
-    """Return the losses and metrics of each completed epoch of each repeat and fold."""
-    repeats, folds, epochs = result.history["loss"].shape
-    return [
-        {"repeat": r + 1, "fold": f + 1, "epoch": e + 1, **{k: float(v[r, f, e]) for k, v in result.history.items()}}
-        for r in range(repeats)
-        for f in range(folds)
-        for e in range(epochs)
-        if not np.isnan(result.history["loss"][r, f, e])
-    ]
-
-
 def draw(run: RunFolder, result: CrossValidation, curves: Float) -> None:
     """Plot the validation curves and the scores of the folds."""
-    quantity, skipped = "validation mean absolute error", skipped_epochs(curves.shape[1])
-    plot_band(run.plot("validation_mae"), curves, quantity, title="Every epoch")
+    data, quantity = "Boston prices", "validation mean absolute error (1000 USD)"
+    skipped = skipped_epochs(curves.shape[1])
+    plot_band(run.plot("validation_mae"), curves, quantity, 1, f"{data}, every epoch", result.best_epoch)
+    title = f"{data}, smoothed, from epoch {skipped + 1}"
     smoothed = smooth(curves[:, skipped:])
-    title = f"Smoothed, from epoch {skipped + 1}"
-    plot_band(run.plot("validation_mae_smoothed"), smoothed, quantity, skipped + 1, title)
-    with plot_to(run.plot("scores"), width=5.0) as axes:
-        axes.boxplot(list(result.scores), widths=0.5, medianprops={"color": BLUE})
-        for number, scores in enumerate(result.scores, start=1):
-            axes.plot([number] * len(scores), scores, "o", color=BLUE, alpha=0.6)
-        axes.set(xlabel="repeat", ylabel=quantity, title="Scores of the folds, last epoch")
+    plot_band(run.plot("validation_mae_smoothed"), smoothed, quantity, skipped + 1, title, result.best_epoch)
+    reported = at_lecture_epochs(result) or result
+    epoch = min(LECTURE_EPOCHS, curves.shape[1])
+    bounds = (reported.interval.low, reported.interval.high)
+    plot_scores(run.plot("scores"), reported.scores, quantity, data=data, epoch=epoch, interval=bounds)
 
 
 def final(data: Data, settings: Settings, run: RunFolder) -> None:
@@ -214,17 +190,17 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     model = boston_regressor(x.shape[1], model_class=FastModel)
     batches = array_loader(scale.transform(x), y[:, None], batch_size=batch_size, shuffle=True, seed=seed)
     fit(model, batches, epochs=epochs, title="final model", history=[])
-    test = array_loader(scale.transform(x_test), y_test[:, None], batch_size=len(x_test))
-    run.metrics |= {
-        "final_epochs": epochs,
-        "test_mae": model.evaluate(test, return_dict=True, verbose=0)["mae"],
-    }
-    run.save_model(model)
+    whole = with_scaling_layers(model, features=scale)
+    test = array_loader(x_test, y_test[:, None], batch_size=len(x_test))
+    run.metrics |= {"final_epochs": epochs, "test_mae": whole.evaluate(test, return_dict=True, verbose=0)["mae"]}
+    run.save_model(whole)
+    columns = Columns(boston.TARGET, "regression", (), tuple(Column(name, "number") for name in boston.FEATURES))
+    columns.save(run.file("columns.json"))
 
 
 def show(settings: Settings, run: RunFolder) -> None:
     """Print the results, next to the lecture's where the data are the same."""
-    found, given = run.metrics, settings.table is None
+    found = run.metrics
     at_100 = found["scores_at_100"] is not None
     low, high, method = found["interval"].values()
     print(
@@ -247,7 +223,7 @@ def show(settings: Settings, run: RunFolder) -> None:
         "lecture": [
             *folds, *[None] * (len(scores) - len(folds)),
             *(LECTURE["mean"], None, LECTURE["best epoch"], LECTURE["test"]),
-        ] if given else [],
+        ],
     }  # fmt: skip
     shown = {name: column for name, column in columns.items() if column}
     tables.show("K-fold cross-validation", list(shown), zip(*shown.values(), strict=True))

@@ -99,7 +99,7 @@ def main(settings: Settings) -> None:
     check(settings)
     device = runtime.configure(**vars(settings.machine))
     frame = read_frame(settings.table, **vars(settings.table_format))
-    training, test = samples = split_table(
+    training, _ = samples = split_table(
         frame, settings.target, task=settings.task, missing=settings.missing, drop=settings.drop,
         seed=settings.machine.seed,
     )  # fmt: skip
@@ -278,9 +278,8 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         [(name, values["mean"], values["test"]) for name, values in compared.items()],
     )
     if training.columns.classes:
-        print(
-            f"area under the ROC curve: {found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples"
-        )
+        areas = f"{found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples"
+        print(f"area under the ROC curve: {areas}")
     if found["warning"]:
         print(cli.wrapped(f"warning: {found['warning']}"))
 

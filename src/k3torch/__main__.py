@@ -8,6 +8,8 @@ from k3torch.errors import did_you_mean
 COMMANDS = {
     "train-imdb": "train_imdb.py",
     "kfold-boston": "kfold_boston.py",
+    "kfold-table": "kfold_table.py",
+    "predict-table": "predict_table.py",
     "nested-boston": "nested_boston.py",
     "overfit-imdb": "compare_overfitting.py",
     "train-digits": "train_digits.py",
@@ -30,11 +32,9 @@ def main() -> None:
         print(f"error: expected a command, got {name!r}{hint}", file=sys.stderr)
         raise SystemExit(2)
     else:
-        import runpy
-
         cli.program = f"k3torch {name}"
         sys.argv[1:] = arguments
-        runpy.run_path(str(cli.SCRIPTS / COMMANDS[name]), run_name="__main__")
+        cli.run_script(COMMANDS[name])
 
 
 def overview() -> str:

@@ -67,6 +67,13 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
     return parsed
 
 
+def run_script(name: str) -> None:
+    """Run a script of ``SCRIPTS`` with the arguments of this process."""
+    import runpy
+
+    runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+
+
 def run(main: Callable[[Settings], None], settings: Settings) -> None:
     """Call ``main`` with the parsed settings.
 

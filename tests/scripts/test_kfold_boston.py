@@ -5,6 +5,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from k3torch.data import boston
+from k3torch.data.columns import Columns
 from k3torch.errors import InputError
 from k3torch.options import Machine, Output
 from k3torch.training.progress import EpochBar
@@ -37,8 +39,12 @@ def test_it_leaves_metrics_history_plots_and_a_model(settings, capsys):
     assert {"std", "best_epoch", "test_mae", "seconds_training", "seconds_total", "device", "seed"} <= set(found)
     assert (settings.output.out / "history.csv").read_text().count("\n") == 1 + 2 * 2
     plots = {path.name for path in settings.output.out.glob("*.png")}
+    columns = Columns.load(settings.output.out / "columns.json")
+    assert ([feature.name for feature in columns.features], columns.target) == (list(boston.FEATURES), "MEDV")
     assert plots == {"validation_mae.png", "validation_mae_smoothed.png", "scores.png"}
-    assert keras.saving.load_model(settings.output.out / "model.keras").input_shape == (None, 13)
+    model, (_, (x_test, y_test)) = keras.saving.load_model(settings.output.out / "model.keras"), boston.load_data()
+    errors = model.predict(x_test, verbose=0)[:, 0] - y_test  # raw columns, as they are in the table
+    assert np.abs(errors).mean() == pytest.approx(found["test_mae"], rel=1e-5)
     said = capsys.readouterr().out
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
     assert said.index("written to") < said.index("K-fold cross-validation") < said.index("lecture")
@@ -50,8 +56,7 @@ def test_it_leaves_metrics_history_plots_and_a_model(settings, capsys):
     [(2, ["mean absolute error", "epoch 2"]), (100, ["mean absolute error", "epoch 100"]),
      (101, ["mean absolute error", "epoch 100", "epoch 101"])],
 )  # fmt: skip
-@pytest.mark.parametrize("given", [True, False])
-def test_the_table_has_no_empty_column_and_none_twice(settings, monkeypatch, epochs, columns, given):
+def test_the_table_has_no_empty_column_and_none_twice(settings, monkeypatch, epochs, columns):
     shown = []
     monkeypatch.setattr(script.tables, "show", lambda _, names, rows: shown.append((names, list(rows))))
     run = script.RunFolder("boston", settings)
@@ -61,9 +66,9 @@ def test_the_table_has_no_empty_column_and_none_twice(settings, monkeypatch, epo
         "interval": {"low": 0.1, "high": 0.2, "method": "m"}, "best_epoch": 2, "test_mae": 9.0, "seconds_training": 1.0,
         "seconds_total": 2.0, "engine": "stacked",
     }  # fmt: skip
-    script.show(replace(settings, epochs=epochs, table=None if given else Path("a.csv")), run)
+    script.show(replace(settings, epochs=epochs), run)
     ((names, rows),) = shown
-    assert names == [*columns, *(["lecture"] if given else [])]
+    assert names == [*columns, "lecture"]
     assert rows[0][: len(columns)] == ("repeat 1, fold 1", *([1.0] if epochs > 100 else []), 3.0)
     assert rows[-1][: len(columns)] == ("test, final model", *([None] if epochs > 100 else []), 9.0)
     assert len(rows) == 2 + 4
@@ -90,19 +95,9 @@ def test_a_long_run_reports_the_lectures_epoch_too(settings):
     assert found["mean_last"] == result.mean
 
 
-def test_a_table_of_the_users(settings, tmp_path):
-    rng = np.random.default_rng(0)
-    lines = ["size,town,price", *(f"{s:.2f},{'ab'[i % 2]},{3 * s:.2f}" for i, s in enumerate(rng.uniform(1, 9, 60)))]
-    table = tmp_path / "homes.csv"
-    table.write_text("\n".join(lines))
-    script.main(replace(settings, table=table, target="price"))
-    assert keras.saving.load_model(settings.output.out / "model.keras").input_shape == (None, 3)  # size, town a, town b
-    assert metrics(settings)["test_mae"] > 0
-
-
 @pytest.mark.parametrize(
     "choice",
-    [{"epochs": 0}, {"folds": 1}, {"folds": 405}, {"repeats": 0}, {"target": "price"}, {"final_batch_size": 0}],
+    [{"epochs": 0}, {"folds": 1}, {"folds": 405}, {"repeats": 0}, {"final_batch_size": 0}],
 )
 def test_bad_input_is_refused_and_leaves_nothing(settings, choice):
     with pytest.raises(InputError, match="expected"):
@@ -118,13 +113,6 @@ def test_bad_input_leaves_the_earlier_run_alone(settings, choice):
         script.main(replace(settings, output=Output(settings.output.out, force=True), **choice))
     assert (settings.output.out / "model.keras").read_text() == "trained for hours"
     assert metrics(settings)["status"] == "complete"
-
-
-def test_a_table_with_a_missing_value_names_row_and_column(settings, tmp_path):
-    table = tmp_path / "homes.csv"
-    table.write_text("size,price\n1,2\n,4\n3,6\n")
-    with pytest.raises(InputError, match=r"size.*row 2|row 2.*size"):
-        script.main(replace(settings, table=table, target="price"))
 
 
 @pytest.mark.parametrize("engine", ["stacked", "fit"])

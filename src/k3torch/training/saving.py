@@ -43,9 +43,10 @@ def load_model(path: Path, input_shape: tuple[int | None, ...]) -> keras.Model:
         model = keras.saving.load_model(path)
     except Exception as error:  # Keras raises errors of many types for a damaged file
         raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}: train again") from error
-    if getattr(model, "input_shape", None) != input_shape:
+    found = getattr(model, "input_shape", None)
+    if found != input_shape:
         raise InputError(
-            f"expected a model with inputs of shape {input_shape} in {path}, got {getattr(model, 'input_shape', None)}: "
-            "give a run folder as it was written"
+            f"expected a model with inputs of shape {input_shape} in {path}, got {found}: give a run folder as it was "
+            "written"
         )
     return model

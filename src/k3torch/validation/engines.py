@@ -1,6 +1,6 @@
 """Two ways to train the models of a cross-validation: as one stack, or with Keras's ``fit`` one after another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import math
 from typing import Any
 
