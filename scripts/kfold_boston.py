@@ -17,7 +17,7 @@ import sys
 from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Output, shown_as
+from k3torch.options import Machine, Network, Output, shown_as
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Settings:
     """Epochs of the final model."""
     final_batch_size: int = 16
     """Samples per update of the final model."""
+    network: Network = Network(units=(64, 64))
     output: Output = Output()
     machine: Machine = Machine()
 
@@ -51,7 +52,6 @@ if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from dataclasses import replace
-from functools import partial
 import time
 from typing import Any
 
@@ -62,6 +62,7 @@ from k3torch.data.columns import Columns
 from k3torch.data.loaders import array_loader
 from k3torch.data.scaling import Standardizer
 from k3torch.models.builders import boston_regressor
+from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_band, plot_scores
 from k3torch.reports.run_folder import RunFolder, check_free
@@ -113,6 +114,7 @@ def main(settings: Settings) -> None:
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
     cli.check_counts(settings, "repeats", "epochs", "batch_size", "final_epochs", "final_batch_size")
+    check_network(settings.network, boston_regressor)
     check_free(settings.output)
 
 
@@ -120,7 +122,7 @@ def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValida
     """Train and validate all models; an interrupted run keeps the epochs so far in its history."""
     try:
         result = cross_validate(
-            partial(boston_regressor, x.shape[1]),
+            lambda: boston_regressor(x.shape[1], **builder_options(settings.network)),
             x,
             y,
             folds=settings.folds,
@@ -187,7 +189,7 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     epochs = settings.final_epochs or run.metrics["best_epoch"]
     seed, batch_size = settings.machine.seed, settings.final_batch_size
     keras.utils.set_random_seed(seed)
-    model = boston_regressor(x.shape[1], model_class=FastModel)
+    model = boston_regressor(x.shape[1], **builder_options(settings.network, FastModel))
     batches = array_loader(scale.transform(x), y[:, None], batch_size=batch_size, shuffle=True, seed=seed)
     fit(model, batches, epochs=epochs, title="final model", history=[])
     whole = with_scaling_layers(model, features=scale)
@@ -227,6 +229,8 @@ def show(settings: Settings, run: RunFolder) -> None:
     }  # fmt: skip
     shown = {name: column for name, column in columns.items() if column}
     tables.show("K-fold cross-validation", list(shown), zip(*shown.values(), strict=True))
+    if given and (changes := settings.network.differences(Settings.network)):
+        print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
 
 
 if __name__ == "__main__":

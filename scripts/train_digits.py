@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from k3torch import cli
-from k3torch.options import Callbacks, Machine, Output, shown_as
+from k3torch.options import Callbacks, Machine, Network, Output, shown_as
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Settings:
     """Digits per update."""
     validation_split: float = 0.2
     """Fraction of the training samples to validate on, from 0.01 to 0.9."""
+    network: Network = Network(units=(32,))
     output: Output = Output()
     machine: Machine = Machine()
     callbacks: Callbacks = Callbacks()
@@ -40,6 +41,7 @@ from k3torch.data import digits
 from k3torch.errors import InputError
 from k3torch.models.builders import digit_classifier
 from k3torch.models.graph import draw_graph
+from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.digits import plot_confusion, plot_misclassified
 from k3torch.reports.plots import plot_learning_curves
@@ -65,7 +67,7 @@ def main(settings: Settings) -> None:
     print(cli.wrapped(f"digits: {mnist.reason}; {', '.join(f'{size} {name}' for name, size in sizes.items())}"))
 
     with RunFolder("digits", settings) as run:
-        model = digit_classifier()
+        model = digit_classifier(**builder_options(settings.network))
         describe(model, run)
         run.metrics |= {
             "source": mnist.source,
@@ -85,6 +87,7 @@ def check(settings: Settings) -> None:
     cli.check_counts(settings, "epochs", "batch_size")
     if not 0.01 <= settings.validation_split <= 0.9:
         raise InputError(f"expected validation_split from 0.01 to 0.9, got {settings.validation_split}")
+    check_network(settings.network, digit_classifier)
     check_callbacks(settings.callbacks)
     check_free(settings.output)
 

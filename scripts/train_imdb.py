@@ -13,7 +13,7 @@ first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 from dataclasses import dataclass
 
 from k3torch import cli
-from k3torch.options import Callbacks, Machine, Output, ReviewSource, Rung
+from k3torch.options import Callbacks, Machine, Network, Output, ReviewSource, Rung
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Settings:
     """Reviews per update."""
     rung: Rung = 4
     """How to train, from fit on arrays (1) to the compiled step (6); see docs/ladder.md."""
+    network: Network = Network(units=(16, 16))
     output: Output = Output()
     machine: Machine = Machine()
     callbacks: Callbacks = Callbacks()
@@ -45,11 +46,13 @@ from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader, bag_of_words
 from k3torch.data.imdb import Imdb, Reviews, load_data
 from k3torch.errors import InputError
+from k3torch.models.builders import imdb_classifier
+from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.callbacks import any_callback, check_callbacks, make_callbacks
-from k3torch.training.rungs import OWN_LOOP, build, serve, train
+from k3torch.training.rungs import OWN_LOOP, build, check_options, nan_refused, serve, train
 import keras
 import numpy as np
 import torch
@@ -81,12 +84,14 @@ def main(settings: Settings) -> None:
             data.vocabulary.save(run.file("vocabulary.json"), settings.num_words)
         run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
     show_reviews(data, model, test)
-    show_results(run)
+    show_results(settings, run)
 
 
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
     cli.check_counts(settings, "num_words", "epochs", "batch_size")
+    check_network(settings.network, imdb_classifier)
+    check_options(settings.rung, **builder_options(settings.network))
     check_callbacks(settings.callbacks)
     if settings.rung == OWN_LOOP and any_callback(settings.callbacks):
         raise InputError("expected no callbacks on rung 5, whose loop calls none: use them on another rung")
@@ -103,7 +108,7 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
     rung = settings.rung
     train(
         rung,
-        build(rung, settings.num_words),
+        build(rung, settings.num_words, **builder_options(settings.network)),
         serve(rung, training, settings.batch_size, shuffle=True, seed=settings.machine.seed),
         validation=serve(rung, validation, settings.batch_size),
         epochs=settings.epochs,
@@ -125,12 +130,13 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
     return best + 1
 
 
+@nan_refused()
 def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Settings, run: RunFolder) -> keras.Model:
     """Train a fresh model on training and validation samples for ``epochs`` epochs, and test it once.
 
     Where a callback changed the learning rate in the study run, each epoch uses the rate that it had there.
     """
-    model = build(settings.rung, settings.num_words)
+    model = build(settings.rung, settings.num_words, **builder_options(settings.network))
     batches = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.machine.seed)
     rates = [epoch["learning_rate"] for epoch in run.history if "learning_rate" in epoch]
     replay = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])] if rates else []
@@ -157,7 +163,7 @@ def show_reviews(data: Imdb, model: keras.Model, test: BagDataset) -> None:
     )
 
 
-def show_results(run: RunFolder) -> None:
+def show_results(settings: Settings, run: RunFolder) -> None:
     """Print the results beside the lecture's."""
     found, first, last = run.metrics, run.history[0], run.history[-1]
     print(
@@ -175,6 +181,8 @@ def show_results(run: RunFolder) -> None:
             ("best epoch", None, found["best_epoch"], None, LECTURE["best epoch"]),
         ],
     )
+    if changes := settings.network.differences(Settings.network):
+        print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_finite_real_numbers_are_numbers(value):
     "value",
     [
         True, np.True_, "1", b"1", None, 1j, np.complex64(1), float("nan"), float("inf"), -float("inf"),
-        np.float32("nan"), np.float16("inf"), [1], np.array(1.0), torch.tensor(1.0), Decimal(1),
+        np.float32("nan"), np.float16("inf"), [1], np.array(1.0), torch.tensor(1.0), Decimal(1), 10**400,
     ],
 )  # fmt: skip
 def test_everything_else_is_no_number(value):

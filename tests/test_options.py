@@ -45,8 +45,41 @@ def test_groups_are_flattened_by_name():
 
 
 def test_no_two_groups_share_a_name():
-    names = [name for group in (options.Output, options.Machine, options.Callbacks) for name in vars(group())]
+    groups = (options.Output(), options.Machine(), options.Callbacks(), options.Network(units=()))
+    names = [name for group in groups for name in vars(group)]
     assert len(names) == len(set(names))
+
+
+def test_a_network_lists_what_differs_from_another():
+    lectures = options.Network(units=(16, 16))
+    assert lectures.differences(options.Network(units=(16, 16))) == []
+    other = options.Network(units=(), dropout=0.5, activation="tanh", momentum=0.9, nesterov=True)
+    assert other.differences(lectures) == [
+        "--units none instead of 16 16",
+        "--activation tanh instead of relu",
+        "--dropout 0.5 instead of 0",
+        "--momentum 0.9 instead of the default",
+        "--nesterov on instead of off",
+    ]
+
+
+@pytest.mark.parametrize("name", ["train_imdb", "kfold_boston", "train_digits"])
+def test_the_options_of_the_network_take_one_line_each_or_two(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    script = load(name)
+    monkeypatch.setitem(sys.modules, name, script)
+    with pytest.raises(SystemExit):
+        cli.parse(script.Settings, "", ["--help"])
+    page = capsys.readouterr().out
+    group = page[page.index("network options") : page.index("output options")].splitlines()
+    lines = [line.strip("│ ") for line in group[1:-2]]
+    assert all(len(line) <= 80 for line in page.splitlines())
+    assert lines[0] == "The network and its optimizer, by default the lecture's. A NAME is Keras's."
+    assert [line.split()[0] for line in lines if line.startswith("--")] == [
+        "--units", "--activation", "--dropout", "--l1", "--l2", "--max-norm", "--kernel-initializer", "--optimizer",
+        "--learning-rate", "--momentum", "--nesterov", "--clipnorm", "--clipvalue",
+    ]  # fmt: skip
+    assert len(lines) <= 2 + 13 + 4
 
 
 def test_importing_them_is_light():

@@ -76,8 +76,11 @@ def count_problem(name: str, value: Any, minimum: int = 1) -> Problem:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether ``value`` is a finite real number of Python or NumPy, and not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether ``value`` is a finite real number of Python or NumPy, not a bool, and fits in a float."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
 
 
 def seed_problem(value: Any) -> Problem:

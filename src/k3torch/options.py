@@ -80,6 +80,57 @@ class Callbacks:
     """Write the metrics of each epoch to the folder tensorboard, for `tensorboard --logdir`."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network and its optimizer, by default the lecture's. A NAME is Keras's."""
+
+    units: Annotated[tuple[int, ...], shown_as("INT ...")]
+    """Widths of the hidden layers."""
+    activation: Annotated[str, shown_as("NAME")] = "relu"
+    """Activation of the hidden layers."""
+    dropout: Annotated[float, shown_as("FLOAT", "0")] = 0.0
+    """Fraction of hidden outputs dropped."""
+    l1: Annotated[float, shown_as("FLOAT", "0")] = 0.0
+    """L1 penalty on the weights of hidden layers."""
+    l2: Annotated[float, shown_as("FLOAT", "0")] = 0.0
+    """L2 penalty on the weights of hidden layers."""
+    max_norm: Annotated[float | None, shown_as("FLOAT", "none")] = None
+    """Largest norm of a unit's weights."""
+    kernel_initializer: Annotated[str, shown_as("NAME")] = "glorot_uniform"
+    """Initial weights of all layers."""
+    optimizer: Annotated[str, shown_as("NAME")] = "rmsprop"
+    """Optimizer."""
+    learning_rate: Annotated[float | None, shown_as("FLOAT", "Keras's")] = None
+    """Learning rate of the first update."""
+    momentum: Annotated[float | None, shown_as("FLOAT", "0")] = None
+    """Momentum of sgd or rmsprop."""
+    nesterov: Flag = False
+    """Use Nesterov momentum with sgd."""
+    clipnorm: Annotated[float | None, shown_as("FLOAT", "none")] = None
+    """Largest norm of a variable's gradient."""
+    clipvalue: Annotated[float | None, shown_as("FLOAT", "none")] = None
+    """Largest absolute value in a gradient."""
+
+    def differences(self, other: "Network") -> list[str]:
+        """Return each option whose value differs from ``other``'s, such as ``"--dropout 0.5 instead of 0"``."""
+        return [
+            f"--{field.name.replace('_', '-')} {_typed(mine)} instead of {_typed(theirs)}"
+            for field in fields(self)
+            if (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
+        ]
+
+
+def _typed(value: object) -> str:
+    """Return a value as on the command line."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "the default" if value is None else str(value)
+
+
 class HasOutput(Protocol):
     """Settings of a script that writes a run folder."""
 

@@ -94,6 +94,8 @@ def test_a_float32_array_is_shared_and_a_read_only_one_is_copied():
         ({"a": [1]}, "expected labels as an array with one entry for each sample, got {'a'"),
         ([Decimal(1)], r"expected numbers as labels, got Decimal\('1'\) in sample 0"),
         (np.ma.masked_array([1.0, 2.0], [0, 1]), "expected labels without masked values, got 1: fill or drop them$"),
+        ([np.ma.masked_array([1.0, 2.0], [1, 1]), [3.0, 4.0]], "expected labels without masked values, got 2: fill"),
+        ([1.0, np.ma.masked], "expected labels without masked values, got 1: fill or drop them$"),
         (torch.zeros(2, device="meta"), "expected labels with values, got a tensor on the device meta"),
         (torch.eye(2).to_sparse_csr(), "expected labels as an array of numbers, got Tensor: "),
         (

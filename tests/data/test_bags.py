@@ -1,6 +1,7 @@
 """Bags of words compared with counts in plain Python, and the batches that BagDataset makes of them."""
 
 from collections import Counter
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,9 +84,10 @@ def test_every_format_gives_the_same_batch_on_every_device(layout, device):
     assert y.tolist() == [[3], [0], [3]]
 
 
-def test_the_values_on_a_device_are_those_of_the_converted_matrix():
+def test_the_values_on_a_device_are_those_of_the_converted_matrix(monkeypatch):
     """The meta device keeps shapes and types: enough to see which arrays were copied, without an accelerator."""
     counts = scipy.sparse.coo_matrix(([1.0, 2.0, 3.0], ([0, 0, 1], [2, 2, 1])), shape=(2, 4))
+    monkeypatch.setattr("k3torch.data.bags._usable_device", torch.device)
     dataset = BagDataset(counts, [0, 1], device="meta")
     assert dataset._ids.shape == dataset._values.shape == (2,)  # the two values of one place are summed
     assert dataset._ids.dtype == torch.int32
@@ -173,6 +175,16 @@ def test_num_words_that_is_no_count_is_refused(num_words):
         bag_of_words([1], [0, 1], num_words)
 
 
+@pytest.mark.parametrize("counts", ["no", None, 1, []])
+def test_counts_that_is_no_bool_is_refused_along_with_num_words(counts):
+    with pytest.raises(InputError) as caught:
+        bag_of_words([1], [0, 1], 0, counts=counts)
+    assert str(caught.value) == (
+        "expected num_words as a whole number of 1 or more, got 0; "
+        f"expected counts as one of True, False, got {counts!r}"
+    )
+
+
 def test_numbers_beyond_32_bits_are_refused():
     with pytest.raises(InputError, match=f"num_words below {2**31}, got {2**31}"):
         bag_of_words([1], [0, 1], 2**31)
@@ -234,14 +246,61 @@ def test_bags_are_checked():
         BagDataset(bags, [0] * 3)
 
 
-@pytest.mark.parametrize("device", ["xyz", "cuda:99", "", 3.5])
+@pytest.mark.parametrize("device", ["xyz", "cuda:99", "", 3.5, "meta", "hpu"])
 def test_a_device_that_is_not_there_is_one_line(device):
     with pytest.raises(InputError, match=rf"expected a device of this machine \(.*cpu\), got {device!r}") as caught:
         BagDataset(some_bags(), [0] * 3, device=device)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("indices", "found"), [([3], "3 to 3"), ([0, -4], "-4 to 0")])
+def test_masked_values_are_refused():
+    labels = np.ma.masked_array([1.0, 2.0, 3.0], mask=[False, True, False])
+    for values, found in ((labels, 1), ([labels[1], labels[0], labels[1]], 2), ([[v] for v in labels], 1)):
+        with pytest.raises(InputError, match=f"expected labels without masked values, got {found}"):
+            BagDataset(some_bags(), values)
+        with pytest.raises(InputError, match=f"expected sample weights without masked values, got {found}"):
+            BagDataset(some_bags(), [0, 1, 0], values)
+    assert BagDataset(some_bags(), np.ma.masked_array([1.0, 2.0, 3.0])).labels_and_weights[0].tolist() == [
+        [1],
+        [2],
+        [3],
+    ]
+
+
+def test_a_dataset_describes_itself():
+    dataset = BagDataset(scipy.sparse.csr_matrix(np.triu(np.ones((3, 5)))), [0, 1, 2])
+    assert repr(dataset) == "BagDataset(3 samples, 5 words, 12 nonzero values, device=cpu)"
+
+
+@pytest.mark.parametrize("part", [slice(0, 2), slice(None), slice(None, None, -1), slice(-1, 9), slice(2, 1)])
+def test_a_slice_is_a_batch(part):
+    dataset = BagDataset(some_bags(), [4, 5, 6])
+    x, y = dataset[part]
+    assert x.layout == torch.sparse_csr
+    assert x.to_dense().tolist() == np.eye(3, 5)[part].tolist()
+    assert y.tolist() == np.array([[4], [5], [6]])[part].tolist()
+
+
+@pytest.mark.parametrize("index", ["a", 1.5, None, [0, 1], (0, 1), np.array([0, 1]), np.float32(1)])
+def test_an_index_that_is_no_number_is_a_type_error(index):
+    with pytest.raises(TypeError, match=re.escape(f"expected an index as a whole number or a slice, got {index!r}")):
+        BagDataset(some_bags(), [0] * 3)[index]
+
+
+@pytest.mark.parametrize("indices", ["a", ["a"], [1.5], None, [True], [[0, 1]], [[0], [0, 1]], [None], 3])
+def test_indices_that_are_no_numbers_are_a_type_error(indices):
+    with pytest.raises(TypeError, match=re.escape(f"whole numbers in one dimension, got {indices!r}")):
+        BagDataset(some_bags(), [0] * 3).__getitems__(indices)
+
+
+@pytest.mark.parametrize("index", [1, np.int8(1), np.array(1), torch.tensor(1), -2])
+def test_an_index_may_be_of_any_integer_type(index):
+    assert BagDataset(some_bags(), [4, 5, 6])[index][1].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("indices", "found"), [([3], "3 to 3"), ([0, -4], "-4 to 0"), ([10**30], f"{10**30} to {10**30}")]
+)
 def test_indices_out_of_range_are_an_index_error(indices, found):
     with pytest.raises(IndexError, match=f"expected indices from 0 to 2, got {found}"):
         BagDataset(some_bags(), [0] * 3).__getitems__(indices)

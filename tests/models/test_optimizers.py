@@ -49,8 +49,8 @@ def test_momentum_may_be_0_and_1():
 @pytest.mark.parametrize(
     ("optimizer", "message"),
     [
-        ("rmsporp", "expected a known optimizer, got 'rmsporp', did you mean 'rmsprop'"),
-        ("xyz", "expected a known optimizer, got 'xyz', known: adadelta"),
+        ("rmsporp", "expected optimizer as a known name, got 'rmsporp', did you mean 'rmsprop'"),
+        ("xyz", "expected optimizer as a known name, got 'xyz', known: adadelta"),
         (None, "expected optimizer as a name or an object, got None"),
         (keras.optimizers.SGD, "expected optimizer as a name or an object"),
     ],
@@ -64,22 +64,44 @@ def test_all_bad_arguments_are_listed_at_once():
     with pytest.raises(InputError) as caught:
         make_optimizer("adam", learning_rate=0, momentum=2, clipnorm=-1)
     assert str(caught.value) == (
-        "expected no 'momentum', which 'adam' does not have; expected learning_rate above 0, got 0; "
-        "expected clipnorm above 0, got -1; expected momentum as a fraction from 0 to 1, got 2"
+        "expected momentum as an argument of the optimizer, got 'adam', which does not have it; expected learning_rate "
+        "as a float32 number above 0, got 0; expected momentum as a fraction from 0 to 1, got 2; expected clipnorm as "
+        "a float32 number above 0, got -1"
     )
+
+
+def test_a_misspelt_optimizer_does_not_hide_the_other_problems():
+    with pytest.raises(InputError, match="did you mean 'adam'.*; expected learning_rate as .* got 'fast'"):
+        make_optimizer("adm", learning_rate="fast")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"optimizer": "adam", "momentum": 0.9}, "'momentum', which 'adam' does not have"),
-        ({"optimizer": "sgd", "nesterov": True}, "momentum above 0 with nesterov, got none"),
-        ({"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0}, "either clipnorm or clipvalue, got both"),
-        ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate above 0, got -0.1"),
-        ({"optimizer": "sgd", "learning_rate": "0.1"}, "learning_rate above 0, got '0.1'"),
-        ({"optimizer": "sgd", "learning_rate": float("nan")}, "learning_rate above 0, got nan"),
-        ({"optimizer": "sgd", "clipnorm": 0}, "clipnorm above 0, got 0"),
-        ({"optimizer": "sgd", "clipvalue": -1.0}, "clipvalue above 0, got -1.0"),
+        (
+            {"optimizer": "adam", "momentum": 0.9},
+            "momentum as an argument of the optimizer, got 'adam', which does not have it",
+        ),
+        ({"optimizer": "sgd", "nesterov": True}, "momentum as a number above 0 for Nesterov momentum, got none"),
+        (
+            {"optimizer": "sgd", "clipnorm": 1.0, "clipvalue": 1.0},
+            "clipnorm as the only clipping of the gradients, got clipping by value too",
+        ),
+        ({"optimizer": "sgd", "learning_rate": -0.1}, "learning_rate as a float32 number above 0, got -0.1"),
+        ({"optimizer": "sgd", "learning_rate": "0.1"}, "learning_rate as a float32 number above 0, got '0.1'"),
+        ({"optimizer": "sgd", "learning_rate": float("nan")}, "learning_rate as a float32 number above 0, got nan"),
+        ({"optimizer": "sgd", "clipnorm": 0}, "clipnorm as a float32 number above 0, got 0"),
+        ({"optimizer": "sgd", "clipvalue": -1.0}, "clipvalue as a float32 number above 0, got -1.0"),
+        ({"optimizer": "sgd", "learning_rate": 1e39}, "learning_rate as a float32 number above 0, got 1e\\+39"),
+        ({"optimizer": "sgd", "learning_rate": 10**400}, "learning_rate as a float32 number above 0, got 1000"),
+        (
+            {"optimizer": "sgd", "clipnorm": keras.optimizers.schedules.CosineDecay(1.0, 5)},
+            "clipnorm as a float32 number above 0, got <",
+        ),
+        (
+            {"optimizer": "sgd", "momentum": 0.5, "nesterov": "no"},
+            "nesterov as one of True, False, got 'no'",
+        ),
         ({"optimizer": "rmsprop", "momentum": 1.5}, "momentum as a fraction from 0 to 1, got 1.5"),
         (
             {"optimizer": keras.optimizers.SGD(), "learning_rate": 0.1},

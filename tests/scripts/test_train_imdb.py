@@ -62,6 +62,7 @@ def trained(run_script, table, tmp_path_factory):
 
 def test_metrics_are_those_of_a_classifier_that_learned(trained, table):
     out, metrics, done = trained
+    assert "another network" not in done.stdout
     rows = list(csv.DictReader((out / "history.csv").open()))
     losses = [float(row["val_loss"]) for row in rows]
     assert metrics["source"] == str(table)
@@ -142,6 +143,35 @@ def test_another_rung_gives_the_same_metrics(trained, table, tmp_path, call, run
         assert found[name] == pytest.approx(expected[name], abs=within)
 
 
+@pytest.mark.parametrize("rung", [1, 5, 6])
+def test_the_network_of_the_options_is_trained_saved_and_compared_with_the_lectures(table, tmp_path, call, rung):
+    out = tmp_path / "run"
+    code, said, _ = call(
+        "train_imdb.py", "--source", table, "--epochs", 1, "--batch-size", 64, "--out", out, "--rung", rung,
+        "--units", 5, 4, 3, "--activation", "tanh", "--l2", 0.5, "--optimizer", "sgd", "--learning-rate", 0.25,
+    )  # fmt: skip
+    assert code == 0
+    model = keras.saving.load_model(out / "model.keras")
+    *hidden, _ = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    assert [layer.units for layer in hidden] == [5, 4, 3]
+    assert {(layer.activation.__name__, float(layer.kernel_regularizer.l2)) for layer in hidden} == {("tanh", 0.5)}
+    assert (model.optimizer.name, float(model.optimizer.learning_rate)) == ("SGD", 0.25)
+    config = json.loads((out / "config.json").read_text())
+    assert (config["units"], config["l2"], config["learning_rate"], config["momentum"]) == ([5, 4, 3], 0.5, 0.25, None)
+    assert " ".join(said.split()).endswith(
+        "The lecture trained another network: this run has --units 5 4 3 instead of 16 16, --activation tanh instead of "
+        "relu, --l2 0.5 instead of 0, --optimizer sgd instead of rmsprop, --learning-rate 0.25 instead of the default."
+    )
+
+
+def test_a_diverged_run_is_one_line_and_leaves_nothing(table, tmp_path, call):
+    out = tmp_path / "run"
+    arguments = ["--source", table, "--epochs", 3, "--out", out, "--optimizer", "sgd", "--learning-rate", 1e38]
+    code, _, said = call("train_imdb.py", *arguments)
+    assert (code, said) == (2, "error: expected finite outputs of the model, got NaN: lower --learning-rate\n")
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -150,6 +180,21 @@ def test_another_rung_gives_the_same_metrics(trained, table, tmp_path, call, run
         (["--epochz", "3"], "did you mean --epochs?"),
         (["--rung", "7"], "expected --rung among 1, 2, 3, 4, 5, 6, got '7'"),
         (["--rung", "5", "--best-checkpoint"], "expected no callbacks on rung 5"),
+        (["--rung", "5", "--clipnorm", "1"], "for the loop of rung 5, got clipped gradients: use another rung"),
+        (
+            ["--units", "16", "0", "--learning-rate", "-1", "--max-norm", "0", "--activation", "rleu", "--l2", "nan"],
+            "expected --units as whole numbers of 1 or more, got 0; expected --activation as a known name, got 'rleu', "
+            "did you mean 'relu'?; expected --max-norm as a float32 number above 0, got 0.0; expected --learning-rate "
+            "as a float32 number above 0, got -1.0; expected --l2 as a float32 number of 0 or more, got nan\n",
+        ),
+        (
+            ["--momentum", "0.9", "--optimizer", "adam"],
+            "expected --momentum as an argument of the optimizer, got 'adam'",
+        ),
+        (
+            ["--optimizer", "sgd", "--nesterov"],
+            "expected --momentum as a number above 0 for Nesterov momentum, got none",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path, call, monkeypatch):

@@ -1,6 +1,7 @@
 """Training gives the same weights and metrics on every rung."""
 
 from k3torch.data.bags import BagDataset, bag_of_words
+from k3torch.errors import InputError
 from k3torch.training import rungs
 from k3torch.training.fast_model import FastModel
 import keras
@@ -77,3 +78,28 @@ def test_each_rung_has_its_model_class_and_all_but_the_fifth_call_fit(monkeypatc
     assert [rung for rung, is_compiled in compiled.items() if is_compiled] == [6]
     # Dense batches are large enough for several threads.
     assert by_fit == [("1", False), ("2", False), ("3", True), ("4", True), ("6", True)]
+
+
+@pytest.mark.parametrize("rung", rungs.NAMES)
+def test_the_arguments_of_the_builder_reach_the_model_of_every_rung(rung):
+    model = rungs.build(rung, WORDS, units=(3,), activation="tanh", dropout=0.5, optimizer="sgd", learning_rate=0.25)
+    assert [type(layer).__name__ for layer in model.layers] == ["InputLayer", "SparseDense", "Dropout", "Dense"]
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert model.loss == "binary_crossentropy"
+
+
+def test_a_rung_refuses_what_it_cannot_train():
+    for rung in rungs.NAMES:
+        rungs.check_options(rung, dropout=0.5, max_norm=1.0, optimizer="sgd", momentum=0.5)
+    rungs.check_options(4, clipnorm=1.0)
+    with pytest.raises(InputError, match="for the loop of rung 5, got clipped gradients: use another rung"):
+        rungs.check_options(5, clipnorm=1.0)
+
+
+@pytest.mark.parametrize("rung", [1, 4, 5])
+def test_outputs_that_become_nan_are_refused(rung):
+    model = rungs.build(rung, WORDS, optimizer="sgd", learning_rate=1e38)
+    data = rungs.serve(rung, _samples(), 8)
+    with pytest.raises(InputError, match="expected finite outputs of the model, got NaN: lower learning_rate"):
+        rungs.train(rung, model, data, epochs=3, title="", history=[])

@@ -3,6 +3,7 @@
 import sys
 
 from k3torch import cross_validate
+from k3torch.errors import InputError
 from k3torch.training import keras_internals
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.keras_internals import GLOBAL_STATE, PRIVATE_PARTS
@@ -176,3 +177,40 @@ def test_a_model_interrupted_in_its_first_epoch_has_no_metrics():
     assert list(result.history) == ["loss", "mae", "val_loss", "val_mae"]
     assert all(np.isnan(values[0]).tolist() == [[False] * 2, [True] * 2] for values in result.history.values())
     assert np.isnan(result.scores).tolist() == [[False, True]]
+
+
+class Loss(keras.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean(keras.ops.abs(y - y_pred))
+
+
+def without_loss(model_class=keras.Model, optimizer="sgd", **options):
+    inputs = keras.Input((3,))
+    model = model_class(inputs, keras.layers.Dense(1, **options)(inputs))
+    model.compile(optimizer, metrics=["mae"])
+    return model
+
+
+@pytest.mark.parametrize("engine", ["auto", "stacked", "fit"])
+@pytest.mark.parametrize(
+    ("build_model", "message"),
+    [
+        (without_loss, "expected build_model() to return a model with a loss, got none: pass loss to compile"),
+        (
+            lambda: without_loss(optimizer=None),
+            "expected build_model() to return a model with an optimizer, got none: pass one to compile",
+        ),
+    ],
+)
+def test_a_model_without_a_loss_or_an_optimizer_is_refused(engine, build_model, message):
+    with pytest.raises(InputError) as caught:
+        cross_validate(build_model, X, Y, folds=2, epochs=1, batch_size=4, engine=engine)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "options", [{"activity_regularizer": "l2"}, {"kernel_regularizer": "l2"}, {"model_class": Loss}]
+)
+def test_a_penalty_or_an_own_loss_is_enough(options):
+    result = cross_validate(lambda: without_loss(**options), X, Y, folds=2, epochs=1, batch_size=4, engine="fit")
+    assert np.isfinite(result.history["loss"]).all()

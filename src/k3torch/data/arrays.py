@@ -40,8 +40,7 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
     """Return ``np.asarray(values)``, and refuse the containers of which it would make something else."""
     if scipy.sparse.issparse(values):
         raise InputError(f"expected {name} as a dense array, got a sparse matrix: use {name}.toarray()")
-    if np.ma.is_masked(values):
-        masked = np.ma.getmaskarray(values).sum()
+    if masked := _masked(values):
         raise InputError(f"expected {name} without masked values, got {masked}: fill or drop them")
     if isinstance(values, torch.Tensor) and values.is_meta:
         raise InputError(f"expected {name} with values, got a tensor on the device meta")
@@ -54,6 +53,13 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
         lists = isinstance(values, list | tuple)
         found = "lists of unequal lengths" if lists else f"{type(values).__name__}: {first_line(error)}"
         raise InputError(f"expected {name} as an array of numbers, got {found}") from error
+
+
+def _masked(values: Any) -> int:
+    """Return the number of masked values in an array, or in the arrays of a list, which ``np.asarray`` would use."""
+    if isinstance(values, list | tuple):
+        return sum(_masked(part) for part in values if isinstance(part, np.ma.MaskedArray | list | tuple))
+    return int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
 
 
 def finite_array(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -5,13 +5,14 @@ features; it takes about a hundredth of the memory of the dense tensor.
 """
 
 from collections.abc import Sequence
+import operator
 from typing import Any
 import warnings
 
 from k3torch.data.arrays import float32_tensor, number_array
 from k3torch.data.loaders import identity, loader_problems
 from k3torch.data.sparse import checked_csr, is_partition
-from k3torch.errors import InputError, count_problem, refuse, unless
+from k3torch.errors import InputError, choice_problem, count_problem, refuse, unless
 from k3torch.runtime import available_devices
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,10 +36,10 @@ def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: boo
         counts: store how often each word occurs (Keras's ``"count"`` mode) instead of 1 (``"multi_hot"``).
 
     Raises:
-        InputError: for a bad ``num_words``, ids outside the range, offsets that do not divide ``ids`` into reviews,
-            or 2**31 ids or more.
+        InputError: for a bad ``num_words`` or ``counts``, ids outside the range, offsets that do not divide ``ids``
+            into reviews, or 2**31 ids or more.
     """
-    refuse([count_problem("num_words", num_words)])
+    refuse([count_problem("num_words", num_words), choice_problem("counts", counts, (True, False))])
     words, bounds = _int_array("ids", ids), _int_array("offsets", offsets)
     refuse(
         [
@@ -128,9 +129,24 @@ class BagDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return int(self.bags.shape[0])
 
-    def __getitem__(self, index: int) -> Batch:
-        """Return one sample with its label and weight; x is dense, (num_words,), float32."""
-        x, *rest = self.__getitems__([index])
+    def __repr__(self) -> str:
+        samples, words = self.bags.shape
+        return f"BagDataset({samples} samples, {words} words, {self.bags.nnz} nonzero values, device={self.device})"
+
+    def __getitem__(self, index: int | slice) -> Batch:
+        """Return one sample with its label and weight; x is dense, (num_words,), float32. A slice gives a batch.
+
+        Raises:
+            IndexError: for an index out of range; negative indices count from the end.
+            TypeError: for an index that is no whole number and no slice.
+        """
+        if isinstance(index, slice):
+            return self.__getitems__(range(len(self))[index])
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(f"expected an index as a whole number or a slice, got {index!r}") from None
+        x, *rest = self.__getitems__([number])
         return (x.to_dense()[0], *(tensor[0] for tensor in rest))
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
@@ -138,10 +154,12 @@ class BagDataset(Dataset[Batch]):
 
         Raises:
             IndexError: for an index out of range; negative indices count from the end.
+            TypeError: for indices that are no whole numbers.
         """
-        rows = np.asarray(indices, dtype=np.int64)
+        rows = _index_array(indices)
         if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"expected indices from 0 to {len(self) - 1}, got {rows.min()} to {rows.max()}")
+        rows = rows.astype(np.int64)
         rows = np.where(rows < 0, rows + len(self), rows)
         x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows)
         on_device = torch.from_numpy(rows).to(self.device, non_blocking=True)
@@ -187,9 +205,23 @@ def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: 
     return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
 
 
-def _usable_device(device: torch.device | str) -> torch.device:
+def _index_array(indices: Any) -> NDArray[Any]:
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError, ValueError) as error:  # no such name, or not in this build
-        known = ", ".join(available_devices())
-        raise InputError(f"expected a device of this machine ({known}), got {device!r}") from error
+        rows = np.asarray(indices)
+    except ValueError:  # lists of unequal lengths
+        rows = np.empty((0, 0))
+    whole = rows.dtype.kind in "iu" or all(isinstance(index, int) for index in rows.flat)  # beyond 64 bits: objects
+    if rows.ndim != 1 or not whole or rows.dtype.kind == "b":
+        raise TypeError(f"expected indices as whole numbers in one dimension, got {indices!r}")
+    return rows
+
+
+def _usable_device(device: torch.device | str) -> torch.device:
+    expected = f"expected a device of this machine ({', '.join(available_devices())}), got {device!r}"
+    try:
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:  # unknown, or not in this build
+        raise InputError(expected) from error
+    if found.type == "meta":  # its tensors have no values
+        raise InputError(expected)
+    return found

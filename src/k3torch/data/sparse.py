@@ -32,6 +32,9 @@ def checked_csr(name: str, matrix: Any) -> csr_matrix:
         raise InputError(f"expected {name} in CSR, CSC or COO format, got {matrix.format}: call its method tocsr()")
     if len(matrix.shape) != 2:
         raise InputError(f"expected {name} of two dimensions, got shape {matrix.shape}")
+    arrays = [getattr(matrix, part) for part in ("data", "indices", "indptr", "row", "col") if hasattr(matrix, part)]
+    if masked := sum(int(np.ma.getmaskarray(array).sum()) for array in arrays if np.ma.is_masked(array)):
+        raise InputError(f"expected {name} without masked values, got {masked}: fill or drop them")
     data = np.asarray(matrix.data)
     if data.ndim != 1 or data.dtype.kind not in "biuf":
         raise InputError(f"expected real numbers as the data of {name}, got {data.dtype} of shape {data.shape}")

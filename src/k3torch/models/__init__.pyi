@@ -1,9 +1,11 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
+from . import arguments as arguments
 from . import builders as builders
 from . import graph as graph
 from . import layers as layers
 from . import names as names
+from . import network as network
 from . import optimizers as optimizers
 from .builders import boston_regressor as boston_regressor
 from .builders import digit_classifier as digit_classifier

@@ -6,17 +6,17 @@ argument on to it::
     model = imdb_classifier(units=(4, 4), dropout=0.5, optimizer="adam", learning_rate=1e-3)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypedDict, Unpack
 
-from k3torch.errors import Problem, count_problem, is_number, refuse, unless
+from k3torch.errors import InputError, first_line, refuse
+from k3torch.models.arguments import argument_problems
 from k3torch.models.layers import SparseDense
-from k3torch.models.names import name_problem
 from k3torch.models.optimizers import make_optimizer
 import keras
 from keras.optimizers import Optimizer
 from keras.optimizers.schedules import LearningRateSchedule
-import numpy as np
 
 
 class BuilderOptions(TypedDict, total=False):
@@ -159,7 +159,7 @@ def vanilla_model(
         clipvalue: largest absolute value of each element of the gradients.
         model_class: ``keras.Model`` or a subclass of it, built with the functional API; or ``keras.Sequential`` or a
             subclass of it, built from the list of layers. Weights and outputs are the same.
-        first_layer: class of the first hidden layer; ``SparseDense`` also accepts CSR tensors.
+        first_layer: class of the first layer; ``SparseDense`` also accepts CSR tensors.
 
     Returns:
         The compiled model, output (batch, ``outputs``). Its layers are named ``hidden_1``, ``dropout_1``, ...,
@@ -168,64 +168,54 @@ def vanilla_model(
     Raises:
         InputError: lists every bad argument, with a suggestion for a misspelt name.
     """
-    refuse(
-        [
-            count_problem("features", features),
-            count_problem("outputs", outputs),
-            *_units_problems(units),
-            name_problem("activation", activation),
-            name_problem("activation", output_activation),
-            name_problem("initializer", kernel_initializer),
-            *(name_problem("regularizer", r) for r in (kernel_regularizer, bias_regularizer, activity_regularizer)),
-            name_problem("loss", loss),
-            *_metrics_problems(metrics),
-            name_problem("optimizer", optimizer),
-            unless(
-                is_number(dropout) and 0 <= dropout < 1,
-                f"dropout as a fraction from 0 to, but not including, 1, got {dropout!r}",
-            ),
-            unless(
-                max_norm is None or (is_number(max_norm) and max_norm > 0),
-                f"max_norm above 0, or None for no limit, got {max_norm!r} (0 would freeze the layer)",
-            ),
-            unless(
-                isinstance(model_class, type) and issubclass(model_class, keras.Model),
-                f"model_class as keras.Model or a subclass of it, got {model_class!r}",
-            ),
-        ]
-    )
+    refuse(argument_problems(locals()))
     hidden: dict[str, Any] = {
         "activation": activation,
         "kernel_initializer": kernel_initializer,
         "kernel_regularizer": kernel_regularizer,
         "bias_regularizer": bias_regularizer,
         "activity_regularizer": activity_regularizer,
-        "kernel_constraint": None if max_norm is None else keras.constraints.MaxNorm(max_norm),
+        "kernel_constraint": None if max_norm is None else keras.constraints.MaxNorm(float(max_norm)),
     }
-    layers: list[keras.Layer] = []
-    # Keras numbers unnamed layers across all models, so that the state_dict of one model would not load into another.
-    for number, width in enumerate(units, start=1):
-        layers.append((keras.layers.Dense if layers else first_layer)(int(width), name=f"hidden_{number}", **hidden))
-        if dropout:
-            layers.append(keras.layers.Dropout(dropout, name=f"dropout_{number}"))
-    layers.append(
-        keras.layers.Dense(outputs, activation=output_activation, kernel_initializer=kernel_initializer, name="output")
-    )
-
-    model = _chain(keras.Input((features,)), layers, model_class)
-    model.compile(
-        optimizer=make_optimizer(
-            optimizer,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            nesterov=nesterov,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-        ),
-        loss=loss,
-        metrics=list(metrics),
-    )
+    with _one_line_errors():
+        # Keras numbers unnamed layers across all models, so that the state_dict of one would not load into another.
+        layers: list[keras.Layer] = []
+        for number, width in enumerate(units, start=1):
+            layers.append(
+                (keras.layers.Dense if layers else first_layer)(int(width), name=f"hidden_{number}", **hidden)
+            )
+            if dropout:
+                layers.append(keras.layers.Dropout(float(dropout), name=f"dropout_{number}"))
+        layers.append(
+            (keras.layers.Dense if layers else first_layer)(
+                int(outputs), activation=output_activation, kernel_initializer=kernel_initializer, name="output"
+            )
+        )
+        model = _chain(keras.Input((int(features),)), layers, model_class)
+        model.compile(
+            optimizer=make_optimizer(
+                optimizer,
+                learning_rate=learning_rate,
+                momentum=momentum,
+                nesterov=nesterov,
+                clipnorm=clipnorm,
+                clipvalue=clipvalue,
+            ),
+            loss=loss,
+            metrics=list(metrics),
+        )
     return model
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what Keras raises for arguments that only fail together, or in the caller's own functions, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, RuntimeError, IndexError, AttributeError, KeyError, AssertionError) as error:
+        raise InputError(f"expected arguments of which Keras builds a model, got: {first_line(error)}") from error
 
 
 def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class: type[keras.Model]) -> keras.Model:
@@ -236,15 +226,3 @@ def _chain(inputs: keras.KerasTensor, layers: Sequence[keras.Layer], model_class
     for layer in layers:
         outputs = layer(outputs)
     return model_class(inputs, outputs)
-
-
-def _units_problems(units: Any) -> list[Problem]:
-    if not isinstance(units, Sequence | np.ndarray) or isinstance(units, str | bytes):  # an iterator would be used up
-        return [f"units as a list of widths, got {units!r}"]
-    return [count_problem("each width in units", width) for width in units]
-
-
-def _metrics_problems(metrics: Any) -> list[Problem]:
-    if not isinstance(metrics, Sequence) or isinstance(metrics, str | bytes):
-        return [f"metrics as a list, got {metrics!r}"]
-    return [name_problem("metric", metric) for metric in metrics]

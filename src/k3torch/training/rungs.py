@@ -1,16 +1,19 @@
 """Six ways to train the review classifier on the same samples, each of which lets you change one more part."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 import time
-from typing import Any
+from typing import Any, Unpack
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader
 from k3torch.data.loaders import array_loader
-from k3torch.models.builders import imdb_classifier
+from k3torch.errors import InputError
+from k3torch.models.builders import BuilderOptions, imdb_classifier
 from k3torch.training import custom_loop
 from k3torch.training.fast_model import FastModel
+from k3torch.training.fast_step import Unsupported
 from k3torch.training.progress import EpochBar, fit
 import keras
 import numpy as np
@@ -41,12 +44,29 @@ class Arrays:
 Data = Arrays | DataLoader[Any]
 
 
-def build(rung: int, num_words: int) -> keras.Model:
-    """Build and compile the model of a rung; layers and initial weights are the same on all rungs."""
-    model = imdb_classifier(num_words, model_class=FastModel if rung in FAST else keras.Model)
+def build(rung: int, num_words: int, **options: Unpack[BuilderOptions]) -> keras.Model:
+    """Build and compile the model of a rung; layers and initial weights are the same on all rungs.
+
+    ``options`` are arguments of ``imdb_classifier``.
+    """
+    options["model_class"] = FastModel if rung in FAST else keras.Model
+    model = imdb_classifier(num_words, **options)
     if rung == COMPILED:
-        model.compile(optimizer="rmsprop", loss="binary_crossentropy", metrics=["accuracy"], jit_compile=True)
+        model.compile(model.optimizer, model.loss, metrics=["accuracy"], jit_compile=True)
     return model
+
+
+def check_options(rung: int, **options: Unpack[BuilderOptions]) -> None:
+    """Check that a rung can train what ``build`` returns for these options.
+
+    Raises:
+        InputError: for rung 5 with clipped gradients, for example, which only ``fit`` handles.
+    """
+    if rung == OWN_LOOP:
+        try:
+            custom_loop.train(build(rung, 1, **options), ())
+        except Unsupported as reason:
+            raise InputError(f"expected a network for the loop of rung 5, got {reason}: use another rung") from reason
 
 
 def serve(
@@ -67,6 +87,18 @@ def serve(
     return array_loader(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
 
+@contextmanager
+def nan_refused() -> Iterator[None]:
+    """Turn the error of torch, which computes no binary cross-entropy of NaN, into an InputError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "between 0 and 1" not in str(error):
+            raise
+        raise InputError("expected finite outputs of the model, got NaN: lower learning_rate") from error
+
+
+@nan_refused()
 def train(
     rung: int,
     model: keras.Model,
@@ -89,6 +121,9 @@ def train(
         history: gets a dict per epoch: epoch (from 1), seconds and metrics.
         validation: validation data, as ``serve`` returns it, or None.
         callbacks: of ``fit``; the custom training loop ignores them.
+
+    Raises:
+        InputError: if the model's outputs become NaN.
     """
     if rung == OWN_LOOP:
         _loop(model, data, () if validation is None else validation, epochs, title, history)

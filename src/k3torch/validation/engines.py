@@ -115,7 +115,7 @@ def build(job: Job) -> None:
     """Create the variables that a model gets when it first sees data, where this version of Keras allows it.
 
     Raises:
-        InputError: if the model cannot take these samples and targets, or has a metric with several values.
+        InputError: if the model cannot take these samples and targets, has no loss, or a metric with several values.
     """
     samples = job.training
     try:
@@ -125,12 +125,25 @@ def build(job: Job) -> None:
     except (ValueError, TypeError, RuntimeError, IndexError, AttributeError, KeyError, AssertionError) as error:
         shapes = f"x of shape {(None, *samples.x.shape[1:])} and y of shape {(None, *samples.y.shape[1:])}"
         raise InputError(f"expected a model with a loss that takes {shapes}, got: {error}") from error
+    if job.model.loss is None and "train_step" not in _overridden(job.model) and not _has_loss(job):
+        raise InputError("expected build_model() to return a model with a loss, got none: pass loss to compile")
     for name, value in job.model.get_metrics_result().items():
         if np.ndim(value):
             raise InputError(
                 f"expected metrics of a single value, got {name} with {np.size(value)}: set its average or "
                 "class_aggregation"
             )
+
+
+def _has_loss(job: Job) -> bool:
+    """Return whether a model without a compiled loss has penalties, or another loss of its own, to minimise."""
+    samples = job.training
+    try:
+        with keras.StatelessScope(collect_losses=True):
+            job.model.compute_loss(samples.x[:1], samples.y[:1], job.model(samples.x[:1]))
+    except ValueError:
+        return False
+    return True
 
 
 def _bytes_of(job: Job) -> int:

@@ -111,6 +111,8 @@ def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequenc
     model = build_model()
     if not isinstance(model, keras.Model) or not model.compiled:
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")
+    if model.optimizer is None:
+        raise InputError("expected build_model() to return a model with an optimizer, got none: pass one to compile")
     if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
         raise InputError(
             "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
