@@ -83,9 +83,9 @@ def main(settings: Settings) -> None:
     texts = read(settings)
     classifier = Classifier(settings.run)
     predictions = classifier.predict(texts)
-    report_skipped(set(range(1, len(texts) + 1)) - {prediction.number for prediction in predictions})
     if not predictions:
         raise InputError("expected reviews with words, got none: give them as arguments, by --file or standard input")
+    report_skipped(set(range(1, len(texts) + 1)) - {prediction.number for prediction in predictions})
     if settings.csv:
         write_csv(predictions, header=True)
     else:

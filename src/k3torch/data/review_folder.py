@@ -36,7 +36,7 @@ class ReviewFolder:
         subsets = [name for name in ("train", "test") if (path / name).is_dir()]
         if len(subsets) == 1:
             raise InputError(
-                f"expected train and test in {path}, found {subsets[0]} alone: "
+                f"expected train and test in {path}, found {subsets[0]!r} alone: "
                 f"add the other, or give {path / subsets[0]}, a fifth of which is then the test set"
             )
         self._path = path
