@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from k3torch import cli
-from k3torch.options import Machine, Output, ReviewSource, shown_as
+from k3torch.options import Machine, Output, ReviewLabels, ReviewSource, shown_as
 
 Variant = Literal[
     "original", "smaller", "l2", "l1", "l1l2", "dropout", "original-adam", "smaller-adam", "mine"
@@ -38,6 +38,7 @@ class Settings:
     """Epochs of each variant."""
     batch_size: int = 512
     """Reviews per update."""
+    reviews: ReviewLabels = ReviewLabels()
     output: Output = Output()
     machine: Machine = Machine()
 
@@ -121,7 +122,7 @@ def main(settings: Settings) -> None:
     device = runtime.configure(**vars(settings.machine))
     for name in settings.variants:  # refuses a variant that lacks the compared metrics before any is trained
         build(name, settings)
-    data = load_data(settings.source, settings.num_words)
+    data = load_data(settings.source, settings.num_words, **vars(settings.reviews))
     print(cli.wrapped(data.reason))
     validation, training = split(data.train)
 
@@ -201,9 +202,8 @@ class Result:
 def train(name: str, settings: Settings) -> Result:
     """Train one variant, in a process of its own."""
     device = runtime.configure(**vars(settings.machine))
-    validation, training = (
-        bags(part, settings, device) for part in split(load_data(settings.source, settings.num_words).train)
-    )
+    data = load_data(settings.source, settings.num_words, **vars(settings.reviews))
+    validation, training = (bags(part, settings, device) for part in split(data.train))
     model = build(name, settings)
     keras.utils.set_random_seed(settings.machine.seed)
     history: list[dict[str, float]] = []

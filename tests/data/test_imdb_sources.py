@@ -6,6 +6,8 @@ import json
 
 from k3torch.data import imdb_sources
 from k3torch.data.imdb_sources import from_path
+from k3torch.data.review_labels import ReviewFormat
+from k3torch.data.review_table import ReviewTable
 from k3torch.errors import InputError
 import numpy as np
 import pytest
@@ -23,7 +25,12 @@ def texts(arrays, subset):
 def test_every_source_gives_the_same_arrays(source, write_csv, write_npz, aclimdb, reviews, cache):
     path = {"csv": lambda: write_csv(reviews), "npz": write_npz, "folder": lambda: aclimdb}[source]()
     arrays = from_path(path)
-    assert set(arrays) == {f"{s}_{n}" for s in ("train", "test") for n in ("ids", "offsets", "labels")} | {"words"}
+    assert set(arrays) == {f"{s}_{n}" for s in ("train", "test") for n in ("ids", "offsets", "labels")} | {
+        "words",
+        "names",
+        "note",
+    }
+    assert bytes(arrays["names"]) == b"negative\npositive"
     for subset in ("train", "test"):
         ids, offsets, labels = (arrays[f"{subset}_{name}"] for name in ("ids", "offsets", "labels"))
         assert (ids.dtype, offsets.dtype, labels.dtype) == (np.int32, np.int64, np.float32)
@@ -44,7 +51,7 @@ def test_the_vocabulary_is_that_of_the_training_set_alone(aclimdb, cache):
 
 def test_the_split_of_a_csv_is_stratified_and_the_same_every_time(write_csv, reviews, cache):
     path = write_csv(reviews)
-    first, again = imdb_sources._from_csv(path), imdb_sources._from_csv(path)
+    first, again = (imdb_sources._labelled(ReviewTable(path, ReviewFormat())) for _ in range(2))
     for name, array in first.items():
         np.testing.assert_array_equal(array, again[name])
     assert [first[f"{s}_labels"].sum() for s in ("train", "test")] == [16, 4]
@@ -63,21 +70,72 @@ def test_a_changed_folder_is_read_again(aclimdb, cache):
     assert "? a longer review than before" in texts(from_path(aclimdb), "train")
 
 
-def test_a_byte_order_mark_and_other_columns_are_ignored(tmp_path, reviews, cache):
-    lines = [f"{i},{text},{label}" for i, (text, label) in enumerate(reviews)]
-    (tmp_path / "excel.csv").write_text("\n".join(["text_id,text,label", *lines]), encoding="utf-8-sig")
-    assert len(from_path(tmp_path / "excel.csv")["train_labels"]) == 32
-
-
 MANY = [("good film", 1), ("bad film", 0)] * 20
+
+
+def note(arrays):
+    return bytes(arrays["note"]).decode()
+
+
+def test_reviews_without_words_or_label_or_with_another_are_left_out_and_counted(write_csv, cache):
+    path = write_csv([*MANY, ("?!", 1), ("", 0), ("film", ""), ("film", "neutral")])
+    arrays = from_path(path, ReviewFormat(labels=("0", "1")))
+    assert [len(arrays[f"{s}_labels"]) for s in ("train", "test")] == [32, 8]
+    assert note(arrays) == (
+        "texts in column 'text', labels in 'label'; left out 2 without words, 1 without a label, 1 with another label"
+    )
+
+
+def test_files_without_words_are_left_out_and_counted(aclimdb, cache):
+    (aclimdb / "train/pos/1_1.txt").write_text("...")
+    arrays = from_path(aclimdb)
+    assert [len(arrays[f"{s}_labels"]) for s in ("train", "test")] == [11, 6]
+    assert arrays["train_labels"].sum() == 5
+    assert note(arrays) == "labels are the names of folders; left out 1 without words"
+
+
+def test_a_test_set_of_one_label_is_refused(aclimdb, cache):
+    for file in (aclimdb / "test/neg").iterdir():
+        file.write_text("")
+    with pytest.raises(InputError, match=r"expected reviews of both labels in the test set, found 3 of one$"):
+        from_path(aclimdb)
+
+
+def test_of_a_folder_without_test_set_a_fifth_forms_it(aclimdb, cache):
+    for label in ("pos", "neg"):
+        for i in range(10, 17):
+            (aclimdb / f"train/{label}/{i}.txt").write_text(f"a {label} film")
+    arrays = from_path(aclimdb / "train")
+    assert [len(arrays[f"{s}_labels"]) for s in ("train", "test")] == [20, 6]
+    assert [arrays[f"{s}_labels"].sum() for s in ("train", "test")] == [10, 3]
+    for subset in ("train", "test"):
+        for text, label in zip(texts(arrays, subset), arrays[f"{subset}_labels"], strict=True):
+            assert ("pos" if label else "neg") in text
+
+
+def test_each_choice_of_columns_and_labels_has_a_cache_of_its_own(write_csv, cache):
+    rows = [(f"{'bad' if i % 2 else 'good'} film", i % 2, f"{i % 2} star") for i in range(40)]
+    path = write_csv(rows, ("text", "label", "other"))
+    first = from_path(path)
+    second = from_path(path, ReviewFormat(labels=("1", "0")))
+    third = from_path(path, ReviewFormat("other", "label"))
+    for arrays, good in ((first, 0), (second, 1)):
+        pairs = set(zip(texts(arrays, "train"), arrays["train_labels"].tolist(), strict=True))
+        assert pairs == {("? good film", good), ("? bad film", 1 - good)}
+    assert bytes(second["names"]) == b"1\n0"
+    assert set(texts(third, "train")) == {"? 0 star", "? 1 star"}
+    assert len(list(cache.glob("*.npz"))) == 3
+
+
 BAD = {
-    "columns": ([("a", 1)], ("words", "label"), "expected the columns text and label in .*, found words, label: name"),
-    "label": ([*MANY, ("fine", 2)], ("text", "label"), "expected the label 0 or 1 in row 41 of .*, found '2'"),
-    "no label": ([*MANY, ("fine",)], ("text", "label"), "expected the label 0 or 1 in row 41 of .*, found None"),
-    "comma": ([*MANY, ("a", "b", 1)], ("text", "label"), "expected 2 cells in row 41 of .*: quote texts that contain"),
-    "empty": ([*MANY, ("?!", 1)], ("text", "label"), "expected words in every review, found none in row 41 of"),
+    "columns": ([("a", 1)], ("words", "mark"), "expected text_column to name one column, got none; expected label_"),
+    "label": ([*MANY, ("fine", 2)], ("text", "label"), "as two of those in column 'label' of .*it has '0', '1', '2'$"),
+    "no label": ([*MANY, ("fine",)], ("text", "label"), "expected 2 cells in row 41 of .*, found 1: quote texts that"),
+    "comma": ([*MANY, ("a", "b", 1)], ("text", "label"), "expected 2 cells in row 41 of .*, found 3: quote texts that"),
+    "one": ([("a", 1)] * 9, ("text", "label"), "expected two labels in column 'label' of .*, found only '1'$"),
     "few": (MANY[:8], ("text", "label"), "at least 5 reviews of each label, found 4 positive and 4 negative"),
-    "nothing": ([], (), "expected the columns text and label in .*, found none"),
+    "nothing": ([], ("text", "label"), "expected rows with a label in column 'label' of .*, found none"),
+    "empty": ([], (), "the columns of .*reviews.csv are none"),
 }
 
 
@@ -90,34 +148,24 @@ def test_a_bad_csv_is_one_line_and_leaves_no_cache(write_csv, cache, case):
     assert list(cache.glob("*.npz")) == []
 
 
-@pytest.mark.parametrize("content", [b'text,label\n"never closed,1\n', b"text,label\ncaf\xe9,1\n"])
-def test_what_is_no_csv_in_utf_8_is_one_line(tmp_path, cache, content):
-    (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(InputError, match=f"expected a CSV file in UTF-8 at {tmp_path}/a.csv, got: ") as error:
-        from_path(tmp_path / "a.csv")
-    assert "\n" not in str(error.value)
-
-
 def test_paths_of_other_kinds_are_refused(tmp_path, cache):
-    with pytest.raises(InputError, match=f"or an aclImdb folder, found no file at {tmp_path}/missing.csv$"):
+    with pytest.raises(InputError, match=rf"a table, a folder or an \.npz, found no file at {tmp_path}/missing.csv$"):
         from_path(tmp_path / "missing.csv")
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=rf"expected a file ending in \.npz or \.csv, got {tmp_path}/a\.txt"):
-        from_path(tmp_path / "a.txt")
+    (tmp_path / "a.doc").write_text("x")
+    with pytest.raises(
+        InputError, match=rf"expected a file ending in \.csv, \.tsv, \.txt or \.npz, got {tmp_path}/a\.doc"
+    ):
+        from_path(tmp_path / "a.doc")
 
 
-def test_a_folder_without_reviews_is_refused(tmp_path, cache):
-    with pytest.raises(InputError, match=rf"expected reviews as \.txt files in {tmp_path}/train/neg, found none: name"):
-        from_path(tmp_path)
-
-
-def test_a_bad_file_in_a_folder_is_named(aclimdb, cache):
-    (aclimdb / "test/pos/1_1.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match=r"UTF-8 text in .*/test/pos/1_1\.txt, got UnicodeDecodeError$"):
-        from_path(aclimdb)
-    (aclimdb / "test/pos/1_1.txt").write_text("...")
-    with pytest.raises(InputError, match=r"found none in .*/test/pos/1_1\.txt: delete that review"):
-        from_path(aclimdb)
+def test_columns_and_labels_where_they_mean_nothing_are_refused(aclimdb, write_npz, cache):
+    with pytest.raises(InputError, match=f"expected text_column only with a table, got the folder {aclimdb}$"):
+        from_path(aclimdb, ReviewFormat("a", None, ("neg", "pos")))
+    path = write_npz()
+    with pytest.raises(
+        InputError, match=f"expected label_column and labels only with a table or a folder, got {path}$"
+    ):
+        from_path(path, ReviewFormat(None, "a", ("neg", "pos")))
 
 
 @pytest.mark.parametrize(

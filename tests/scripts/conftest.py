@@ -1,8 +1,10 @@
 """What several scripts are tried on."""
 
 import csv
+import io
 from pathlib import Path
 import random
+import runpy
 import subprocess
 import sys
 
@@ -34,3 +36,21 @@ def review_table(tmp_path_factory):
             words = [*draw.choices([f"word{j}" for j in range(38)], k=8), "good" if i % 2 else "bad"]
             rows.writerow([" ".join(words), i % 2])
     return path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a script in this process, which has Keras loaded; return its exit code, output and errors."""
+
+    def call_script(script, *arguments, typed="", standard_input=None):
+        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
+        typed_input = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
+        monkeypatch.setattr("sys.stdin", standard_input or typed_input)
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return call_script

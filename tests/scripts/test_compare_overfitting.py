@@ -105,7 +105,9 @@ def test_a_variant_does_not_depend_on_the_others(run, table, tmp_path):
 
 def test_the_test_half_is_never_used(table, tmp_path, monkeypatch):
     load_data = script.load_data
-    monkeypatch.setattr(script, "load_data", lambda *arguments: replace(load_data(*arguments), test=None))
+    monkeypatch.setattr(
+        script, "load_data", lambda *arguments, **chosen: replace(load_data(*arguments, **chosen), test=None)
+    )
     script.main(_settings(table, tmp_path / "run", variants=("original",)))
     assert _metrics(tmp_path / "run")["sizes"] == {"train": 144, "validation": 96}  # 240 left of 300, 40% held out
 

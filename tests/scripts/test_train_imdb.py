@@ -1,12 +1,9 @@
-"""train_imdb.py and predict_reviews.py on synthetic reviews: metrics, files, repeatability, bad input, Ctrl-C."""
+"""train_imdb.py on synthetic reviews: metrics, files, repeatability, own labels, bad input, Ctrl-C."""
 
 import csv
-import io
 import json
 from pathlib import Path
 import random
-import runpy
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,24 +14,6 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull", "waste"]
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a script in this process, which has Keras loaded; return its exit code, output and errors."""
-
-    def call_script(script, *arguments, typed="", standard_input=None):
-        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
-        typed_input = io.TextIOWrapper(io.BytesIO(typed.encode()), encoding="utf-8")
-        monkeypatch.setattr("sys.stdin", standard_input or typed_input)
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return call_script
 
 
 @pytest.fixture(scope="module")
@@ -101,22 +80,38 @@ def test_the_same_seed_gives_the_same_metrics_digit_for_digit(trained, table, tm
     assert drop == [row | {"seconds": ""} for row in csv.DictReader((trained[0] / "history.csv").open())]
 
 
-def test_predictions_of_the_saved_model(trained, tmp_path, call):
-    out, *_ = trained
+def test_own_columns_and_labels_are_those_of_the_predictions(table, tmp_path, call):
+    shop, out = tmp_path / "shop.csv", tmp_path / "run"
+    with table.open(newline="") as file, shop.open("w", newline="", encoding="utf-8-sig") as own:
+        rows = [
+            (i, row["text"], "gut" if row["label"] == "1" else "schlecht") for i, row in enumerate(csv.DictReader(file))
+        ]
+        csv.writer(own, delimiter=";").writerows([("ID", "Meinung", "Urteil"), *rows, (601, "great", "naja")])
+    options = ["--source", shop, "--epochs", 12, "--batch-size", 32, "--out", out, "--device", "cpu"]
+    columns = ["--text-column", "Meinung", "--label-column", "Urteil"]
+    code, said, _ = call("train_imdb.py", *options, *columns, "--labels", "Schlecht", "gut")
+    assert code == 0
+    assert " ".join(said.split("Test reviews")[0].split()) == (
+        f"{shop}: 480 training and 120 test reviews; texts in column 'Meinung', labels in 'Urteil'; "
+        "left out 1 with another label"
+    )
+    assert "probability of gut" in said
+    config = json.loads((out / "config.json").read_text())
+    assert [config[name] for name in ("text_column", "label_column", "labels")] == [
+        "Meinung",
+        "Urteil",
+        ["Schlecht", "gut"],
+    ]
     code, said, _ = call("predict_reviews.py", out, "great wonderful WORD3", "a dull, boring waste")
     assert code == 0
-    good, bad = (float(line.split()[0]) for line in said.splitlines())
-    assert good > 0.6 > 0.4 > bad
-    assert all(len(line) <= 80 for line in call("predict_reviews.py", out, "great wonderful " * 50)[1].splitlines())
-    lines = "great wonderful WORD3\n\na dull, boring waste\n"
-    (tmp_path / "reviews.txt").write_text(lines)
-    assert call("predict_reviews.py", out, "--file", tmp_path / "reviews.txt")[1] == said
-    assert call("predict_reviews.py", out, typed=lines)[1] == said
-    # A line ends in a newline and in nothing else; other characters that Python splits lines at stay inside a review.
-    odd = "great\u0085wonderful\x0c\u2028WORD3\r\n\na dull,\rboring\x1c waste"
-    (tmp_path / "odd.txt").write_bytes(odd.encode())
-    assert call("predict_reviews.py", out, "--file", tmp_path / "odd.txt")[1] == said
-    assert call("predict_reviews.py", out, typed=odd)[1] == said
+    assert [line.split()[0] for line in said.splitlines()] == ["gut", "Schlecht"]
+
+    code, _, said = call("train_imdb.py", *options[:2], *columns)
+    assert code == 2
+    assert said == (
+        f"error: expected --labels as two of those in column 'Urteil' of {shop}, the negative one first, got none: "
+        "it has 'gut', 'naja', 'schlecht'\n"
+    )
 
 
 @pytest.mark.parametrize("rule", [["--schedule", "exponential"], ["--reduce-on-plateau", 1]])
@@ -204,42 +199,6 @@ def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path, call, mo
     assert said.count("\n") == 1
     assert message in said
     assert list(tmp_path.iterdir()) == []
-
-
-def test_predict_refuses_what_is_no_run_and_no_review(trained, tmp_path, call):
-    out, *_ = trained
-    shutil.copy(out / "vocabulary.json", tmp_path)
-    for arguments, message in (
-        ([tmp_path / "none", "text"], "which is no folder"),
-        ([tmp_path, "text"], "without model.keras"),
-        ([out, "?!"], "found none in review 1"),
-        ([out, "text", "--file", "x"], "got both"),
-        ([out, "--file", tmp_path / "missing"], "No such file"),
-        ([out], "expected reviews, one per line, got none"),
-    ):
-        code, _, said = call("predict_reviews.py", *arguments)
-        assert code == 2
-        assert message in said
-        assert said.count("\n") == 1
-    (tmp_path / "model.keras").write_bytes((out / "model.keras").read_bytes()[:1000])
-    assert "expected a Keras model in" in call("predict_reviews.py", tmp_path, "text")[2]
-
-
-def test_predict_asks_for_a_forgotten_run_folder_before_it_reads_standard_input(tmp_path, call, monkeypatch):
-    class Terminal:
-        @property
-        def buffer(self):
-            raise AssertionError("read standard input")
-
-    monkeypatch.chdir(tmp_path)
-    for arguments, message in (
-        (["A wonderful film."], "expected a run folder of train-imdb before the reviews, got 'A wonderful film.'"),
-        ([tmp_path], "without vocabulary.json and model.keras"),
-    ):
-        code, _, said = call("predict_reviews.py", *arguments, standard_input=Terminal())
-        assert code == 2
-        assert message in said
-        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

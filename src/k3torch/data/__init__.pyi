@@ -12,6 +12,9 @@ from . import imdb as imdb
 from . import imdb_sources as imdb_sources
 from . import loaders as loaders
 from . import npz as npz
+from . import review_folder as review_folder
+from . import review_labels as review_labels
+from . import review_table as review_table
 from . import scaling as scaling
 from . import sparse as sparse
 from . import table as table

