@@ -49,6 +49,7 @@ class Settings:
 if __name__ == "__main__":
     if any(argument.split("=")[0] == "--table" for argument in sys.argv[1:]):
         cli.run_script("kfold_table.py")
+        sys.exit()
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 from dataclasses import replace

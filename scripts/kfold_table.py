@@ -261,7 +261,7 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         f"{found['seconds_training']:.1f} s of cross-validation ({found['engine']}), "
         f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}"
     )
-    print(cli.wrapped(f"mean after {best} epochs between {tables.number(low)} and {tables.number(high)}: {method}"))
+    print(cli.wrapped(f"mean after {best} epochs between {tables.number(low)} and {tables.number(high)}: {method}"), end="\n\n")
     labels = [f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}" for i in range(len(found["scores"]))]
     rows = zip(
         [*labels, "mean", "deviation"],

@@ -24,8 +24,8 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 
 def number(value: float) -> str:
-    """Return 4 significant digits, or all digits before the point of a number of 10,000 or more."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    """Return 4 significant digits, or all digits before the point of a number of 1,000 or more."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _cell(value: object) -> str:

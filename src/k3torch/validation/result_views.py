@@ -93,7 +93,7 @@ def _best(result: Result) -> str:
 
 def _number(value: float) -> str:
     """Return four significant digits, and all digits before the point of a large number."""
-    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _count(number: int, noun: str) -> str:
