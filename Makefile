@@ -26,7 +26,7 @@ train-imdb: setup  ## classify film reviews as positive or negative
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
-nested-boston: setup  ## choose a price regressor by nested cross-validation
+nested-boston: setup  ## select a price regressor by nested cross-validation
 	@$(BIN)/python scripts/nested_boston.py $(ARGS)
 
 ladder: setup  ## train the same network on every rung of the ladder
