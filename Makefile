@@ -26,13 +26,13 @@ train-imdb: setup  ## classify film reviews as positive or negative
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
-kfold-table: setup  ## estimate a network's error on a table of your own
+kfold-table: setup  ## estimate how well a network predicts a column of your own table
 	@$(BIN)/python scripts/kfold_table.py $(ARGS)
 
-predict-table: setup  ## predict the rows of a table
+predict-table: setup  ## predict a column of a table with a model of kfold-table
 	@$(BIN)/python scripts/predict_table.py $(ARGS)
 
-nested-boston: setup  ## choose a price regressor by nested cross-validation
+nested-boston: setup  ## select a price regressor by nested cross-validation
 	@$(BIN)/python scripts/nested_boston.py $(ARGS)
 
 ladder: setup  ## train the same network on every rung of the ladder

@@ -1,4 +1,4 @@
-"""Estimate by K-fold validation how well a network predicts a column of your own table.
+"""Estimate how well a network predicts a column of your own table.
 
     k3torch kfold-table --table houses.csv --target price
     k3torch kfold-table --table houses.xlsx --target price --drop id --missing median
@@ -31,7 +31,7 @@ class Settings:
     task: Literal["auto", "regression", "classification"] = "auto"
     """auto is classification for texts and for two different values, otherwise regression."""
     missing: Literal["refuse", "drop", "median"] = "refuse"
-    """Rows with missing values: refuse the table, drop the rows, or put the median of the training rows there."""
+    """Rows with missing values: refuse the table, drop the rows, or put the median of the training samples there."""
     drop: Annotated[tuple[str, ...], shown_as("COLUMN ...", "none")] = ()
     """Columns to leave out."""
     folds: int = 4
@@ -261,7 +261,10 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         f"{found['seconds_training']:.1f} s of cross-validation ({found['engine']}), "
         f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}"
     )
-    print(cli.wrapped(f"mean after {best} epochs between {tables.number(low)} and {tables.number(high)}: {method}"), end="\n\n")
+    print(
+        cli.wrapped(f"mean after {best} epochs between {tables.number(low)} and {tables.number(high)}: {method}"),
+        end="\n\n",
+    )
     labels = [f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}" for i in range(len(found["scores"]))]
     rows = zip(
         [*labels, "mean", "deviation"],

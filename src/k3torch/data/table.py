@@ -103,7 +103,7 @@ def split_table(
 ) -> tuple[Table, Table]:
     """Return training and test samples: rows drawn at random, of each class the same fraction.
 
-    Medians for missing values are those of the training rows.
+    Medians for missing values are those of the training samples.
 
     Args:
         frame: the table, as ``read_frame`` returns it.

@@ -1,7 +1,7 @@
 """K-fold cross-validation of any compiled Keras model; all folds and repeats are trained as one stack if possible."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 import functools
 import re
 import threading
@@ -124,38 +124,52 @@ def cross_validate(
     data = Data(inputs, targets, weights, training_weights(targets, weights, class_weight))
     keras.utils.set_random_seed(seed)  # splitters with random_state=None draw from NumPy's generator
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
-    jobs = make_jobs(
-        build_model, data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed
-    )
-    for job in jobs:  # both engines begin with the same variables, and the same random states
-        engines.build(job)
-    if normalize_y:
-        jobs = _with_units(jobs)
-    batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
+    with EpochBar("cross-validation", epochs, verbose) as bar:
+        bar.status("building the models")
+        jobs = make_jobs(
+            build_model, data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed
+        )
+        for job in jobs:  # both engines begin with the same variables, and the same random states
+            engines.build(job)
+        if normalize_y:
+            jobs = _with_units(jobs)
+        batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
+        training = _Training(jobs, batch_size, epochs, callbacks, bar)
+        try:
+            _train(training, engine, seed)
+        except KeyboardInterrupt:
+            if not training.histories:
+                raise
+            raise Interrupted(_result(training, data, feature_names(x), repeats, complete=False)) from None
+        return _result(training, data, feature_names(x), repeats, complete=True)
+
+
+@dataclass
+class _Training:
+    """The jobs, how they are trained, and what came of it so far: the engine, and the metrics of each job."""
+
+    jobs: Sequence[Job]
+    batch_size: int
+    epochs: int
+    callbacks: Sequence[Any] | None
+    bar: EpochBar
+    engine: Literal["stacked", "fit"] = "stacked"
+    histories: list[MetricHistory] = field(default_factory=list)
+
+
+def _train(training: _Training, engine: Engine, seed: int) -> None:
+    """Train all jobs as a stack if that is possible and wanted, else with ``fit``."""
     keras.utils.set_random_seed(seed)
-    histories: list[MetricHistory] = []
-    used = "stacked"
-    bar = EpochBar("cross-validation", epochs, verbose)
     try:
-        bar.open()
-        if engine == "fit" or not _stacked(jobs, batch_size, epochs, callbacks, engine == "stacked", bar, histories):
-            used = "fit"
+        if engine == "fit" or not _stacked(training, required=engine == "stacked"):
+            training.engine = "fit"
             keras.utils.set_random_seed(seed)  # as if no stack had been tried
-            engines.fit(jobs, batch_size, epochs, callbacks or (), bar, histories)
+            t = training
+            engines.fit(t.jobs, t.batch_size, t.epochs, t.callbacks or (), t.bar, t.histories)
     except (IndexError, RuntimeError) as error:
         if not (isinstance(error, IndexError) or re.search("out of (bounds|range)", str(error))):
             raise
         raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
-    except KeyboardInterrupt:
-        if not histories:
-            raise
-        unknown = [np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))
-        raise Interrupted(
-            _result(jobs, [*histories, *unknown], data, feature_names(x), repeats, used, complete=False)
-        ) from None
-    finally:
-        bar.close()
-    return _result(jobs, histories, data, feature_names(x), repeats, used, complete=True)
 
 
 def _with_units(jobs: Sequence[Job]) -> list[Job]:
@@ -174,21 +188,13 @@ def _with_units(jobs: Sequence[Job]) -> list[Job]:
     return [replace(job, units=float(job.scaling.targets.std[0]) ** powers) for job in jobs if job.scaling.targets]
 
 
-def _stacked(
-    jobs: Sequence[Job],
-    batch_size: int,
-    epochs: int,
-    callbacks: Sequence[Any] | None,
-    required: bool,
-    bar: EpochBar,
-    histories: list[MetricHistory],
-) -> bool:
+def _stacked(training: _Training, required: bool) -> bool:
     """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
-    models = [job.model for job in jobs]
-    reason = "callbacks act on one model at a time" if callbacks else engines.why_not_stacked(models)
+    t, models = training, [job.model for job in training.jobs]
+    reason = "callbacks act on one model at a time" if t.callbacks else engines.why_not_stacked(models)
     if reason is None:
         try:
-            engines.stacked(jobs, batch_size, epochs, bar, histories)
+            engines.stacked(t.jobs, t.batch_size, t.epochs, t.bar, t.histories)
             return True
         except DifferentStep as difference:
             reason = str(difference)
@@ -196,23 +202,18 @@ def _stacked(
             reason = f"its step cannot be mapped over models ({error})"
     if required:
         raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
-    bar.notice(f"training with fit, fold after fold: {reason}")
+    t.bar.notice(f"training with fit, fold after fold: {reason}")
     return False
 
 
 def _result(
-    jobs: Sequence[Job],
-    histories: Sequence[MetricHistory],
-    data: Data,
-    names_of_features: list[str] | None,
-    repeats: int,
-    engine: str,
-    complete: bool,
+    training: _Training, data: Data, names_of_features: list[str] | None, repeats: int, complete: bool
 ) -> CrossValidation:
-    """Return the result of the jobs, which are ordered by repeat, then by fold."""
+    """Return the result of the jobs, which are ordered by repeat, then by fold; NaN for those that were not begun."""
+    jobs, histories = training.jobs, training.histories
     names = stateless.metric_names(jobs[0].model)
-    table = np.asarray(histories)
-    done = [_epochs_done(job.model, values, engine, complete) for job, values in zip(jobs, table, strict=True)]
+    table = np.asarray([*histories, *[np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))])
+    done = [_epochs_done(job.model, values, training.engine, complete) for job, values in zip(jobs, table, strict=True)]
     score = score_index(names)
     scores = [values[1, score, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
@@ -230,7 +231,7 @@ def _result(
         models=models,
         indices=indices,
         out_of_fold=out_of_fold(models, data.x, indices) if complete else np.full(data.y.shape, np.nan),
-        engine=engine,
+        engine=training.engine,
         feature_names=names_of_features,
     )
 
