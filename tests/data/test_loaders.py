@@ -148,7 +148,7 @@ def test_arguments_of_loaders_that_cannot_be_used(bad):
 
 def test_masked_values_are_refused():
     masked = np.ma.masked_array([1, 2, 3], mask=[False, True, True])
-    with pytest.raises(InputError, match="^expected array 2 without masked values, got 2: fill or drop them$"):
+    with pytest.raises(InputError, match=r"^expected array 2 without masked values, got 2: fill or drop them$"):
         array_loader([1, 2, 3], masked, batch_size=1)
-    with pytest.raises(InputError, match="^expected labels without masked values, got 2: fill or drop them$"):
+    with pytest.raises(InputError, match=r"^expected labels without masked values, got 2: fill or drop them$"):
         class_weights(masked, {1: 2.0})

@@ -201,12 +201,10 @@ def test_a_corrupted_matrix_never_crashes_the_process():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("layout", "part"), [("csr", "data"), ("csr", "indices"), ("csc", "indptr"), ("coo", "row"), ("coo", "data")]
-)
+@pytest.mark.parametrize(("layout", "part"), [("csr", "data"), ("csr", "indices"), ("csc", "indptr"), ("coo", "data")])
 def test_masked_arrays_are_refused(layout, part):
     given = getattr(scipy.sparse, f"{layout}_matrix")(DENSE)
     array = getattr(given, part)
     setattr(given, part, np.ma.masked_array(array, mask=[True, True] + [False] * (len(array) - 2)))
-    with pytest.raises(InputError, match="^expected bags without masked values, got 2: fill or drop them$"):
+    with pytest.raises(InputError, match=r"^expected bags without masked values, got 2: fill or drop them$"):
         checked_csr("bags", given)

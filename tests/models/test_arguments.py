@@ -33,6 +33,7 @@ USABLE = {("nesterov", 7)}  # by argument and place in ODD: true, with SGD
         ("features", None, WHOLE.format("features", None)),
         ("units", (10**12,), f"units as a size of at most {MAX_WEIGHTS} weights in all, got 6000000000001"),
         ("units", 8, "units as a list of widths, got 8"),
+        ("units", np.array(8), "units as a list of widths, got array(8)"),
         ("units", "88", "units as a list of widths, got '88'"),
         ("units", (8.5, 3, 0, None), "units as whole numbers of 1 or more, got 8.5, 0, None"),
         ("units", range(1, 10**9), "units as a list of 1000 widths at most, got 999999999"),
@@ -84,7 +85,7 @@ def test_odd_values_of_every_argument_are_refused_in_one_line(name, place):
     if (name, place) in USABLE:
         assert vanilla_model(**arguments).optimizer.nesterov is True
         return
-    with pytest.raises(InputError, match="^expected [^\n]*$") as caught:
+    with pytest.raises(InputError, match=r"^expected [^\n]*$") as caught:
         vanilla_model(**arguments)
     assert f"expected {name} as " in str(caught.value)
 

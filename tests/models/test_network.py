@@ -70,7 +70,7 @@ def test_what_only_training_shows_is_refused_in_one_line():
     def build(inputs, **_):
         return boston_regressor(inputs, units=(3, 3), activation=lambda x: x[:, :1])
 
-    with pytest.raises(InputError, match="^expected options of a network that Keras can train, got: [^\n]*$"):
+    with pytest.raises(InputError, match=r"^expected options of a network that Keras can train, got: [^\n]*$"):
         check_network(NETWORK, build)
 
 

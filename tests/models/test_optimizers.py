@@ -71,7 +71,7 @@ def test_all_bad_arguments_are_listed_at_once():
 
 
 def test_a_misspelt_optimizer_does_not_hide_the_other_problems():
-    with pytest.raises(InputError, match="did you mean 'adam'.*; expected learning_rate as .* got 'fast'"):
+    with pytest.raises(InputError, match=r"did you mean 'adam'.*; expected learning_rate as .* got 'fast'"):
         make_optimizer("adm", learning_rate="fast")
 
 

@@ -150,12 +150,13 @@ def test_the_network_of_the_options_is_trained_saved_and_compared_with_the_lectu
     *hidden, _ = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert [layer.units for layer in hidden] == [5, 4, 3]
     assert {(layer.activation.__name__, float(layer.kernel_regularizer.l2)) for layer in hidden} == {("tanh", 0.5)}
-    assert (model.optimizer.name, float(model.optimizer.learning_rate)) == ("SGD", 0.25)
+    assert (type(model.optimizer).__name__, float(model.optimizer.learning_rate)) == ("SGD", 0.25)
     config = json.loads((out / "config.json").read_text())
     assert (config["units"], config["l2"], config["learning_rate"], config["momentum"]) == ([5, 4, 3], 0.5, 0.25, None)
     assert " ".join(said.split()).endswith(
-        "The lecture trained another network: this run has --units 5 4 3 instead of 16 16, --activation tanh instead of "
-        "relu, --l2 0.5 instead of 0, --optimizer sgd instead of rmsprop, --learning-rate 0.25 instead of the default."
+        "The lecture trained another network: this run has --units 5 4 3 instead of 16 16, --activation tanh instead "
+        "of relu, --l2 0.5 instead of 0, --optimizer sgd instead of rmsprop, --learning-rate 0.25 instead of the "
+        "default."
     )
 
 

@@ -27,7 +27,8 @@ def argument_problems(arguments: Mapping[str, Any]) -> list[Problem]:
 
 
 def _units_problem(name: str, units: Any) -> Problem:
-    if not isinstance(units, Sequence | np.ndarray) or isinstance(units, str | bytes):  # an iterator would be used up
+    listed = isinstance(units, Sequence) or (isinstance(units, np.ndarray) and units.ndim > 0)
+    if not listed or isinstance(units, str | bytes):  # an iterator would be used up
         return f"{name} as a list of widths, got {units!r}"
     if len(units) > MAX_LAYERS:
         return f"{name} as a list of {MAX_LAYERS} widths at most, got {len(units)}"

@@ -214,7 +214,7 @@ def _one_line_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, TypeError, RuntimeError, IndexError, AttributeError, KeyError, AssertionError) as error:
+    except (ValueError, TypeError, RuntimeError, LookupError, AttributeError, AssertionError, MemoryError) as error:
         raise InputError(f"expected arguments of which Keras builds a model, got: {first_line(error)}") from error
 
 

@@ -136,13 +136,14 @@ def build(job: Job) -> None:
 
 
 def _has_loss(job: Job) -> bool:
-    """Return whether a model without a compiled loss has penalties, or another loss of its own, to minimise."""
-    samples = job.training
+    """Return whether a model without a compiled loss has penalties, or a loss of its own, to minimise."""
+    model, x, y = job.model, *(keras.ops.convert_to_tensor(array[:1]) for array in (job.training.x, job.training.y))
+    state = [(variable, variable.value) for variable in stateless.variables(model)]
     try:
-        with keras.StatelessScope(collect_losses=True):
-            job.model.compute_loss(samples.x[:1], samples.y[:1], job.model(samples.x[:1]))
-    except ValueError:
-        return False
+        with keras.StatelessScope(state_mapping=state, collect_losses=True):
+            model.compute_loss(x, y, model(x))
+    except ValueError as error:
+        return "No loss to compute" not in str(error)
     return True
 
 
