@@ -26,7 +26,7 @@ train-imdb: setup  ## classify film reviews as positive or negative
 kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 	@$(BIN)/python scripts/kfold_boston.py $(ARGS)
 
-kfold-table: setup  ## estimate how well a network predicts a column of your own table
+kfold-table: setup  ## estimate how well a network predicts a column of a table
 	@$(BIN)/python scripts/kfold_table.py $(ARGS)
 
 predict-table: setup  ## predict a column of a table with a model of kfold-table

@@ -1,4 +1,4 @@
-"""Estimate how well a network predicts a column of your own table.
+"""Estimate how well a network predicts a column of a table.
 
     k3torch kfold-table --table houses.csv --target price
     k3torch kfold-table --table houses.xlsx --target price --drop id --missing median

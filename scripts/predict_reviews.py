@@ -46,13 +46,12 @@ import io
 import shutil
 import sys
 from typing import NamedTuple
-import zipfile
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.text import UNKNOWN, Vocabulary, tokenize
 from k3torch.errors import InputError
-import keras
+from k3torch.training.saving import load_model
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 
@@ -162,12 +161,7 @@ class Classifier:
 
     def __init__(self, run: Path):
         self._vocabulary, self._num_words, self.labels = Vocabulary.load(run / "vocabulary.json")
-        self._model = load(run / "model.keras")
-        if self._model.input_shape != (None, self._num_words):
-            raise InputError(
-                f"expected a model with inputs of {self._num_words} words, as vocabulary.json has, "
-                f"got {self._model.input_shape}: give a run folder of train-imdb as it was written"
-            )
+        self._model = load_model(run / "model.keras", (None, self._num_words))
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """Return a prediction for each text that has words."""
@@ -183,17 +177,6 @@ class Classifier:
             Prediction(number, self.labels[p > 0.5], max(p, 1 - p), n, len(words), text)
             for (number, text, words), p, n in zip(found, positive, known, strict=True)
         ]
-
-
-def load(path: Path) -> keras.Model:
-    """Load a model of train-imdb."""
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"expected a Keras model in {path}, got a file that is damaged or no model: train again")
-    try:
-        return keras.saving.load_model(path)  # in safe mode, which runs no code from the file
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"expected a Keras model in {path}, got: {reason}: train again") from error
 
 
 def report_skipped(numbers: Collection[int]) -> None:

@@ -3,9 +3,9 @@
     k3torch predict-table runs/table-TIME new.csv
     k3torch predict-table runs/table-TIME new.xlsx --out predictions.csv
 
-Models of kfold-boston can be used too. The table needs the columns that the model was trained on, in any order; others are ignored. The output is the table as
-CSV with the prediction as a further column, and for classes their probabilities. If the table has the target too, the
-last line on standard error is the error or accuracy.
+Models of kfold-boston can be used too. The table needs the columns that the model was trained on, in any order; others
+are ignored. The output is the table as CSV with the prediction as a further column, and for classes their
+probabilities. If the table has the target too, the last line on standard error is the error or accuracy.
 """
 
 from dataclasses import dataclass

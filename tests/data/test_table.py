@@ -1,10 +1,11 @@
 """From a file to arrays and one line of description."""
 
 from k3torch.data.columns import Columns
-from k3torch.data.table import Table, read_table
+from k3torch.data.table import Table, split_table
 from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError
 import numpy as np
+import pandas as pd
 import pytest
 
 
@@ -96,10 +97,43 @@ def test_another_table_is_encoded_by_the_same_columns(tmp_path):
         Table.of(read_frame(path), columns)
 
 
-def test_arrays_of_a_regression(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("size,town,price\n1.5,b,10\n2,a,20\n3,b,10\n")
-    x, y, names = read_table(path, "price")
-    assert names == ["size", "town=a", "town=b"]
-    assert x.tolist() == [[1.5, 0, 1], [2, 1, 0], [3, 0, 1]]
-    assert y.tolist() == [10, 20, 10]
+def frame_of(classes, rows=50):
+    values = np.arange(float(rows))
+    target = [f"class {i % classes}" for i in range(rows)] if classes else values * 10
+    return pd.DataFrame({"size": values, "town": ["Ulm", "Bonn"] * (rows // 2), "price": target})
+
+
+def test_a_fifth_of_the_rows_are_test_samples_drawn_by_the_seed():
+    training, test = split_table(frame_of(0), "price", seed=3)
+    assert (training.x.shape, test.x.shape) == ((40, 3), (10, 3))
+    assert sorted([*training.x[:, 0], *test.x[:, 0]]) == list(range(50))
+    np.testing.assert_array_equal(training.y, training.x[:, 0] * 10)
+    again, other = split_table(frame_of(0), "price", seed=3)[1], split_table(frame_of(0), "price", seed=4)[1]
+    assert test.x.tolist() == again.x.tolist() != other.x.tolist()
+
+
+def test_each_class_has_the_same_fraction_of_test_samples():
+    _, test = split_table(frame_of(5), "price")
+    assert np.bincount(test.y).tolist() == [2] * 5
+
+
+def test_medians_are_those_of_the_training_samples():
+    frame = frame_of(0)
+    frame.loc[7, "size"] = np.nan
+    training, _ = split_table(frame, "price", missing="median")
+    sizes = training.x[training.y != 70][:, 0]
+    assert training.columns.medians["size"] == np.median(sizes)
+
+
+def test_rows_with_missing_values_are_in_neither_part():
+    frame = frame_of(2)
+    frame.loc[[3, 4], "price"] = None
+    training, test = split_table(frame, "price", missing="drop")
+    assert len(training.x) + len(test.x) == 48
+    assert training.left_out + test.left_out == 2
+
+
+@pytest.mark.parametrize("frame", [frame_of(0, 2).iloc[:1], frame_of(2, 2), frame_of(25)])
+def test_a_table_too_small_to_be_divided_is_refused_in_one_line(frame):
+    with pytest.raises(InputError, match=r"^expected [^\n]*$"):
+        split_table(frame, "price")

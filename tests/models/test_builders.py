@@ -1,7 +1,7 @@
 """The builders: shapes, where every argument arrives in the model, and the message for each wrong one."""
 
 from k3torch.errors import InputError
-from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier, vanilla_model
+from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier, table_network, vanilla_model
 from k3torch.models.layers import SparseDense
 import keras
 import numpy as np
@@ -179,3 +179,17 @@ def test_imdb_classifier_gives_the_same_output_for_csr_and_dense_input():
     model = imdb_classifier(50)
     dense = (torch.rand(8, 50, generator=torch.Generator().manual_seed(0)) < 0.2).float()
     np.testing.assert_allclose(_numpy(model(dense.to_sparse_csr())), _numpy(model(dense)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("classes", "outputs", "activation", "loss", "metric"),
+    [(0, 1, "linear", "mse", "mae"), (2, 1, "sigmoid", "binary_crossentropy", "accuracy"),
+     (3, 3, "softmax", "sparse_categorical_crossentropy", "accuracy")],
+)  # fmt: skip
+def test_the_network_of_a_table_has_an_output_for_its_task(classes, outputs, activation, loss, metric):
+    model = table_network(5, classes, units=(4,))
+    assert (model.input_shape, model.output_shape) == ((None, 5), (None, outputs))
+    assert model.layers[-1].activation.__name__ == activation
+    assert model.loss == loss
+    x, y = np.zeros((6, 5)), np.arange(6) % max(classes, 2)
+    assert list(model.fit(x, y, verbose=0).history) == (["loss", metric] if metric == "mae" else [metric, "loss"])

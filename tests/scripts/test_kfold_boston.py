@@ -86,7 +86,7 @@ def test_the_network_of_the_options_is_trained_in_folds_and_at_the_end(settings,
         assert (dense.units, dropout.rate) == (3, 0.5)
         assert isinstance(model.optimizer, keras.optimizers.Adam)
         assert float(model.optimizer.learning_rate) == 0.25
-    assert [layer.name for layer in keras.saving.load_model(settings.output.out / "model.keras").layers[1:]] == [
+    assert [layer.name for layer in keras.saving.load_model(settings.output.out / "model.keras").layers[2:]] == [
         "hidden_1", "dropout_1", "output",
     ]  # fmt: skip
     assert " ".join(capsys.readouterr().out.split()).endswith(

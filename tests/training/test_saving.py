@@ -9,6 +9,7 @@ import sys
 import zipfile
 
 import k3torch
+from k3torch.errors import InputError
 from k3torch.models.layers import SparseDense
 from k3torch.training import saving
 from k3torch.training.fast_model import FastModel, FastSequential
@@ -297,3 +298,24 @@ def test_a_functional_subclass_of_a_subclass_leaves_fast_model_as_it_was():
     assert FastModel.__mro__[1].__name__ == "FastStep"
     assert keras.src.models.functional.Functional not in FastModel.__mro__
     assert OwnCall(2)(X).shape == (64, 2)
+
+
+def test_a_model_file_is_loaded(tmp_path):
+    model = functional()
+    model.save(tmp_path / "model.keras")
+    loaded = saving.load_model(tmp_path / "model.keras", (None, 5))
+    np.testing.assert_array_equal(loaded.predict(X, verbose=0), model.predict(X, verbose=0))
+    with pytest.raises(InputError, match=r"expected a model with inputs of shape \(None, 4\) in .*, got \(None, 5\)"):
+        saving.load_model(tmp_path / "model.keras", (None, 4))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", "cut"])
+def test_a_damaged_model_file_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "model.keras"
+    if content == "cut":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", "{}")
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"^expected a Keras model in [^\n]*: train again$"):
+        saving.load_model(path, (None, 5))

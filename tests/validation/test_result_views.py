@@ -3,6 +3,7 @@
 from html.parser import HTMLParser
 
 from k3torch import CrossValidation, InputError
+from k3torch.validation.result_views import history_rows
 import numpy as np
 import pytest
 
@@ -93,3 +94,14 @@ def test_the_plot_has_the_means_and_the_best_epoch(result):
     with pytest.raises(InputError, match="metric as one of 'loss', 'mae', got 'mea', did you mean 'mae'"):
         result.plot("mea")
     plt.close("all")
+
+
+def test_the_rows_of_the_history_are_the_epochs_that_were_trained():
+    history = {"loss": np.array([[[1.0, 2.0], [3.0, np.nan]]]), "val_loss": np.array([[[5.0, 6.0], [np.nan, np.nan]]])}
+    rows = history_rows(history)
+    assert [(row["repeat"], row["fold"], row["epoch"], row["loss"]) for row in rows] == [
+        (1, 1, 1, 1),
+        (1, 1, 2, 2),
+        (1, 2, 1, 3),
+    ]
+    assert np.isnan(rows[2]["val_loss"])  # a diverged loss was trained nevertheless

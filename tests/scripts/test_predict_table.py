@@ -1,0 +1,110 @@
+"""predict_table.py on the models of kfold_table.py: values, classes, files, and one-line refusals."""
+
+import io
+import json
+
+from k3torch.data.column import Column
+from k3torch.data.columns import Columns
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def run_of(folder, classes=()):
+    """Write a run folder whose model computes ``10 size + 5`` for Ulm, or class probabilities from it."""
+    folder.mkdir()
+    columns = (Column("size", "number"), Column("town", "text", ("Bonn", "Ulm")))
+    columns = Columns("kind" if classes else "price", "classification" if classes else "regression", classes, columns)
+    columns.save(folder / "columns.json")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, "sigmoid" if classes else "linear")])
+    model.compile("sgd", "mse")
+    model.set_weights([np.array([[10.0], [0.0], [5.0]]), np.zeros(1)])
+    model.save(folder / "model.keras")
+    return folder
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("town;note;size\nUlm;a;1,5\nBonn;b;-2\n")
+    return path
+
+
+def test_predictions_are_a_further_column(call, tmp_path, table):
+    code, out, err = call("predict_table.py", run_of(tmp_path / "run"), table)
+    assert code == 0
+    found = pd.read_csv(io.StringIO(out))
+    assert list(found.columns) == ["town", "note", "size", "predicted price"]
+    np.testing.assert_allclose(found["predicted price"], [20, -20])
+    assert err == "ignoring columns that the model was not trained on: note\n"
+
+
+def test_classes_come_with_their_probabilities(call, tmp_path, table):
+    _, out, _ = call("predict_table.py", run_of(tmp_path / "run", ("cheap", "dear")), table)
+    found = pd.read_csv(io.StringIO(out))
+    assert found["predicted kind"].tolist() == ["dear", "cheap"]
+    np.testing.assert_allclose(found["probability of dear"], [1 / (1 + np.exp(-20)), 1 / (1 + np.exp(20))])
+    np.testing.assert_allclose(found["probability of cheap"] + found["probability of dear"], 1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "targets", "said"),
+    [
+        ((), ("price", 25, -20), "mean absolute error of price: 2.5"),
+        (("cheap", "dear"), ("kind", "dear", "dear"), "accuracy of kind: 0.5000"),
+    ],
+)
+def test_a_known_target_is_compared(call, tmp_path, classes, targets, said):
+    path = tmp_path / "known.csv"
+    name, first, second = targets
+    path.write_text(f"size,town,{name}\n1.5,Ulm,{first}\n-2,Bonn,{second}\n")
+    code, _, err = call("predict_table.py", run_of(tmp_path / "run", classes), path)
+    assert (code, err) == (0, said + "\n")
+
+
+def test_a_file_is_written_once(call, tmp_path, table):
+    run, out = run_of(tmp_path / "run"), tmp_path / "predictions.csv"
+    code, said, err = call("predict_table.py", run, table, "--out", out)
+    assert (code, said, err.splitlines()[-1]) == (0, "", f"2 rows written to {out}")
+    before = out.read_bytes()
+    code, _, err = call("predict_table.py", run, table, "--out", out)
+    assert code == 2
+    assert err == f"error: expected a new file for --out, found {out}: --force replaces it\n"
+    assert out.read_bytes() == before
+    assert call("predict_table.py", run, table, "--out", out, "--force")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("town\nUlm\n", "found none named 'size'"),
+        ("size,town\n1,Kiel\n", "found 'Kiel' in data row 1"),
+        ("size,town\n?,Ulm\n", "data row 1"),
+        ("", "found an empty file"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_in_one_line(call, tmp_path, content, message):
+    path = tmp_path / "new.csv"
+    path.write_text(content)
+    code, out, err = call("predict_table.py", run_of(tmp_path / "run"), path)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("damage", ["columns.json", "model.keras", "folder", "other"])
+def test_a_folder_that_is_no_run_is_refused_in_one_line(call, tmp_path, table, damage):
+    run = run_of(tmp_path / "run")
+    if damage == "folder":
+        run = tmp_path / "none"
+    elif damage == "other":  # the columns of another model
+        content = json.loads((run / "columns.json").read_text())
+        content["columns"] = content["columns"][:1]
+        (run / "columns.json").write_text(json.dumps(content))
+    else:
+        (run / damage).unlink()
+    code, out, err = call("predict_table.py", run, table)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: expected")
+    assert err.count("\n") == 1 + err.startswith("ignoring")
