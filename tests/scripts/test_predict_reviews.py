@@ -84,7 +84,7 @@ def test_arguments_without_words_are_skipped_and_named(run, call):
 
 
 def test_csv_has_the_whole_texts_and_their_numbers(run, call):
-    code, said, noted = call("predict_reviews.py", run, "--csv", typed='great\n\na "dull", waste\n')
+    code, said, noted = call("predict_reviews.py", run, "--format", "csv", typed='great\n\na "dull", waste\n')
     assert (code, noted) == (0, "skipped review 2: no words\n")
     assert said == (
         "number,label,probability,known_words,words,text\n"
@@ -222,7 +222,7 @@ def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
 
 @pseudo_terminal
 def test_the_output_of_a_prompt_can_be_piped(run):
-    terminal = Terminal(run, "--csv", piped=True)
+    terminal = Terminal(run, "--format", "csv", piped=True)
     terminal.until("an empty line ends.")
     terminal.keys(b"great\n?!\ndull\n\n")
     code, _, printed = terminal.end()
