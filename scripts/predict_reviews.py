@@ -2,7 +2,7 @@
 
     k3torch predict-reviews runs/imdb-TIME "A wonderful film."
     k3torch predict-reviews runs/imdb-TIME
-    k3torch predict-reviews runs/imdb-TIME --file reviews.txt --format csv > out.csv
+    k3torch predict-reviews runs/imdb-TIME --file reviews.txt --format csv
     cat reviews.txt | python scripts/predict_reviews.py runs/imdb-TIME
 
 The model is the one in a run folder of train-imdb. Each line of the output is the predicted label, its probability,
@@ -29,7 +29,7 @@ class Settings:
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
-    format: Literal["text", "csv"] = "text"
+    format: Literal["lines", "csv"] = "lines"
     """What to print: lines to read, or a table with the columns number, label, probability, known_words, words and
     text, separated by commas."""
     device: Device = "auto"

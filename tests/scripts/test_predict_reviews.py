@@ -1,7 +1,9 @@
 """predict_reviews.py with a model whose weights are known: exact lines, skipped reviews, CSV, the prompt, bad input."""
 
+import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -163,18 +165,35 @@ class Terminal:
     def until(self, text):
         """Read up to ``text``, and return what was shown since the last call."""
         while text not in self.shown:
-            self.shown += os.read(self.master, 4096).decode()
+            self.read()
         before, _, self.shown = self.shown.partition(text)
         return before.replace("\r\n", "\n")
 
+    def read(self):
+        if not select.select([self.master], [], [], 60)[0]:
+            self.process.kill()
+            raise TimeoutError(f"nothing more in 60 seconds after {self.shown!r}")
+        piece = os.read(self.master, 4096).decode()
+        self.shown += piece
+        return piece
+
     def keys(self, keys):
-        os.write(self.master, keys)
+        while keys:
+            keys = keys[os.write(self.master, keys) :]
+
+    def interrupt(self):
+        """Press Ctrl-C until the process has ended: readline may miss a signal just before it waits for a key."""
+        for _ in range(60):
+            self.keys(b"\x03")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+                return
 
     def end(self):
         """Read what is left, and return it with the exit code."""
         try:
-            while piece := os.read(self.master, 4096):
-                self.shown += piece.decode()
+            while self.read():
+                pass
         except OSError:  # Linux: the other end is closed
             pass
         os.close(self.master)
@@ -213,7 +232,9 @@ def test_a_prompt_answers_each_review_at_once_and_ends_at_ctrl_d(run):
 def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
     terminal = Terminal(run)
     terminal.until("review: ")
-    terminal.keys(b"gre\x03")
+    terminal.keys(b"gre")
+    terminal.until("gre")
+    terminal.interrupt()
     code, shown, _ = terminal.end()
     assert code == 130
     assert shown.splitlines()[-1] == "interrupted"
