@@ -1,6 +1,5 @@
 """predict_reviews.py with a model whose weights are known: exact lines, skipped reviews, CSV, the prompt, bad input."""
 
-import contextlib
 import json
 import os
 import select
@@ -182,12 +181,13 @@ class Terminal:
             keys = keys[os.write(self.master, keys) :]
 
     def interrupt(self):
-        """Press Ctrl-C until the process has ended: readline may miss a signal just before it waits for a key."""
-        for _ in range(60):
+        """Press Ctrl-C, and again where readline missed it, since the signal came just before it waits for a key."""
+        for _ in range(30):
             self.keys(b"\x03")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
-                return
+            while select.select([self.master], [], [], 2)[0]:
+                self.read()
+                if "interrupted" in self.shown:  # from here on another Ctrl-C would kill the process
+                    return
 
     def end(self):
         """Read what is left, and return it with the exit code."""
