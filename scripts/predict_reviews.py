@@ -2,7 +2,7 @@
 
     k3torch predict-reviews runs/imdb-TIME "A wonderful film."
     k3torch predict-reviews runs/imdb-TIME
-    k3torch predict-reviews runs/imdb-TIME --file reviews.txt --csv > predictions.csv
+    k3torch predict-reviews runs/imdb-TIME --file reviews.txt --format csv
     cat reviews.txt | python scripts/predict_reviews.py runs/imdb-TIME
 
 The model is the one in a run folder of train-imdb. Each line of the output is the predicted label, its probability,
@@ -12,10 +12,10 @@ line; on a terminal, a prompt asks for one review after another until an empty l
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Device, Flag, shown_as
+from k3torch.options import Device, shown_as
 import tyro
 
 
@@ -29,10 +29,11 @@ class Settings:
     """Reviews."""
     file: Annotated[Path | None, shown_as("PATH", "none")] = None
     """A UTF-8 file with one review per line."""
-    csv: Flag = False
-    """Print a table with the columns number, label, probability, known_words, words and text, separated by commas."""
-    device: Annotated[Device, shown_as("DEVICE")] = "auto"  # the braces would widen the usage line
-    """One of {auto,cpu,cuda,mps}. auto is cuda where there is a GPU, else cpu. mps lacks sparse CSR tensors, so it is
+    format: Literal["lines", "csv"] = "lines"
+    """What to print: lines to read, or a table with the columns number, label, probability, known_words, words and
+    text, separated by commas."""
+    device: Device = "auto"
+    """auto is cuda where there is a GPU, else cpu. mps lacks sparse CSR tensors, so it is
     never chosen by auto."""
 
 
@@ -60,7 +61,7 @@ LISTED = 10  # numbers of skipped reviews in a message
 
 
 class Prediction(NamedTuple):
-    """A review and what the model says of it; the fields are the columns of ``--csv``."""
+    """A review and what the model says of it; the fields are the columns of ``--format csv``."""
 
     number: int  # from 1: of the line, or of the argument
     label: str
@@ -77,7 +78,7 @@ def main(settings: Settings) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a review may have characters that the output's encoding lacks
     if not settings.texts and not settings.file and sys.stdin.isatty():
-        converse(Classifier(settings.run), settings.csv)
+        converse(Classifier(settings.run), as_csv=settings.format == "csv")
         return
     texts = read(settings)
     classifier = Classifier(settings.run)
@@ -85,7 +86,7 @@ def main(settings: Settings) -> None:
     if not predictions:
         raise InputError("expected reviews with words, got none: give them as arguments, by --file or standard input")
     report_skipped(set(range(1, len(texts) + 1)) - {prediction.number for prediction in predictions})
-    if settings.csv:
+    if settings.format == "csv":
         write_csv(predictions, header=True)
     else:
         show(predictions, classifier.labels)

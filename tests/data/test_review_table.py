@@ -35,6 +35,7 @@ GOOD = {
     "separators.csv": (
         b'"text;a,b";label;"x,y"\ngreat;1;\nbad;0;\n', None, [("great", "1"), ("bad", "0")],
     ),
+    "blank.csv": (b"\n\ntext,label\n\ngreat,1\nbad,0\n", STANDARD, [("great", "1"), ("bad", "0")]),
     "old.csv": (b"text,label\rgreat,1\rbad,0\r", STANDARD, [("great", "1"), ("bad", "0")]),
 }  # fmt: skip
 

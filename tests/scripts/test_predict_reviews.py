@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def test_arguments_without_words_are_skipped_and_named(run, call):
 
 
 def test_csv_has_the_whole_texts_and_their_numbers(run, call):
-    code, said, noted = call("predict_reviews.py", run, "--csv", typed='great\n\na "dull", waste\n')
+    code, said, noted = call("predict_reviews.py", run, "--format", "csv", typed='great\n\na "dull", waste\n')
     assert (code, noted) == (0, "skipped review 2: no words\n")
     assert said == (
         "number,label,probability,known_words,words,text\n"
@@ -163,18 +164,36 @@ class Terminal:
     def until(self, text):
         """Read up to ``text``, and return what was shown since the last call."""
         while text not in self.shown:
-            self.shown += os.read(self.master, 4096).decode()
+            self.read()
         before, _, self.shown = self.shown.partition(text)
         return before.replace("\r\n", "\n")
 
+    def read(self):
+        if not select.select([self.master], [], [], 60)[0]:
+            self.process.kill()
+            raise TimeoutError(f"nothing more in 60 seconds after {self.shown!r}")
+        piece = os.read(self.master, 4096).decode()
+        self.shown += piece
+        return piece
+
     def keys(self, keys):
-        os.write(self.master, keys)
+        while keys:
+            keys = keys[os.write(self.master, keys) :]
+
+    def interrupt(self):
+        """Press Ctrl-C, and again where readline missed it, since the signal came just before it waits for a key."""
+        for _ in range(30):
+            self.keys(b"\x03")
+            while select.select([self.master], [], [], 2)[0]:
+                self.read()
+                if "interrupted" in self.shown:  # from here on another Ctrl-C would kill the process
+                    return
 
     def end(self):
         """Read what is left, and return it with the exit code."""
         try:
-            while piece := os.read(self.master, 4096):
-                self.shown += piece.decode()
+            while self.read():
+                pass
         except OSError:  # Linux: the other end is closed
             pass
         os.close(self.master)
@@ -213,7 +232,9 @@ def test_a_prompt_answers_each_review_at_once_and_ends_at_ctrl_d(run):
 def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
     terminal = Terminal(run)
     terminal.until("review: ")
-    terminal.keys(b"gre\x03")
+    terminal.keys(b"gre")
+    terminal.until("gre")
+    terminal.interrupt()
     code, shown, _ = terminal.end()
     assert code == 130
     assert shown.splitlines()[-1] == "interrupted"
@@ -222,7 +243,7 @@ def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
 
 @pseudo_terminal
 def test_the_output_of_a_prompt_can_be_piped(run):
-    terminal = Terminal(run, "--csv", piped=True)
+    terminal = Terminal(run, "--format", "csv", piped=True)
     terminal.until("an empty line ends.")
     terminal.keys(b"great\n?!\ndull\n\n")
     code, _, printed = terminal.end()

@@ -67,7 +67,7 @@ class ReviewTable:
         for separator in _SEPARATORS:
             with self._path.open(newline="", encoding=self._encoding) as file:
                 try:
-                    cells[separator] = next(csv.reader(file, delimiter=separator, strict=True), [])
+                    cells[separator] = next(filter(None, csv.reader(file, delimiter=separator, strict=True)), [])
                 except csv.Error:  # quotes that are none with this separator
                     cells[separator] = []
         separator = max(cells, key=lambda separator: len(cells[separator]))
@@ -85,9 +85,9 @@ class ReviewTable:
     def _rows(self) -> Iterator[tuple[str, str]]:
         only = [(self._header.index(name), value) for name, value in self._only.items()]
         with self._path.open(newline="", encoding=self._encoding) as file:
-            reader = csv.reader(file, delimiter=self._separator, quoting=self._quoting, strict=True)
-            next(reader)
-            for number, cells in enumerate(filter(None, reader), 1):
+            lines = filter(None, csv.reader(file, delimiter=self._separator, quoting=self._quoting, strict=True))
+            next(lines)
+            for number, cells in enumerate(lines, 1):
                 if not max(self._text, self._label) < len(cells) <= len(self._header):
                     raise InputError(
                         f"expected {len(self._header)} cells in row {number} of {self._path}, found {len(cells)}: "
