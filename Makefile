@@ -47,7 +47,7 @@ overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 train-digits: setup  ## classify handwritten digits
 	@$(BIN)/python scripts/train_digits.py $(ARGS)
 
-predict-reviews: setup  ## predict how positive film reviews are
+predict-reviews: setup  ## predict whether film reviews are positive or negative
 	@$(BIN)/python scripts/predict_reviews.py $(ARGS)
 
 figures: setup  ## plot what the lecture explains, momentum for example

@@ -1,8 +1,8 @@
 """Estimate how well a network predicts a column of a table.
 
     k3torch kfold-table --table houses.csv --target price
-    k3torch kfold-table --table houses.xlsx --target price --drop id --missing median
-    make kfold-table ARGS="--table cells.tsv --target kind --units 32 --epochs 100"
+    k3torch kfold-table --table houses.xlsx --target price --missing median
+    make kfold-table ARGS="--table cells.tsv --target kind --units 32"
 
 A fifth of the rows, drawn by the seed, are the test samples; the others are divided into folds. A target of texts or
 of two values makes a classification, any other a regression. Features are normalised inside each fold, and the target

@@ -125,10 +125,13 @@ def progress(text: str, end: str = "\n") -> None:
 
 
 def wrapped(text: str) -> str:
-    """Return ``text`` with its paragraphs wrapped at the terminal's width; indented lines stay as they are."""
+    """Return ``text`` with its paragraphs wrapped at the terminal's width; indented lines and long words stay."""
     width = shutil.get_terminal_size().columns
     paragraphs = re.split(r"\n\s*\n", text.rstrip().replace("``", ""))
-    return "\n\n".join(part if part[:1].isspace() else textwrap.fill(part, width) for part in paragraphs)
+    return "\n\n".join(
+        part if part[:1].isspace() else textwrap.fill(part, width, break_on_hyphens=False, break_long_words=False)
+        for part in paragraphs
+    )
 
 
 def check_counts(settings: object, *names: str) -> None:

@@ -65,7 +65,9 @@ def test_prices_of_any_unit_are_predicted_from_raw_columns(settings, capsys):
     assert found["baselines"]["ridge regression"]["mean"] < 25_000 < 50_000 < found["baselines"]["the median"]["mean"]
     assert {path.name for path in out.glob("*.png")} == {"validation.png", "validation_smoothed.png", "scores.png"}
     said = capsys.readouterr().out
-    assert said.startswith("240 rows: 2 numeric columns, town -> 3 columns; target price: regression, ")
+    assert " ".join(said.split()).startswith(
+        "240 rows: 2 numeric columns, town -> 3 columns; target price: regression, "
+    )
     assert "warning: the network's mean error" in said.replace("\n", " ")
     assert f"{found['mean']:,.0f}" in said
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())

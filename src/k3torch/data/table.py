@@ -118,7 +118,7 @@ def split_table(
         InputError: as ``Columns.fit``, and for a table that is too small to be divided.
     """
     settings: dict[str, Any] = {"task": task, "missing": missing, "drop": drop}
-    classes = frame[target].astype(str) if Columns.fit(frame, target, **settings).classes else None
+    classes = frame[target].map(str) if Columns.fit(frame, target, **settings).classes else None
     try:
         training, test = train_test_split(
             np.arange(len(frame)), test_size=test_size, random_state=seed, stratify=classes
