@@ -202,8 +202,8 @@ def auc(y: NDArray[Any], probabilities: Float) -> float:
 def draw(run: RunFolder, result: CrossValidation, settings: Settings) -> None:
     """Plot the validation curves and the scores of the folds."""
     curves, best = result.history[f"val_{result.metric}"].reshape(-1, settings.epochs), at_best_epoch(result)
-    data, skipped = f"{settings.table.name}, {settings.target}", skipped_epochs(settings.epochs)
-    quantity = f"validation {run.metrics['score']}"
+    data, skipped = settings.table.name, skipped_epochs(settings.epochs)
+    quantity = f"validation {run.metrics['score']} of {settings.target}"
     plot_band(run.plot("validation"), curves, quantity, title=f"{data}, every epoch", best_epoch=result.best_epoch)
     title = f"{data}, smoothed, from epoch {skipped + 1}"
     smoothed = smooth(curves[:, skipped:])

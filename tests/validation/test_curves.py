@@ -22,8 +22,9 @@ def test_ten_epochs_are_skipped_of_curves_that_are_longer(epochs, skipped):
 def test_the_best_epoch_counts_from_1_and_from_the_skipped_ones():
     assert best_epoch([3.0]) == 1
     assert best_epoch([5.0, 1.0, 9.0]) == 2  # smoothed: 5, 4.6, 5.04
-    assert best_epoch([0.0] * 10 + [3.0]) == 11
-    assert best_epoch([0.0] * 10 + [3.0, 1.0, 9.0]) == 12
+    assert best_epoch([5.0] * 10 + [3.0]) == 11
+    assert best_epoch([5.0] * 10 + [3.0, 1.0, 9.0]) == 12
+    assert best_epoch([5.0, 1.0, 5.0] + [9.0] * 20) == 2  # one of the skipped epochs, as it is
 
 
 @pytest.mark.parametrize(("curve", "best"), [([np.nan], 1), ([3, 1, np.nan, 0], 2), ([0] * 7 + [-9] + [np.nan] * 9, 8)])
@@ -32,7 +33,7 @@ def test_epochs_from_the_first_nan_on_do_not_count(curve, best):
 
 
 def test_the_best_epoch_is_that_of_the_smoothed_curve():
-    values = [1.0] * 10 + [2.0, 0.0, 4.0, 1.5, 1.5]  # smoothed: 2, 1.8, 2.02, 1.968, 1.9212; lowest raw value: epoch 12
+    values = [9.0] * 10 + [2.0, 0.0, 4.0, 1.5, 1.5]  # smoothed: 2, 1.8, 2.02, 1.968, 1.9212; lowest raw value: epoch 12
     assert best_epoch(values) == 12
     falling_late = np.abs(np.arange(60) - 30.0)
     assert best_epoch(falling_late) > np.argmin(falling_late) + 1

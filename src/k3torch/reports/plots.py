@@ -172,7 +172,7 @@ def plot_scores(
         axes.grid(axis="x", visible=False)
         axes.grid(axis="x", which="minor", alpha=0.5)
         axes.margins(y=0.1)
-        legend_below(axes)
+        legend_below(axes, columns=2)  # the interval of large numbers is long
 
 
 def _short(value: float) -> str:

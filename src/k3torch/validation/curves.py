@@ -26,12 +26,12 @@ def skipped_epochs(epochs: int) -> int:
 
 
 def best_epoch(curve: ArrayLike) -> int:
-    """Return the epoch, from 1, where the smoothed ``curve``, (epochs,), is lowest after the skipped epochs.
+    """Return the epoch, from 1, where the ``curve``, (epochs,), is lowest.
 
-    Epochs from the first NaN on do not count; if that is the first epoch, the result is 1.
+    The curve is smoothed after the skipped epochs, whose values count as they are. Epochs from the first NaN on do not count; if that is the first epoch, the result is 1.
     """
     values = np.asarray(curve, dtype="float64")
     if np.isnan(values).any():
         values = values[: max(1, int(np.argmax(np.isnan(values))))]
     skipped = skipped_epochs(len(values))
-    return int(np.argmin(smooth(values[skipped:]))) + skipped + 1
+    return int(np.argmin(np.concatenate([values[:skipped], smooth(values[skipped:])]))) + 1
