@@ -28,7 +28,8 @@ def skipped_epochs(epochs: int) -> int:
 def best_epoch(curve: ArrayLike) -> int:
     """Return the epoch, from 1, where the ``curve``, (epochs,), is lowest.
 
-    The curve is smoothed after the skipped epochs, whose values count as they are. Epochs from the first NaN on do not count; if that is the first epoch, the result is 1.
+    The curve is smoothed after the skipped epochs, whose values count as they are. Epochs from the first NaN on do not
+    count; if that is the first epoch, the result is 1.
     """
     values = np.asarray(curve, dtype="float64")
     if np.isnan(values).any():
