@@ -16,6 +16,7 @@ from . import saving as saving
 from . import scaling_layers as scaling_layers
 from . import state_comparison as state_comparison
 from . import step_parts as step_parts
+from . import step_threads as step_threads
 from . import verified_step as verified_step
 from .fast_model import FastModel as FastModel
 from .fast_model import FastSequential as FastSequential

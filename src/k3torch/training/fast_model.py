@@ -11,6 +11,7 @@ from k3torch.training.keras_internals import Functional, functional_init_argumen
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
 from k3torch.training.step_parts import Parts, choose_parts, settings_of
+from k3torch.training.step_threads import threads_for
 from k3torch.training.verified_step import Kind, Logs, Verification
 import keras
 import torch
@@ -97,7 +98,8 @@ class FastStep:
         """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
-        return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]
+        with threads_for(self, call.arguments["x"], call.arguments.get("batch_size")):
+            return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``method``, with metrics computed after every batch only if something reads them there."""
@@ -113,7 +115,8 @@ class FastStep:
             call.arguments["callbacks"] = [*given, *bars, after]
         self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
-            return method(*call.args, **call.kwargs)
+            with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
+                return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
             for bar in bars:
