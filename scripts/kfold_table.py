@@ -6,10 +6,10 @@
 
 A fifth of the rows, drawn by the seed, are the test samples; the others are divided into folds. A target of texts or
 of two values makes a classification, any other a regression. Features are normalised inside each fold, and the target
-of a regression is too, so its unit does not matter; all results are in that unit. The network is 64-64-1, trained with
-RMSprop. A final model is trained as those of the folds were, for the epochs that were best there, and tested once.
-Simpler models are trained and tested on the same rows, to compare. The run folder gets model.keras, which takes the
-columns of columns.json as they are in the table: predict-table applies it to new tables.
+of a regression is too, so its unit does not matter; all results are in that unit. The network has two hidden layers of
+64, trained with RMSprop. A final model is trained as those of the folds were, for the epochs that were best there, and
+tested once. Simpler models are trained and tested on the same rows, to compare. The run folder gets model.keras, which
+takes the columns of columns.json as they are in the table: predict-table applies it to new tables.
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Settings:
     target: Annotated[str, shown_as("COLUMN")]
     """The column to predict."""
     task: Literal["auto", "regression", "classification"] = "auto"
-    """auto is classification for texts and for two different values, otherwise regression."""
+    """auto is classification for texts, bools and two different numbers, otherwise regression."""
     missing: Literal["refuse", "drop", "median"] = "refuse"
-    """Rows with missing values: refuse the table, drop the rows, or put the median of the training samples there."""
+    """Rows with missing values: refuse the table, drop the rows, or put the median of all training samples there."""
     drop: Annotated[tuple[str, ...], shown_as("COLUMN ...", "none")] = ()
     """Columns to leave out."""
     folds: int = 4
@@ -66,6 +66,7 @@ from k3torch.data.loaders import array_loader
 from k3torch.data.table import Table, split_table
 from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError
+from k3torch.formats import format_number
 from k3torch.models.builders import table_network
 from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
@@ -73,6 +74,7 @@ from k3torch.reports.plots import plot_band, plot_scores
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
+from k3torch.training.rungs import nan_refused
 from k3torch.validation.baselines import Task, baseline_warning, baselines
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import skipped_epochs, smooth
@@ -133,7 +135,7 @@ def splitter(training: Table, settings: Settings) -> int | StratifiedKFold:
     if not training.columns.classes:
         make_folds(folds, training.x, training.y)  # refuses a wrong number
         return folds
-    smallest = int(np.bincount(training.y.astype("int64")).min())
+    smallest = int(np.bincount(training.y.astype("int64"), minlength=len(training.columns.classes)).min())
     if not 2 <= folds <= smallest:
         raise InputError(f"expected from 2 folds to {smallest}, the samples of the smallest class, got {folds}")
     rng = np.random.RandomState(settings.machine.seed)  # each repeat draws other folds from it
@@ -194,7 +196,13 @@ def at_best_epoch(result: CrossValidation) -> CrossValidation:
 
 
 def auc(y: NDArray[Any], probabilities: Float) -> float:
-    """Return the area under the ROC curve; of more than two classes the mean of one against the others."""
+    """Return the area under the ROC curve; of more than two classes the mean of one against the others.
+
+    NaN for a network that diverged, and for samples that lack a class.
+    """
+    classes = max(2, probabilities.shape[1])
+    if not np.isfinite(probabilities).all() or len(np.unique(y)) < classes:
+        return float("nan")
     scores = probabilities[:, 0] if probabilities.shape[1] == 1 else probabilities
     return float(roc_auc_score(y, scores, multi_class="ovr"))
 
@@ -212,6 +220,7 @@ def draw(run: RunFolder, result: CrossValidation, settings: Settings) -> None:
     plot_scores(run.plot("scores"), best.scores, quantity, data=data, epoch=result.best_epoch, interval=(low, high))
 
 
+@nan_refused()
 def final(samples: Samples, settings: Settings, run: RunFolder) -> None:
     """Train a fresh model on all training samples for the best number of epochs, and test it once."""
     training, test = samples
@@ -262,7 +271,7 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}"
     )
     print(
-        cli.wrapped(f"mean after {best} epochs between {tables.number(low)} and {tables.number(high)}: {method}"),
+        cli.wrapped(f"mean after {best} epochs between {format_number(low)} and {format_number(high)}: {method}"),
         end="\n\n",
     )
     labels = [f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}" for i in range(len(found["scores"]))]
@@ -274,7 +283,7 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
     )
     columns = [f"{score} of {settings.target}", f"epoch {best} (best)", f"epoch {last}"]
     tables.show("K-fold cross-validation", columns, rows)
-    compared = {"network": {"mean": found["mean"], "test": found["test"]}, **found["baselines"]}
+    compared = {f"network, epoch {best}": {"mean": found["mean"], "test": found["test"]}, **found["baselines"]}
     tables.show(
         f"The network and simpler models, {score} of {settings.target}",
         ["", "mean of the folds", "test"],
@@ -283,6 +292,7 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
     if training.columns.classes:
         areas = f"{found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples"
         print(f"area under the ROC curve: {areas}")
+    print(cli.wrapped(f"Epoch {best} was selected on these folds, so the network's mean there is a little too good."))
     if found["warning"]:
         print(cli.wrapped(f"warning: {found['warning']}"))
 

@@ -46,7 +46,7 @@ from k3torch.data.table import Table
 from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
-from k3torch.reports.tables import number
+from k3torch.formats import format_number
 from k3torch.training.saving import load_model
 from k3torch.validation.predictions import predict
 import numpy as np
@@ -115,7 +115,7 @@ def score(columns: Columns, frame: pd.DataFrame, outputs: Float) -> str:
     y = Table.of(frame, columns).y
     if columns.classes:
         return f"accuracy of {columns.target}: {(probabilities(outputs).argmax(axis=1) == y).mean():.4f}"
-    return f"mean absolute error of {columns.target}: {number(float(np.abs(outputs[:, 0] - y).mean()))}"
+    return f"mean absolute error of {columns.target}: {format_number(float(np.abs(outputs[:, 0] - y).mean()))}"
 
 
 if __name__ == "__main__":

@@ -172,3 +172,30 @@ def test_kfold_boston_with_a_table_runs_this_script(run_script, houses, tmp_path
     assert (done.returncode, done.stderr) == (0, "")
     assert "ridge regression" in done.stdout
     assert (tmp_path / "run" / "columns.json").exists()
+
+
+@pytest.mark.parametrize("target", ["kind", "a"])
+def test_a_diverged_network_ends_in_one_line_or_in_nan(settings, cells, capsys, target):
+    network = replace(settings.network, optimizer="sgd", learning_rate=1e30)
+    settings = replace(settings, table=cells, target=target, epochs=3, network=network)
+    if target == "kind":  # torch's cross-entropy refuses NaN
+        with pytest.raises(InputError, match=r"^expected [^\n]*learning[^\n]*$"):
+            script.main(settings)
+    else:
+        settings = replace(settings, drop=("kind",))
+        script.main(settings)
+        assert results(settings)["mean_last"] is None
+        assert "nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("y", "probabilities", "area"),
+    [
+        ([0, 0, 1, 1], [[0.1], [0.4], [0.35], [0.8]], 0.75),
+        ([0, 1, 2], np.eye(3), 1.0),
+        ([0, 1, 1], np.eye(3), np.nan),  # a class without a sample
+        ([0, 1], [[np.nan], [0.5]], np.nan),
+    ],
+)
+def test_the_area_under_the_roc_curve(y, probabilities, area):
+    assert script.auc(np.array(y), np.array(probabilities)) == pytest.approx(area, nan_ok=True)

@@ -24,7 +24,8 @@ def test_the_best_epoch_counts_from_1_and_from_the_skipped_ones():
     assert best_epoch([5.0, 1.0, 9.0]) == 2  # smoothed: 5, 4.6, 5.04
     assert best_epoch([5.0] * 10 + [3.0]) == 11
     assert best_epoch([5.0] * 10 + [3.0, 1.0, 9.0]) == 12
-    assert best_epoch([5.0, 1.0, 5.0] + [9.0] * 20) == 2  # one of the skipped epochs, as it is
+    assert best_epoch([5.0, 3.0, 1.0, 1.0, 1.0, 3.0] + [9.0] * 20) == 4  # one of the skipped epochs
+    assert best_epoch([9.0, 9.0, 7.9, *[9.0] * 7, *[8.0] * 20]) == 11  # no outlier among them
 
 
 @pytest.mark.parametrize(("curve", "best"), [([np.nan], 1), ([3, 1, np.nan, 0], 2), ([0] * 7 + [-9] + [np.nan] * 9, 8)])

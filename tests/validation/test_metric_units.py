@@ -53,3 +53,9 @@ def test_keras_says_whether_a_higher_value_is_better(metric, expected):
     model = model_with(metric)
     assert greater_is_better(model, stateless.metric_names(model)[1]) is expected
     assert greater_is_better(model, "loss") is False
+
+
+def test_a_metric_that_belongs_to_a_layer_is_refused():
+    model = model_with("mae")
+    with pytest.raises(InputError, match="got other: leave it out"):
+        unit_powers(model, ["loss", "mae", "other"])

@@ -1,6 +1,7 @@
 """Scores, deviation and interval computed by hand; what the models predict."""
 
 from k3torch import CrossValidation, InputError, cross_validate
+from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation.result import Interrupted, score_index
 import keras
 import numpy as np
@@ -101,7 +102,7 @@ def test_the_mean_error_out_of_fold_of_one_repeat_is_the_mean_score():
     assert np.abs(found.out_of_fold[:, 0] - Y).mean() == pytest.approx(found.mean, rel=1e-5)
 
 
-@pytest.mark.parametrize("value", [X[:, :1], X[:, 0], np.zeros((2, 2, 2)), [["a", "b"]], X[:1] * np.nan])
+@pytest.mark.parametrize("value", [X[:0], X[:, :1], X[:, 0], np.zeros((2, 2, 2)), [["a", "b"]], X[:1] * np.nan])
 def test_predict_refuses_what_the_models_cannot_take(result, value):
     with pytest.raises(InputError, match="expected") as error:
         result.predict(value)
@@ -129,3 +130,21 @@ def test_of_an_interrupted_cross_validation_the_epochs_so_far_are_kept():
     assert np.isnan(found.out_of_fold).all()
     assert np.isfinite(found.history["loss"][0, 0]).tolist() == [True, True, False, False, False]
     assert len(repr(found).splitlines()) <= 10
+
+
+def test_the_models_of_an_interrupted_stack_are_trained_as_far_as_it_came(monkeypatch):
+    advance = EpochBar.advance
+
+    def stop(bar, metrics):
+        advance(bar, metrics)
+        if bar.done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochBar, "advance", stop)
+    with pytest.raises(Interrupted) as stopped:
+        cross_validate(build, X, Y, folds=2, epochs=9, batch_size=4, normalize="fold", engine="stacked")
+    found = stopped.value.result
+    for model, (_, validation), score in zip(found.models, found.indices, found.scores[0], strict=True):
+        assert np.abs(model.predict(X[validation], verbose=0)[:, 0] - Y[validation]).mean() == pytest.approx(
+            score, rel=1e-5
+        )

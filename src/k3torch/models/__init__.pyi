@@ -10,5 +10,6 @@ from . import optimizers as optimizers
 from .builders import boston_regressor as boston_regressor
 from .builders import digit_classifier as digit_classifier
 from .builders import imdb_classifier as imdb_classifier
+from .builders import table_network as table_network
 from .builders import vanilla_model as vanilla_model
 from .layers import SparseDense as SparseDense

@@ -1,7 +1,6 @@
-"""The networks of the lecture: functions that return a compiled Keras model.
+"""The networks of the lecture, and one for any table: functions that return a compiled Keras model.
 
-All four are stacks of Dense layers. Three of them call ``vanilla_model`` with other defaults and pass every other
-argument on to it::
+All are stacks of Dense layers. They call ``vanilla_model`` with other defaults and pass every other argument on to it::
 
     model = imdb_classifier(units=(4, 4), dropout=0.5, optimizer="adam", learning_rate=1e-3)
 """
@@ -57,14 +56,15 @@ def boston_regressor(features: int = 13, **options: Unpack[BuilderOptions]) -> k
     The input is standardised features, (batch, ``features``) float32; the output is (batch, 1) in the units of the
     target. ``options`` are arguments of ``vanilla_model``, and the errors are its errors.
     """
-    arguments: BuilderOptions = {
-        "units": (64, 64),
-        "optimizer": "rmsprop",
-        "loss": "mse",
-        "metrics": ("mae",),
-        **options,
-    }
-    return vanilla_model(features, output_activation="linear", **arguments)
+    return table_network(features, **options)
+
+
+# The activation and the loss of a table's network, by its number of classes: 0 for a regression, 3 for 3 or more.
+_OUTPUTS = {
+    0: ("linear", "mse"),
+    2: ("sigmoid", "binary_crossentropy"),
+    3: ("softmax", "sparse_categorical_crossentropy"),
+}
 
 
 def table_network(features: int, classes: int = 0, **options: Unpack[BuilderOptions]) -> keras.Model:
@@ -75,22 +75,21 @@ def table_network(features: int, classes: int = 0, **options: Unpack[BuilderOpti
 
     Args:
         features: number of input features.
-        classes: 0 for a regression: 1 linear output, mean squared error, MAE as the metric. 2: 1 sigmoid output, the
+        classes: 0, a regression: 1 linear output, mean squared error, MAE as the metric. 2: 1 sigmoid output, the
             probability of class 1, and binary cross-entropy. More: a softmax output for each, and sparse categorical
             cross-entropy. The metric of classes is the accuracy; labels are their numbers, from 0.
         options: further arguments.
     """
-    if classes == 0:
-        return boston_regressor(features, **options)
-    two = classes == 2
+    activation, loss = _OUTPUTS[min(classes, 3)]
     arguments: BuilderOptions = {
         "units": (64, 64),
         "optimizer": "rmsprop",
-        "loss": "binary_crossentropy" if two else "sparse_categorical_crossentropy",
+        "loss": loss,
+        "metrics": ("accuracy" if classes else "mae",),
         **options,
     }
-    activation = "sigmoid" if two else "softmax"
-    return vanilla_model(features, outputs=1 if two else classes, output_activation=activation, **arguments)
+    outputs = classes if classes > 2 else 1
+    return vanilla_model(features, outputs=outputs, output_activation=activation, **arguments)
 
 
 def digit_classifier(pixels: int = 784, classes: int = 10, **options: Unpack[BuilderOptions]) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from k3torch.formats import format_number
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.text import Text
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output; columns after the first are aligned right, None is an empty cell.
 
-    Floats are written as by ``number``.
+    Floats are written by ``formats.format_number``.
     """
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
@@ -23,12 +24,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     console.print(table)
 
 
-def number(value: float) -> str:
-    """Return 4 significant digits, or all digits before the point of a number of 1,000 or more."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
-
-
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return number(value) if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else str(value)

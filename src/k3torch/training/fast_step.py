@@ -2,7 +2,7 @@
 
 Each function below inspects a compiled model once and returns one part of its step as a plain function over torch
 tensors. The functions leave out argument binding, dtype and mask handling and name scopes, and compute the same
-formulas on the same variables. Where a part of Keras's step does more for the model at hand, ``Unsupported`` is raised
+values from the same variables. Where a part of Keras's step does more for the model at hand, ``Unsupported`` is raised
 with the reason, and Keras's own part is used.
 """
 

@@ -27,12 +27,12 @@ def save_as(kind: type[keras.Model], keras_name: str) -> None:
         private_import(API_REGISTRY)(keras_name, kind)
 
 
-def load_model(path: Path, input_shape: tuple[int | None, ...]) -> keras.Model:
+def load_model(path: Path, input_shape: tuple[int | None, ...] | None = None) -> keras.Model:
     """Load a model file in Keras's safe mode, which runs no code from the file.
 
     Args:
         path: a .keras file.
-        input_shape: that the model must have, with None for the batch.
+        input_shape: that the model must have, with None for the batch; None takes any.
 
     Raises:
         InputError: for a file that is damaged or no model, and for a model of other inputs.
@@ -44,9 +44,9 @@ def load_model(path: Path, input_shape: tuple[int | None, ...]) -> keras.Model:
     except Exception as error:  # Keras raises errors of many types for a damaged file
         raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}: train again") from error
     found = getattr(model, "input_shape", None)
-    if found != input_shape:
+    if input_shape is not None and found != input_shape:
         raise InputError(
-            f"expected a model with inputs of shape {input_shape} in {path}, got {found}: give a run folder as it was "
-            "written"
+            f"expected a model with inputs of shape {input_shape} in {path}, got {found}: give the run "
+            "folder that the model was saved in"
         )
     return model

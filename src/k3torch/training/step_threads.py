@@ -51,7 +51,7 @@ def _is_small(layer: keras.Layer, samples: int) -> bool:
 
 
 def _samples_per_batch(x: Any, batch_size: Any) -> int | None:
-    """Return how many samples a batch has, as far as it is known before the first."""
+    """Return the number of samples of a batch, or None if it is not known before the first."""
     if isinstance(x, DataLoader):
         size = x.batch_size or getattr(x.batch_sampler, "batch_size", None)
         return size if isinstance(size, int) else None

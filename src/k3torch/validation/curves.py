@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 
+NEAR = np.array([1, 2, 3, 2, 1]) / 9  # weights of the two epochs before, the epoch, and the two after
 SKIPPED = 10  # the loss of the first epochs is so large that it hides the rest of the curve
 
 
@@ -28,11 +29,13 @@ def skipped_epochs(epochs: int) -> int:
 def best_epoch(curve: ArrayLike) -> int:
     """Return the epoch, from 1, where the ``curve``, (epochs,), is lowest.
 
-    The curve is smoothed after the skipped epochs, whose values count as they are. Epochs from the first NaN on do not
-    count; if that is the first epoch, the result is 1.
+    The curve is smoothed after the skipped epochs. One of these is the result if the average of the values around it is
+    lower than all of the smoothed curve. Epochs from the first NaN on do not count; if that is the first epoch, the
+    result is 1.
     """
     values = np.asarray(curve, dtype="float64")
     if np.isnan(values).any():
         values = values[: max(1, int(np.argmax(np.isnan(values))))]
     skipped = skipped_epochs(len(values))
-    return int(np.argmin(np.concatenate([values[:skipped], smooth(values[skipped:])]))) + 1
+    averages = np.convolve(np.pad(values, 2, mode="edge"), NEAR, mode="valid")
+    return int(np.argmin(np.concatenate([averages[:skipped], smooth(values[skipped:])]))) + 1

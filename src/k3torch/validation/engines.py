@@ -103,12 +103,14 @@ def _one_stack(
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     histories += list(table)
     score = score_index(stack.names)
-    for epoch in range(epochs):
-        phases = stack.train_epoch([job.order(epoch) for job in jobs]), stack.evaluate()  # (metrics, models)
-        for part, values in enumerate(phases):
-            table[:, part, :, epoch] = [job.in_units(of_job) for job, of_job in zip(jobs, values.T, strict=True)]
-        bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, epoch].mean())})
-    stack.unstack()
+    try:
+        for epoch in range(epochs):
+            phases = stack.train_epoch([job.order(epoch) for job in jobs]), stack.evaluate()  # (metrics, models)
+            for part, values in enumerate(phases):
+                table[:, part, :, epoch] = [job.in_units(of_job) for job, of_job in zip(jobs, values.T, strict=True)]
+            bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, epoch].mean())})
+    finally:  # the models of an interrupted stack are trained as far as it came
+        stack.unstack()
 
 
 def build(job: Job) -> None:

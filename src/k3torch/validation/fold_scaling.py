@@ -38,9 +38,8 @@ class FoldScaling:
                 scale them.
             normalize_y: whether to scale the targets, by the training samples.
         """
-        features = {None: None, "fold": x[training], "train": x}[normalize]
         return cls(
-            None if features is None else Standardizer.fit(features),
+            None if normalize is None else Standardizer.fit(x[training] if normalize == "fold" else x),
             Standardizer.fit(y[training]) if normalize_y else None,
         )
 

@@ -35,7 +35,7 @@ def unit_powers(model: keras.Model, names: Sequence[str]) -> list[int]:
         InputError: names the metrics that no power describes, such as a percentage of the target.
     """
     objects = metric_objects(model)
-    powers = {name: _power(objects[name]) for name in names if name != "loss"}
+    powers = {name: _power(objects.get(name)) for name in names if name != "loss"}
     if unclear := [name for name, power in powers.items() if power is None]:
         raise InputError(
             f"expected metrics that change with the unit of the targets by a factor, such as mae, with "
@@ -51,6 +51,8 @@ def metric_objects(model: keras.Model) -> dict[str, Any]:
 
 
 def _power(metric: Any) -> int | None:
+    if metric is None:  # of a layer of its own, not of the targets
+        return None
     rng = np.random.default_rng(0)
     y, y_pred = (rng.normal(size=(8, 1)).astype("float32") for _ in range(2))
     value = _value(metric, y, y_pred)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from k3torch.errors import InputError, choice_problem, refuse
+from k3torch.errors import InputError, choice_problem, refuse, unless
 from k3torch.validation import result_files, result_views
 from k3torch.validation.arguments import convert_features, feature_names
 from k3torch.validation.curves import best_epoch
@@ -126,6 +126,7 @@ class CrossValidation:
             expected = ", ".join(self.feature_names)
             raise InputError(f"expected the columns {expected}, in this order, got {', '.join(names)}")
         inputs = convert_features(x)
+        refuse([unless(len(inputs), "x with at least one sample, got none")])
         shape = getattr(self.models[0], "input_shape", None)
         if shape is not None and (
             len(shape) != inputs.ndim or any(a not in (None, b) for a, b in zip(shape, inputs.shape, strict=True))

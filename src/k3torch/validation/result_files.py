@@ -9,7 +9,7 @@ from typing import Any
 import zipfile
 
 from k3torch.errors import InputError, first_line
-import keras
+from k3torch.training.saving import load_model
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,7 +82,7 @@ def load(folder: Path) -> dict[str, Any]:
             "out_of_fold": arrays["out_of_fold"],
             "history": {name: arrays[f"history_{number}"] for number, name in enumerate(content["history"])},
             "indices": [(arrays[f"training_{n}"], arrays[f"validation_{n}"]) for n in numbers],
-            "models": [_load_model(folder / _model_name(n)) for n in numbers],
+            "models": [load_model(folder / _model_name(n)) for n in numbers],
         }
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
@@ -95,10 +95,3 @@ def _is_complete(content: Any) -> bool:
         return False
     kinds: dict[str, Any] = {**_FIELDS, "models": int, "history": list}
     return all(name in content and isinstance(content[name], kind) for name, kind in kinds.items())
-
-
-def _load_model(path: Path) -> keras.Model:
-    try:
-        return keras.saving.load_model(path)  # in safe mode, which runs no code from the file
-    except Exception as error:  # Keras raises errors of many types for a damaged file
-        raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}") from error

@@ -1,8 +1,12 @@
-"""The result of a cross-validation as text, as HTML for notebooks, as a table and as a plot."""
+"""The result of a cross-validation as text, as HTML for notebooks, as a table and as a plot.
+
+``result`` is a ``CrossValidation``, whose module imports this one.
+"""
 
 import html as html_characters
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from k3torch.formats import counted, format_number
 from k3torch.validation.curves import skipped_epochs
 import numpy as np
 from numpy.typing import NDArray
@@ -17,34 +21,11 @@ TRAINING, VALIDATION = "#0072B2", "#E69F00"
 _SHOWN_REPEATS, _SHOWN_FOLDS = 4, 10
 
 
-class Result(Protocol):
-    """What is shown of a ``CrossValidation``, whose docstring explains it."""
-
-    @property
-    def scores(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def metric(self) -> str: ...  # noqa: D102
-    @property
-    def greater_is_better(self) -> bool | None: ...  # noqa: D102
-    @property
-    def history(self) -> dict[str, NDArray[np.float64]]: ...  # noqa: D102
-    @property
-    def engine(self) -> str: ...  # noqa: D102
-    @property
-    def mean(self) -> float: ...  # noqa: D102
-    @property
-    def std(self) -> float: ...  # noqa: D102
-    @property
-    def interval(self) -> Any: ...  # noqa: D102
-    @property
-    def best_epoch(self) -> int: ...  # noqa: D102
-
-
-def text(result: Result) -> str:
+def text(result: Any) -> str:
     """Return the scores and what else there is, in at most ten lines."""
-    lines = [_title(result), f"  {_summary(result)}"]
+    lines = [_title(result), "  " + _summary(result)]
     for number, scores in enumerate(result.scores[:_SHOWN_REPEATS], start=1):
-        values = [f"{_number(score)}" for score in scores[:_SHOWN_FOLDS]]
+        values = [f"{format_number(score)}" for score in scores[:_SHOWN_FOLDS]]
         more = [f"... ({len(scores)} folds)"] if len(scores) > _SHOWN_FOLDS else []
         lines.append(f"  repeat {number}: {' '.join([*values, *more])}")
     if len(result.scores) > _SHOWN_REPEATS:
@@ -54,15 +35,14 @@ def text(result: Result) -> str:
     return "\n".join(lines)
 
 
-def html(result: Result) -> str:
+def html(result: Any) -> str:
     """Return the summary and a table of all scores as HTML."""
     folds = result.scores.shape[1]
     head = "".join(f"<th>{name}</th>" for name in ["", *(f"fold {n}" for n in range(1, folds + 1)), "mean"])
-    rows = [
-        f"<tr><th>repeat {number}</th>{''.join(f'<td>{_number(value)}</td>' for value in [*scores, scores.mean()])}"
-        "</tr>"
-        for number, scores in enumerate(result.scores, start=1)
-    ]
+    rows = []
+    for repeat, scores in enumerate(result.scores, start=1):
+        cells = "".join(f"<td>{format_number(value)}</td>" for value in [*scores, scores.mean()])
+        rows.append(f"<tr><th>repeat {repeat}</th>{cells}</tr>")
     lines = [html_characters.escape(line) for line in (_title(result), _summary(result), _best(result))]
     return (
         f"<div><p><b>{lines[0]}</b><br>{lines[1]}<br>{lines[2]}</p>"
@@ -70,34 +50,25 @@ def html(result: Result) -> str:
     )
 
 
-def _title(result: Result) -> str:
+def _title(result: Any) -> str:
     repeats, folds = result.scores.shape
     epochs = next(iter(result.history.values())).shape[-1]
-    parts = (_count(folds, "fold"), _count(repeats, "repeat"), _count(epochs, "epoch"))
+    parts = (counted(folds, "fold"), counted(repeats, "repeat"), counted(epochs, "epoch"))
     return f"CrossValidation: {', '.join(parts)}, engine {result.engine}"
 
 
-def _summary(result: Result) -> str:
+def _summary(result: Any) -> str:
     interval = result.interval
-    summary = f"{result.metric}: mean {_number(result.mean)}"
+    summary = f"{result.metric}: mean {format_number(result.mean)}"
     if result.scores.size < 2:
         return summary
-    bounds = f"{_number(interval.low)} to {_number(interval.high)}"
-    return f"{summary}, standard deviation {_number(result.std)}, 95% confidence interval {bounds}"
+    bounds = f"{format_number(interval.low)} to {format_number(interval.high)}"
+    return f"{summary}, standard deviation {format_number(result.std)}, 95% confidence interval {bounds}"
 
 
-def _best(result: Result) -> str:
+def _best(result: Any) -> str:
     by = "loss" if result.greater_is_better is None else result.metric
     return f"best epoch by the smoothed validation {by}: {result.best_epoch}"
-
-
-def _number(value: float) -> str:
-    """Return four significant digits, and all digits before the point of a large number."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def frame(history: dict[str, NDArray[np.float64]]) -> "pd.DataFrame":
@@ -123,7 +94,7 @@ def history_rows(history: dict[str, NDArray[np.float64]]) -> list[dict[str, floa
     ]
 
 
-def plot(result: Result, metric: str, ax: "Axes | None") -> "Axes":
+def plot(result: Any, metric: str, ax: "Axes | None") -> "Axes":
     """Draw the curves of a metric over the epochs, without the first ones of long runs, and mark the best epoch."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
@@ -138,7 +109,7 @@ def plot(result: Result, metric: str, ax: "Axes | None") -> "Axes":
         axes.plot(epochs, curves.mean(axis=0), line, color=colour, marker=marker, label=f"{label}, mean")
         axes.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2, linewidth=0)
     axes.axvline(result.best_epoch, color="black", linestyle=":", label=f"best epoch: {result.best_epoch}")
-    models = _count(result.scores.size, "model")
+    models = counted(result.scores.size, "model")
     axes.set(xlabel="epoch", ylabel=metric, title=f"{metric} of {models}; bands: lowest to highest")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
