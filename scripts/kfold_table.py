@@ -147,6 +147,7 @@ def network(table: Table, settings: Settings, model_class: type[keras.Model] = k
     return table_network(table.x.shape[1], len(table.columns.classes), **options)
 
 
+@nan_refused()
 def train(training: Table, folds: int | StratifiedKFold, settings: Settings, run: RunFolder) -> CrossValidation:
     """Train and validate all models; an interrupted run keeps the epochs so far in its history."""
     try:
