@@ -142,6 +142,13 @@ def test_classes_of_rows_that_are_left_out_do_not_count():
     assert (np.bincount(training.y).tolist(), np.bincount(test.y).tolist()) == ([11, 12], [12, 12])
 
 
+def test_a_class_that_cannot_be_divided_is_named():
+    frame = frame_of(2)
+    frame.loc[7, "price"] = "rare"
+    with pytest.raises(InputError, match=r"only 1 member.*\['rare'\]$"):
+        split_table(frame, "price")
+
+
 def test_texts_of_the_same_class_are_one_class():
     frame = frame_of(0)
     frame["price"] = pd.Series([True, "true", "FALSE", False, " False"] * 10, dtype=object)

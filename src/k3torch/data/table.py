@@ -133,7 +133,8 @@ def split_table(
     """
     settings: dict[str, Any] = {"task": task, "missing": missing, "drop": drop}
     whole = Table.of(frame, Columns.fit(frame, target, **settings))
-    classes = whole.y if whole.columns.classes else None
+    names = np.array(whole.columns.classes)
+    classes = names[whole.y.astype("int64")] if len(names) else None  # names, since the message below lists them
     try:
         training, test = train_test_split(whole.rows, test_size=test_size, random_state=seed, stratify=classes)
     except ValueError as error:
