@@ -4,8 +4,9 @@
     k3torch predict-table runs/table-TIME new.xlsx --out predictions.csv
 
 Models of kfold-boston can be used too. The table needs the columns that the model was trained on, in any order; others
-are ignored. The output is the table as CSV with the prediction as a further column, and for classes their
-probabilities. If the table has the target too, the last line on standard error is the error or accuracy.
+are ignored. The output is the table as CSV, its cells as they are in the file, with the prediction as a further
+column, and for classes their probabilities. If the table has the target too, the last line on standard error is the
+error or accuracy.
 """
 
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ from typing import Any
 
 from k3torch import runtime
 from k3torch.data.columns import Columns
-from k3torch.data.table import Table
-from k3torch.data.table_files import read_frame
+from k3torch.data.table import valid_target
+from k3torch.data.table_files import read_frame_and_cells
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
 from k3torch.formats import format_number
@@ -61,13 +62,17 @@ def main(settings: Settings) -> None:
     check(settings)
     runtime.configure(settings.device)
     columns = Columns.load(settings.run / "columns.json")
+    frame, cells = read_frame_and_cells(settings.table, **vars(settings.table_format))
+    check_names(columns, frame, settings.table)
     model = load_model(settings.run / "model.keras", (None, len(columns.features)))
-    frame = read_frame(settings.table, **vars(settings.table_format))
+    if ignored := columns.ignored(frame):
+        print(f"ignoring columns that the model was not trained on: {', '.join(ignored)}", file=sys.stderr)
     outputs = predict(model, columns.encode(frame))
     found = predictions(columns, outputs)
-    write(pd.concat([frame.reset_index(drop=True), found], axis=1), settings.out)
-    if columns.target in frame and frame[columns.target].notna().all():
-        print(score(columns, frame, outputs), file=sys.stderr)
+    said = score(columns, valid_target(frame, columns), outputs) if columns.target in frame else None
+    write(pd.concat([cells.reset_index(drop=True), found], axis=1), settings.out)
+    if said:
+        print(said, file=sys.stderr)
 
 
 def check(settings: Settings) -> None:
@@ -81,15 +86,29 @@ def check(settings: Settings) -> None:
         raise InputError(f"expected a new file for --out, found {settings.out}: --force replaces it")
 
 
+def new_names(columns: Columns) -> list[str]:
+    """Return the names of the columns that the output adds."""
+    return [f"predicted {columns.target}", *(f"probability of {label}" for label in columns.classes)]
+
+
+def check_names(columns: Columns, frame: pd.DataFrame, path: Path) -> None:
+    """Refuse a table that has a column with the name of a new one, such as the output of an earlier call."""
+    if taken := [name for name in new_names(columns) if name in frame]:
+        them = "it" if len(taken) == 1 else "them"
+        raise InputError(
+            f"expected a table without {' and '.join(map(repr, taken))}, which the output adds, got {path}: rename "
+            f"{them} or leave {them} out"
+        )
+
+
 def predictions(columns: Columns, outputs: Float) -> pd.DataFrame:
     """Return the predicted values, or classes and the probability of each."""
-    name = f"predicted {columns.target}"
+    first, *others = new_names(columns)
     if not columns.classes:
-        return pd.DataFrame({name: outputs[:, 0]})
+        return pd.DataFrame({first: outputs[:, 0]})
     chances = probabilities(outputs)
-    classes = np.array(columns.classes)
-    table: dict[str, Any] = {name: classes[chances.argmax(axis=1)]}
-    return pd.DataFrame(table | {f"probability of {label}": chances[:, i] for i, label in enumerate(columns.classes)})
+    table: dict[str, Any] = {first: np.array(columns.classes)[chances.argmax(axis=1)]}
+    return pd.DataFrame(table | dict(zip(others, chances.T, strict=True)))
 
 
 def probabilities(outputs: Float) -> Float:
@@ -110,12 +129,19 @@ def write(table: pd.DataFrame, path: Path | None) -> None:
     print(f"{len(table):,} rows written to {path}", file=sys.stderr)
 
 
-def score(columns: Columns, frame: pd.DataFrame, outputs: Float) -> str:
-    """Return the mean absolute error or the accuracy in one line."""
-    y = Table.of(frame, columns).y
+def score(columns: Columns, y: Float, outputs: Float) -> str:
+    """Return the mean absolute error or the accuracy of the rows with a valid target in one line."""
+    valid = np.isfinite(y)
+    classes = f"of the classes {', '.join(columns.classes[:10])}"
+    one, none = (f"one {classes}", f"none {classes}") if columns.classes else ("a number", "no number")
+    if not valid.any():
+        return f"no score: no row has {one} as {columns.target}"
+    note = "" if valid.all() else f" ({valid.sum():,} of {len(y):,} rows: the others have {none} there)"
     if columns.classes:
-        return f"accuracy of {columns.target}: {(probabilities(outputs).argmax(axis=1) == y).mean():.4f}"
-    return f"mean absolute error of {columns.target}: {format_number(float(np.abs(outputs[:, 0] - y).mean()))}"
+        right = probabilities(outputs).argmax(axis=1)[valid] == y[valid]
+        return f"accuracy of {columns.target}: {right.mean():.4f}{note}"
+    errors = np.abs(outputs[valid, 0] - y[valid])
+    return f"mean absolute error of {columns.target}: {format_number(float(errors.mean()))}{note}"
 
 
 if __name__ == "__main__":

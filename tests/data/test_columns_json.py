@@ -17,6 +17,7 @@ GOOD = {
     ],
     "missing": "median",
     "dropped": ["id"],
+    "target_kind": "number",
 }
 
 
@@ -44,8 +45,8 @@ def test_the_content_is_read(tmp_path):
         changed(task="auto"),
         changed(task="classification"),
         changed(classes=["a", "b"]),
-        changed(task="classification", classes=["a", "a"]),
-        changed(task="classification", classes=["a"]),
+        changed(task="classification", classes=["a", "a"], target_kind="text"),
+        changed(task="classification", classes=["a"], target_kind="text"),
         changed(columns=[]),
         changed(columns=["size"]),
         changed(columns=GOOD["columns"] * 2),
@@ -53,6 +54,10 @@ def test_the_content_is_read(tmp_path):
         changed(dropped=["size"]),
         changed(missing="drop"),
         changed(more=1),
+        changed(target_kind="date"),
+        changed(target_kind="text"),
+        changed(target_kind="bool", task="classification", classes=["a", "b"]),
+        {key: value for key, value in GOOD.items() if key != "target_kind"},
         {key: value for key, value in GOOD.items() if key != "missing"},
         with_column(kind="date"),
         with_column(values=["a"]),

@@ -1,11 +1,14 @@
 """Tables of reviews in the formats of users: exactly the rows that they contain, or exactly one line."""
 
+import csv
+
 from k3torch.data.review_labels import ReviewFormat
 from k3torch.data.review_table import ReviewTable
 from k3torch.errors import InputError
 import pytest
 
 STANDARD = "texts in column 'text', labels in 'label'"
+LONG = "x" * 200_000
 GOOD = {
     "plain.csv": (b"text,label\ngreat film,1\nbad film,0\n", STANDARD, [("great film", "1"), ("bad film", "0")]),
     "kaggle.csv": (
@@ -35,6 +38,8 @@ GOOD = {
     "separators.csv": (
         b'"text;a,b";label;"x,y"\ngreat;1;\nbad;0;\n', None, [("great", "1"), ("bad", "0")],
     ),
+    "long.csv": (f"text,label\n{LONG},1\nbad,0\n".encode(), STANDARD, [(LONG, "1"), ("bad", "0")]),
+    "utf-32.csv": ("text,label\ngreat,1\nbad,0\n".encode("utf-32"), STANDARD, [("great", "1"), ("bad", "0")]),
     "blank.csv": (b"\n\ntext,label\n\ngreat,1\nbad,0\n", STANDARD, [("great", "1"), ("bad", "0")]),
     "old.csv": (b"text,label\rgreat,1\rbad,0\r", STANDARD, [("great", "1"), ("bad", "0")]),
 }  # fmt: skip
@@ -42,6 +47,7 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_rows_of_the_formats_that_users_have(tmp_path, name):
+    limit = csv.field_size_limit()
     content, description, rows = GOOD[name]
     (tmp_path / name).write_bytes(content)
     chosen = ReviewFormat("text;a,b", None) if name == "separators.csv" else ReviewFormat()
@@ -50,6 +56,7 @@ def test_rows_of_the_formats_that_users_have(tmp_path, name):
     assert table.description == (description or "texts in column 'text;a,b', labels in 'label'")
     assert table.labels.names == ("negative", "positive")
     assert [table.labels.target(label) for _, label in rows] == [1, 0]
+    assert csv.field_size_limit() == limit
 
 
 NAMED = {

@@ -1,7 +1,7 @@
 """From a file to arrays and one line of description."""
 
 from k3torch.data.columns import Columns
-from k3torch.data.table import Table, split_table
+from k3torch.data.table import Table, split_table, valid_target
 from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError
 import numpy as np
@@ -129,8 +129,59 @@ def test_rows_with_missing_values_are_in_neither_part():
     frame = frame_of(2)
     frame.loc[[3, 4], "price"] = None
     training, test = split_table(frame, "price", missing="drop")
-    assert len(training.x) + len(test.x) == 48
-    assert training.left_out + test.left_out == 2
+    assert sorted([*training.x[:, 0], *test.x[:, 0]]) == [i for i in range(50) if i not in (3, 4)]
+    assert (training.left_out, test.left_out) == (0, 0)
+    assert Table.of(frame, training.columns).left_out == 2
+
+
+def test_classes_of_rows_that_are_left_out_do_not_count():
+    frame = frame_of(2).astype({"size": object})
+    frame.loc[7, "price"] = None  # as a class of its own it could not be divided
+    frame.loc[[8, 10], "size"] = "?"
+    training, test = split_table(frame, "price", missing="drop", test_size=0.5)
+    assert (np.bincount(training.y).tolist(), np.bincount(test.y).tolist()) == ([11, 12], [12, 12])
+
+
+def test_a_class_that_cannot_be_divided_is_named():
+    frame = frame_of(2)
+    frame.loc[7, "price"] = "rare"
+    with pytest.raises(InputError, match=r"only 1 member.*\['rare'\]$"):
+        split_table(frame, "price")
+
+
+def test_texts_of_the_same_class_are_one_class():
+    frame = frame_of(0)
+    frame["price"] = pd.Series([True, "true", "FALSE", False, " False"] * 10, dtype=object)
+    frame.loc[49, "price"] = "TRUE"  # one of its kind
+    training, test = split_table(frame, "price", test_size=0.5)
+    assert training.columns.classes == ("False", "True")
+    assert (np.bincount(training.y).tolist(), np.bincount(test.y).tolist()) == ([14, 11], [15, 10])
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "cells", "y"),
+    [
+        ([1.0, 2.0, 3.0, "?"] * 2, {"missing": "drop", "task": "classification"}, ["?", "x", 3.0], [2]),
+        ([1.5, 2.5, 3.5, 4.5], {"missing": "drop"}, ["?", "x", 3.0], [3]),
+        ([True, False, True, False], {}, [1.0, "FALSE", True], [1, 0, 1]),
+        ([True, False, True, False], {"task": "regression"}, [1.0, "FALSE", True], [1, 0, 1]),
+        (["b", "a", "a", "b"], {}, ["b", "b", "b"], [1, 1, 1]),
+        (["1", "2", "1", "2"], {}, [2.0, "1", 1.0], [1, 0, 0]),
+    ],
+)
+def test_another_table_has_the_target_of_the_kind_that_was_fitted(target, options, cells, y):
+    frame = pd.DataFrame({"a": np.arange(float(len(target))), "y": pd.Series(target, dtype=object)})
+    columns = Columns.fit(frame, "y", **options)
+    new = pd.DataFrame({"a": [0.0, 1.0, 2.0], "y": pd.Series(cells, dtype=object)})
+    assert Table.of(new, columns).y.tolist() == y
+
+
+def test_a_valid_target_is_a_number_or_a_class():
+    frame = pd.DataFrame({"a": range(4), "y": ["no", "yes", "no", "yes"]})
+    columns = Columns.fit(frame, "y")
+    new = pd.DataFrame({"y": ["yes", "?", None, "no"]})
+    np.testing.assert_array_equal(valid_target(new, columns), [1, np.nan, np.nan, 0])
+    np.testing.assert_array_equal(valid_target(new.rename(columns={"y": "x"}), columns), [np.nan] * 4)
 
 
 @pytest.mark.parametrize("frame", [frame_of(0, 2).iloc[:1], frame_of(2, 2), frame_of(25)])

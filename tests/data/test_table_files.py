@@ -11,7 +11,7 @@ import zipfile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from k3torch.data.table_files import read_frame
+from k3torch.data.table_files import read_frame, read_frame_and_cells
 from k3torch.errors import InputError
 import pandas as pd
 import pytest
@@ -28,6 +28,13 @@ def write(tmp_path, content, name="table.csv"):
 
 def cells(frame):
     return {name: [None if pd.isna(cell) else cell for cell in frame[name]] for name in frame.columns}
+
+
+def zipped_bytes(name, content):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(name, content)
+    return archive.getvalue()
 
 
 def zipped(**contents):
@@ -72,6 +79,31 @@ def test_thousands_separators_and_a_passed_decimal_mark(tmp_path):
     assert read_frame(path, decimal=".")["price"].tolist() == [98, 412]
 
 
+def test_cells_are_kept_as_the_file_has_them(tmp_path):
+    path = write(tmp_path, "code;n;id;empty;;size\n00123;3;12345678901234567;;;1,50\n 7;4; NA;;;2\n;;;;;\n")
+    frame, raw = read_frame_and_cells(path)
+    assert frame["code"].tolist() == [123, 7]
+    assert cells(raw) == {
+        "code": ["00123", "7"], "n": ["3", "4"], "id": ["12345678901234567", "NA"], "empty": ["", ""],
+        "size": ["1,50", "2"],
+    }  # fmt: skip
+    assert raw.to_csv(index=False) == ('code,n,id,empty,size\n00123,3,12345678901234567,,"1,50"\n7,4,NA,,2\n')
+
+
+def test_cells_of_excel_and_parquet_keep_whole_numbers(tmp_path):
+    pytest.importorskip("openpyxl")
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = [["code", "n", "ok"], ["00123", 3, True], ["7", None, False]]
+    frame, raw = read_frame_and_cells(workbook(tmp_path / "a.xlsx", first=rows))
+    assert frame["code"].tolist() == [123, 7]
+    assert raw.to_csv(index=False) == "code,n,ok\n00123,3,True\n7,,False\n"
+    table = pyarrow.table({"code": ["00123", "7"], "n": [12345678901234567, None]})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    frame, raw = read_frame_and_cells(tmp_path / "a.parquet")
+    assert frame is raw
+    assert raw.to_csv(index=False) == "code,n\n00123,12345678901234567\n7,\n"
+
+
 def test_a_tab_is_the_separator_of_tsv(tmp_path):
     text = "a,b\tc\n1,5\t2\n"
     refused(write(tmp_path, text), "comma and tab fit")
@@ -113,11 +145,32 @@ def test_years_are_names(tmp_path):
         ("a.zip", zipped(a=TEXT)[:-30], "expected to read .*zip, got: File is not a zip file"),
         ("a.zip", zipped(a=TEXT, b=TEXT), "expected one table in .*zip, found 2 files: extract one of them$"),
         ("a.zip", zipped(), "expected one table in .*zip, found 0 files"),
+        (
+            "a.zip",
+            zipped_bytes("b.zip", zipped(a=TEXT)),
+            r"expected a table in .*a\.zip, found b\.zip, which is compressed again: extract it first$",
+        ),
+        (
+            "a.zip",
+            zipped_bytes("b.csv.gz", gzip.compress(TEXT.encode())),
+            r"expected a table in .*a\.zip, found b\.csv\.gz, which is compressed again: extract it first$",
+        ),
+        (
+            "a.zip.gz",
+            gzip.compress(zipped(a=TEXT)),
+            r"expected a table in .*a\.zip\.gz, found a\.zip, which is compressed again: extract it first$",
+        ),
+        ("a.csv.gz.xz", lzma.compress(gzip.compress(TEXT.encode())), r"found a\.csv\.gz, which is compressed again"),
+        (
+            "a.zip",
+            zipped_bytes("b.json", b"{}"),
+            r"that ends in .*, got b\.json in .*a\.zip: save it in such a format$",
+        ),
         ("a.xlsx", b"PK\3\4", "expected an Excel file in .*xlsx, got: File is not a zip file"),
         ("a.xlsx", zipped(a=TEXT), "expected an Excel file in .*xlsx, got: "),
         ("a.parquet", TEXT, "expected a Parquet table in .*parquet, got: "),
         ("a.json", "{}", r"that ends in \.csv, \.tsv, \.txt, \.xlsx, \.parquet, got .*json: save it in such a format$"),
-        ("a.json.gz", gzip.compress(b"{}"), "that ends in"),
+        ("a.json.gz", gzip.compress(b"{}"), r"that ends in .*, got a\.json in .*a\.json\.gz: save it"),
     ],
 )
 def test_damaged_and_other_files_are_one_line(tmp_path, name, content, message):

@@ -1,6 +1,9 @@
 """Encodings, separators and decimal marks: exact cells, or one line that says what to pass."""
 
-from k3torch.data.table_text import decimal_mark, decode, number, read_rows
+import csv
+
+from k3torch.data import table_text
+from k3torch.data.table_text import CsvReader, decimal_mark, decode, number, read_rows
 from k3torch.errors import InputError
 import pytest
 
@@ -86,6 +89,30 @@ def test_what_is_no_table_is_one_line(text, separator, message):
     with pytest.raises(InputError, match=message) as caught:
         read_rows(text, "a.csv", separator)
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_cell_is_a_cell(monkeypatch):
+    limit = csv.field_size_limit()
+    long = "x" * 200_000
+    assert read_rows(f"a,b\n{long},1\n", "a.csv") == ([["a", "b"], [long, "1"]], ",")
+    monkeypatch.setattr(table_text, "LONGEST", 9)
+    with pytest.raises(InputError) as caught:
+        read_rows(f"a,b\n1,2\n{long},1\n", "a.csv")
+    assert str(caught.value) == (
+        "expected cells of up to 9 characters in a.csv, found a longer one in line 3: shorten it, or close the quote "
+        "before it"
+    )
+    assert csv.field_size_limit() == limit
+
+
+def test_the_limit_of_the_csv_module_stays_as_it_is():
+    limit = csv.field_size_limit()
+    long = "x" * 200_000
+    reader = CsvReader(["\n", f"{long},b\n", "\n", "c,d\n"], ",")
+    assert next(reader) == [long, "b"]
+    assert (csv.field_size_limit(), reader.line) == (limit, 2)
+    assert list(reader) == [["c", "d"]]
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize(

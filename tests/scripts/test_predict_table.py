@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 
 
-def run_of(folder, classes=()):
+def run_of(folder, classes=(), kind="text", missing="refuse"):
     """Write a run folder whose model computes ``10 size + 5`` for Ulm, or class probabilities from it."""
     folder.mkdir()
     columns = (Column("size", "number"), Column("town", "text", ("Bonn", "Ulm")))
-    columns = Columns("kind" if classes else "price", "classification" if classes else "regression", classes, columns)
+    if classes:
+        columns = Columns("kind", "classification", classes, columns, target_kind=kind, missing=missing)
+    else:
+        columns = Columns("price", "regression", (), columns, missing=missing)
     columns.save(folder / "columns.json")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1, "sigmoid" if classes else "linear")])
     model.compile("sgd", "mse")
@@ -61,6 +64,57 @@ def test_a_known_target_is_compared(call, tmp_path, classes, targets, said):
     path.write_text(f"size,town,{name}\n1.5,Ulm,{first}\n-2,Bonn,{second}\n")
     code, _, err = call("predict_table.py", run_of(tmp_path / "run", classes), path)
     assert (code, err) == (0, said + "\n")
+
+
+BOOLS = ("False", "True")
+
+
+@pytest.mark.parametrize("missing", ["refuse", "drop"])
+@pytest.mark.parametrize(
+    ("classes", "kind", "targets", "said"),
+    [
+        ((), "number", (25, "?"), "mean absolute error of price: 5 (1 of 2 rows: the others have no number there)"),
+        ((), "number", ("?", "none"), "no score: no row has a number as price"),
+        ((), "number", ("", ""), "no score: no row has a number as price"),
+        ((), "number", (25, "1e39"), "mean absolute error of price: 5 (1 of 2 rows: the others have no number there)"),
+        (("cheap", "dear"), "text", ("dear", "new"),
+         "accuracy of kind: 1.0000 (1 of 2 rows: the others have none of the classes cheap, dear there)"),
+        (("cheap", "dear"), "text", (1, 2), "no score: no row has one of the classes cheap, dear as kind"),
+        (("0", "1"), "number", (1, "?"),
+         "accuracy of kind: 1.0000 (1 of 2 rows: the others have none of the classes 0, 1 there)"),
+        (BOOLS, "bool", ("true", "FALSE"), "accuracy of kind: 1.0000"),
+        (BOOLS, "bool", (1, 1), "accuracy of kind: 0.5000"),
+    ],
+)  # fmt: skip
+def test_rows_with_a_valid_target_are_compared(call, tmp_path, missing, classes, kind, targets, said):
+    path = tmp_path / "known.csv"
+    path.write_text("size,town,{}\n1.5,Ulm,{}\n-2,Bonn,{}\n".format("kind" if classes else "price", *targets))
+    code, out, err = call("predict_table.py", run_of(tmp_path / "run", classes, kind, missing), path)
+    assert (code, err) == (0, said + "\n")
+    assert len(out.splitlines()) == 3
+
+
+def test_the_cells_of_the_user_stay_as_they_are(call, tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("id;code;size;town;empty\n12345678901234567;00123;3;Ulm;\n2;7;-2,0;Bonn;NA\n")
+    _, out, err = call("predict_table.py", run_of(tmp_path / "run"), path)
+    assert out.replace("\r", "") == (
+        'id,code,size,town,empty,predicted price\n12345678901234567,00123,3,Ulm,,35.0\n2,7,"-2,0",Bonn,NA,-20.0\n'
+    )
+    assert err == "ignoring columns that the model was not trained on: id, code, empty\n"
+
+
+@pytest.mark.parametrize("name", ["predicted kind", "probability of dear"])
+def test_a_table_with_a_column_of_the_output_is_refused(call, tmp_path, name):
+    path, out = tmp_path / "new.csv", tmp_path / "out.csv"
+    path.write_text(f"size,town,{name}\n1,Ulm,3\n")
+    run = run_of(tmp_path / "run", ("cheap", "dear"))
+    code, said, err = call("predict_table.py", run, path, "--out", out)
+    assert (code, said) == (2, "")
+    assert err == (
+        f"error: expected a table without {name!r}, which the output adds, got {path}: rename it or leave it out\n"
+    )
+    assert not out.exists()
 
 
 def test_a_file_is_written_once(call, tmp_path, table):

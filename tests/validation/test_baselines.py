@@ -77,13 +77,34 @@ def test_warnings_are_silent_and_failures_are_nan(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_one_sample_of_a_class_is_nan_and_other_failures_are_raised(monkeypatch):
+    x, y = np.tile(X, (90, 1)), np.zeros(10_800, dtype="int64")
+    y[1:3000] = 1
+    y[0] = 2  # from 10,000 samples on, gradient boosting divides them to stop early
+    found = baselines(x, y, [[(np.arange(10_500), np.arange(10_500, 10_800))]], task="classification")
+    assert np.isnan(found["gradient boosting"]).all()
+    assert found["the most frequent class"].item() == 1
+
+    def fail(*args):
+        raise ValueError("another cause")
+
+    monkeypatch.setattr("sklearn.dummy.DummyClassifier.fit", fail)
+    with pytest.raises(ValueError, match="another cause"):
+        baselines(X, np.arange(120) % 2, SPLITS, task="classification")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"task": "auto"}, "expected task as one of 'regression', 'classification', got 'auto'"),
         ({"seed": -1}, "expected seed as a whole number"),
-        ({"x": X[:, 0]}, r"expected finite features of shape \(samples, features\)"),
-        ({"x": X * np.nan}, "expected finite features"),
+        ({"x": X[:, 0]}, r"expected features of shape \(samples, features\), got \(120,\)"),
+        ({"x": X * np.nan}, "expected finite float32 numbers as x, got nan in sample 0"),
+        ({"x": X.astype(str)}, "expected numbers as x, got '.*' in sample 0"),
+        ({"y": np.where(np.arange(120) == 7, np.nan, Y)}, "expected finite float32 numbers as y, got nan in sample 7"),
+        ({"y": ["a"] * 120, "task": "classification"}, "expected numbers as y, got 'a' in sample 0"),
+        ({"sample_weight": [np.inf] * 120}, "expected finite float32 numbers as sample_weight, got inf in sample 0"),
+        ({"sample_weight": [-1.0] * 120}, "expected sample_weight of 0 or more"),
         ({"y": Y[:5]}, r"expected a target of shape \(120,\), got \(5,\)"),
         ({"sample_weight": [1.0]}, r"expected sample_weight of shape \(120,\)"),
         ({"splits": []}, "expected as many folds in each repeat, and one or more"),
@@ -103,19 +124,22 @@ ERRORS = {"the median": [[80000.0, 90000.0]], "ridge regression": [[30000.0, 398
         ([[34000.0, 34540.0]], None),
         (
             [[30000.0, 42200.0]],
-            "the network's mean error 36,100 is not lower than that of ridge regression, 34,941: prefer the latter",
+            "the network's mean error 36,100 is not lower than that of ridge regression, 34,941: prefer "
+            "ridge regression",
         ),
         (
             [[34941.0, 34941.0]],
-            "the network's mean error 34,941 is not lower than that of ridge regression, 34,941: prefer the latter",
+            "the network's mean error 34,941 is not lower than that of ridge regression, 34,941: prefer "
+            "ridge regression",
         ),
         (
             [[34941.0, 34941.2]],
-            "the network's mean error 34,941.1 is not lower than that of ridge regression, 34,941.0: prefer the latter",
+            "the network's mean error 34,941.1 is not lower than that of ridge regression, 34,941.0: prefer "
+            "ridge regression",
         ),
         (
             [[np.nan, 1.0]],
-            "the network's mean error nan is not lower than that of ridge regression, 34,941: prefer the latter",
+            "the network's mean error nan is not lower than that of ridge regression, 34,941: prefer ridge regression",
         ),
     ],
 )
@@ -127,6 +151,6 @@ def test_the_line_about_accuracies():
     compared = {"the most frequent class": [[0.5, 0.5]], "gradient boosting": [[0.8, 0.9]]}
     assert baseline_warning([[0.86, 0.86]], compared, task="classification") is None
     assert baseline_warning([[0.8, 0.88]], compared, task="classification") == (
-        "the network's mean accuracy 0.84 is not higher than that of gradient boosting, 0.85: prefer the latter"
+        "the network's mean accuracy 0.84 is not higher than that of gradient boosting, 0.85: prefer gradient boosting"
     )
     assert baseline_warning([[0.5]], {"broken": [[np.nan]]}, task="classification") is None

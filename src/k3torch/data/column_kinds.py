@@ -139,7 +139,7 @@ def _are_dates(texts: Sequence[str]) -> bool:
 
 
 def category_problem(cells: Sequence[Cell], maximum: int = MAX_VALUES) -> str | None:
-    """Return why the values of a column are no categories, a phrase that follows the word "found", or None."""
+    """Return why the values of a column are not categories, a phrase that follows the word "found", or None."""
     texts = [as_text(cell) for cell in cells if cell is not None]
     different = len(set(texts))
     if different == len(texts) > 1:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 import shlex
-import sys
 from typing import Literal, cast
 
 from k3torch.data.column import Column, Feature, Float, numeric_cells
@@ -44,6 +43,7 @@ class Columns:
         columns: those that features are made of, in their order.
         missing: what happens to missing values, as for ``fit``.
         dropped: names of the columns that are left out.
+        target_kind: the kind of the target.
     """
 
     target: str
@@ -52,6 +52,7 @@ class Columns:
     columns: tuple[Column, ...]
     missing: Missing = "refuse"
     dropped: tuple[str, ...] = ()
+    target_kind: Kind = "number"
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -108,17 +109,17 @@ class Columns:
         cells = only_rows(cells, kept)
         for name in (name for name, kind in (kinds | {target: goal}).items() if kind == "number"):
             numbers_of(cells[name], name)  # refuses numbers beyond float32
-        chosen, classes = task_of([cells[target][i] for i in kept], target, task)
+        chosen, classes = task_of([cells[target][i] for i in kept], target, task, goal)
         rows = _training_rows(training, kept, len(frame))
         rows_of_medians = rows if missing == "median" else None
         columns = [_fitted(name, kind, cells[name], rows_of_medians) for name, kind in kinds.items()]
-        return cls(target, chosen, classes, tuple(columns), cast(Missing, missing), tuple(drop))
+        return cls(target, chosen, classes, tuple(columns), cast(Missing, missing), tuple(drop), goal)
 
     def encode(self, frame: pd.DataFrame) -> Float:
         """Return the features of new rows, float64, (rows, features).
 
-        The order of the columns does not matter. Further columns are ignored, with one line on standard error; the
-        target and dropped columns may be missing. Missing values get the medians if the columns were fitted so.
+        The order of the columns does not matter. Further columns are ignored, see ``ignored``; the target and dropped
+        columns may be missing. Missing values get the medians if the columns were fitted so.
 
         Raises:
             InputError: for columns and values that are missing, for a text that the fitted table does not have, and
@@ -130,7 +131,7 @@ class Columns:
         return self.encode_cells(cells)
 
     def cells(self, frame: pd.DataFrame) -> Cells:
-        """Return the cells of the columns that features are made of; says which further columns are ignored.
+        """Return the cells of the columns that features are made of.
 
         Raises:
             InputError: for missing columns.
@@ -142,9 +143,11 @@ class Columns:
                 f"expected the columns {', '.join(map(repr, self.kinds))}, found none named "
                 f"{' and none named '.join(map(repr, absent))}{did_you_mean(absent[0], set(names) - set(self.kinds))}"
             )
-        if extra := [name for name in names if name not in (*self.kinds, *self.dropped, self.target)]:
-            print(f"ignoring columns that the model was not trained on: {', '.join(extra)}", file=sys.stderr)
         return {name: cells_of(frame[name]) for name in self.kinds}
+
+    def ignored(self, frame: pd.DataFrame) -> list[str]:
+        """Return the names of the columns that ``encode`` ignores because the fitted table did not have them."""
+        return [name for name in frame.columns if name not in (*self.kinds, *self.dropped, self.target)]
 
     def encode_cells(self, cells: Mapping[str, Sequence[Cell]]) -> Float:
         """Return the features, (rows, features); a missing value is the median, or 0 where there is none."""
@@ -171,6 +174,7 @@ class Columns:
             tuple(columns),
             content["missing"],
             tuple(content["dropped"]),
+            content["target_kind"],
         )
 
 

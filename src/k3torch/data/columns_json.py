@@ -30,6 +30,7 @@ class ColumnsJson(TypedDict):
     columns: list[ColumnJson]
     missing: Literal["refuse", "drop", "median"]
     dropped: list[str]
+    target_kind: Literal["number", "bool", "text"]
 
 
 def read_columns(path: Path) -> ColumnsJson:
@@ -59,6 +60,9 @@ def _problem(content: ColumnsJson) -> str | None:
         return "no columns, or one of them twice"
     if len(set(classes)) < len(classes) or (len(classes) >= 2) != (content["task"] == "classification"):
         return f"the classes {classes} for {content['task']}"
+    kind = content["target_kind"]
+    if (kind == "text" and not classes) or (kind == "bool" and classes not in ([], ["False", "True"])):
+        return f"the classes {classes} in the target of kind {kind}"
     for column in content["columns"]:
         values, median = column["values"], column["median"]
         if bool(values) != (column["kind"] == "text") or len(set(values)) < len(values):

@@ -1,6 +1,5 @@
 """Reviews in a table: a text file with a column of texts and one of labels."""
 
-import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import csv
 from pathlib import Path
@@ -9,10 +8,11 @@ import reprlib
 from typing import Literal
 
 from k3torch.data.review_labels import ReviewFormat, find_labels
+from k3torch.data.table_text import SEPARATORS, CsvReader, marked_encoding
 from k3torch.errors import InputError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_SEPARATORS = {mark: SEPARATORS[mark] for mark in (",", ";", "\t")}
 _TEXT_NAMES = ("text", "review", "comment", "sentence", "content", "body", "reviewtext", "reviewbody")
 _LABEL_NAMES = ("label", "sentiment", "class", "target", "polarity", "category", "rating", "stars", "score")
 
@@ -38,7 +38,6 @@ class ReviewTable:
     def __init__(self, path: Path, chosen: ReviewFormat, only: Mapping[str, str] | None = None):
         self._path, self._only = path, only or {}
         self._quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
-        csv.field_size_limit(10**8)
         try:
             self._encoding = _encoding(path)
             self._separator, self._header = self._first_line()
@@ -67,8 +66,8 @@ class ReviewTable:
         for separator in _SEPARATORS:
             with self._path.open(newline="", encoding=self._encoding) as file:
                 try:
-                    cells[separator] = next(filter(None, csv.reader(file, delimiter=separator, strict=True)), [])
-                except csv.Error:  # quotes that are none with this separator
+                    cells[separator] = next(CsvReader(file, separator), [])
+                except csv.Error:  # with this separator the quotes are wrong
                     cells[separator] = []
         separator = max(cells, key=lambda separator: len(cells[separator]))
         return separator, cells[separator]
@@ -85,7 +84,7 @@ class ReviewTable:
     def _rows(self) -> Iterator[tuple[str, str]]:
         only = [(self._header.index(name), value) for name, value in self._only.items()]
         with self._path.open(newline="", encoding=self._encoding) as file:
-            lines = filter(None, csv.reader(file, delimiter=self._separator, quoting=self._quoting, strict=True))
+            lines = CsvReader(file, self._separator, quoting=self._quoting)
             next(lines)
             for number, cells in enumerate(lines, 1):
                 if not max(self._text, self._label) < len(cells) <= len(self._header):
@@ -99,8 +98,7 @@ class ReviewTable:
 
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
-        utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return "utf-16" if utf_16 else "utf-8-sig"  # Excel writes a byte order mark
+        return marked_encoding(file.read(4)) or "utf-8"  # Excel writes a byte order mark
 
 
 def _columns(header: Sequence[str], chosen: ReviewFormat, path: Path) -> tuple[int, int]:

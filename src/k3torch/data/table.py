@@ -11,7 +11,7 @@ from typing import Any
 from k3torch.data.column import Float
 from k3torch.data.column_kinds import cells_of, gaps
 from k3torch.data.columns import Columns, kept_rows, only_rows
-from k3torch.data.table_target import encode_target, target_kind
+from k3torch.data.table_target import encode_target, known_target
 from k3torch.errors import InputError
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,15 @@ class Table:
         x: features, float64, (samples, features).
         y: the target, (samples,): float64 for regression, the number of the class, int64, for classification.
         columns: what the columns mean.
-        left_out: rows with a missing value that are no samples (missing="drop").
+        rows: the row of each sample in the table, from 0, (samples,).
+        left_out: rows with a missing value, which are not samples (missing="drop").
         filled: missing values that the medians replace (missing="median").
     """
 
     x: Float
     y: NDArray[np.float64] | NDArray[np.int64]
     columns: Columns
+    rows: NDArray[np.int64]
     left_out: int = 0
     filled: int = 0
 
@@ -46,18 +48,18 @@ class Table:
 
         Raises:
             InputError: as ``Columns.encode``, but rows with a missing value are left out with missing="drop"; for a
-                target that is missing or no class.
+                target that is missing or not a class.
         """
         name = columns.target
         if name not in frame.columns:
             raise InputError(f"expected the target {name!r} as a column, found none")
         cells = columns.cells(frame) | {name: cells_of(frame[name])}
-        goal = {name: target_kind(cells[name], name)}
-        kept = kept_rows(cells, columns.kinds, goal, columns.missing)
+        kept = kept_rows(cells, columns.kinds, {name: columns.target_kind}, columns.missing)
         filled = int(gaps(cells, columns.kinds).sum()) if columns.missing == "median" else 0
         cells = only_rows(cells, kept)
-        x, y = columns.encode_cells(cells)[kept], encode_target(cells[name], name, columns.classes)[kept]
-        return cls(x, y.astype("int64") if columns.classes else y, columns, len(frame) - len(kept), filled)
+        x, y = columns.encode_cells(cells), encode_target(cells[name], name, columns.classes, columns.target_kind)
+        y = y[kept].astype("int64") if columns.classes else y[kept]
+        return cls(x[kept], y, columns, kept, len(frame) - len(kept), filled)
 
     def describe(self) -> str:
         """Return one line on the samples, the features and the target."""
@@ -91,6 +93,17 @@ def _shown(value: float) -> str:
     return f"{value:,.0f}" if value % 1 == 0 and abs(value) < 1e15 else f"{value:,.6g}"
 
 
+def valid_target(frame: pd.DataFrame, columns: Columns) -> Float:
+    """Return the target of each row as ``Table.y`` has it, float64, (rows,); NaN where the row has no valid one.
+
+    That is a missing value, a text among numbers, a number that is not finite in float32, and a value that is not a
+    class. All are NaN where the table does not have the target.
+    """
+    if columns.target not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return known_target(cells_of(frame[columns.target]), columns.classes, columns.target_kind)
+
+
 def split_table(
     frame: pd.DataFrame,
     target: str,
@@ -103,7 +116,8 @@ def split_table(
 ) -> tuple[Table, Table]:
     """Return training and test samples: rows drawn at random, of each class the same fraction.
 
-    Medians for missing values are those of the training samples.
+    Rows that missing="drop" leaves out are in neither; ``Table.of`` counts them in the whole table. Medians for
+    missing values are those of the training samples.
 
     Args:
         frame: the table, as ``read_frame`` returns it.
@@ -118,11 +132,11 @@ def split_table(
         InputError: as ``Columns.fit``, and for a table that is too small to be divided.
     """
     settings: dict[str, Any] = {"task": task, "missing": missing, "drop": drop}
-    classes = frame[target].map(str) if Columns.fit(frame, target, **settings).classes else None
+    whole = Table.of(frame, Columns.fit(frame, target, **settings))
+    names = np.array(whole.columns.classes)
+    classes = names[whole.y.astype("int64")] if len(names) else None  # names, since the message below lists them
     try:
-        training, test = train_test_split(
-            np.arange(len(frame)), test_size=test_size, random_state=seed, stratify=classes
-        )
+        training, test = train_test_split(whole.rows, test_size=test_size, random_state=seed, stratify=classes)
     except ValueError as error:
         raise InputError(f"expected rows that can be divided into training and test samples, got: {error}") from error
     columns = Columns.fit(frame, target, training=training, **settings)

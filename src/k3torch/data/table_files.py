@@ -39,19 +39,35 @@ def read_frame(path: Path, *, separator: str | None = None, decimal: str | None 
         InputError: if the file cannot be read or is not one table with a header; where separator or decimal mark
             cannot be recognised; if the package that reads this format is missing.
     """
+    return read_frame_and_cells(path, separator=separator, decimal=decimal)[0]
+
+
+def read_frame_and_cells(
+    path: Path, *, separator: str | None = None, decimal: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read a table as ``read_frame`` does, and return beside it a table of the cells as the file has them.
+
+    In the second table the cells of a text file are texts, without spaces around them, ``""`` where they are empty;
+    so ``00123`` stays as it is. Those of Excel are as openpyxl reads them, None where they are empty. Both tables have
+    the same rows and columns. For Parquet they are the same.
+
+    Raises:
+        InputError: as ``read_frame``.
+    """
     refuse([choice_problem("decimal", decimal, (None, ".", ","))])
     content, suffix = _content(Path(path))
     where = str(path)
     if not content:
         raise InputError(f"expected a table in {where}, found an empty file")
     if suffix == ".parquet":
-        return _checked_header(_parquet(content, where), where)
+        frame = _checked_header(_parquet(content, where), where)
+        return frame, frame
     if suffix == ".xlsx":
         rows, separator = _excel_rows(content, where), None
     else:
         separator = separator or ("\t" if suffix == ".tsv" else None)
         rows, separator = table_text.read_rows(table_text.decode(content, where), where, separator)
-    return _frame(rows, where, separator, decimal)
+    return _frames(rows, where, separator, decimal)
 
 
 def _content(path: Path) -> tuple[bytes, str]:
@@ -62,18 +78,20 @@ def _content(path: Path) -> tuple[bytes, str]:
     name = PurePath(path.name.lower())
     try:
         content = path.read_bytes()
-        if name.suffix == ".zip":
-            members = _members(content)
-            if len(members) == 1:
-                content, name = members[0]
+        members = _members(content) if name.suffix == ".zip" else [(content, name)]
+        if len(members) == 1 and name.suffix == ".zip":
+            content, name = members[0]
         elif name.suffix in _DECOMPRESS:
             content, name = _DECOMPRESS[name.suffix](content), PurePath(name.stem)
     except _DAMAGED as error:
         raise InputError(f"expected to read {path}, got: {first_line(error)}") from error
-    if name.suffix == ".zip":
+    if len(members) != 1:
         raise InputError(f"expected one table in {path}, found {len(members)} files: extract one of them")
+    if name.suffix in (".zip", *_DECOMPRESS):
+        raise InputError(f"expected a table in {path}, found {name}, which is compressed again: extract it first")
     if name.suffix not in SUFFIXES:
-        raise InputError(f"expected a table that ends in {', '.join(SUFFIXES)}, got {path}: save it in such a format")
+        found = f"{path}" if path.suffix.lower() == name.suffix else f"{name} in {path}"
+        raise InputError(f"expected a table that ends in {', '.join(SUFFIXES)}, got {found}: save it in such a format")
     return content, name.suffix
 
 
@@ -90,7 +108,9 @@ def _parquet(content: bytes, where: str) -> pd.DataFrame:
     except ImportError as error:
         raise _missing_reader("pyarrow", where) from error
     try:
-        frame: pd.DataFrame = pyarrow.parquet.read_table(io.BytesIO(content)).to_pandas()
+        frame: pd.DataFrame = pyarrow.parquet.read_table(io.BytesIO(content)).to_pandas(
+            integer_object_nulls=True  # else a missing value makes floats of whole numbers
+        )
     except Exception as error:  # of any kind: the file may contain anything
         raise InputError(f"expected a Parquet table in {where}, got: {first_line(error)}") from error
     return frame if frame.index.names == [None] else frame.reset_index()
@@ -128,8 +148,10 @@ def _has_cell(row: Sequence[Any]) -> bool:
     return any(cell is not None and str(cell).strip() for cell in row)
 
 
-def _frame(rows: list[list[Any]], where: str, separator: str | None, decimal: str | None) -> pd.DataFrame:
-    """Return a column for each name in the first row, with numbers where the cells are such texts."""
+def _frames(
+    rows: list[list[Any]], where: str, separator: str | None, decimal: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a column for each name in the first row, with numbers where the cells are such texts, and as they are."""
     while rows and not _has_cell(rows[-1]):  # spreadsheets write empty rows below the table
         rows.pop()
     if not rows:
@@ -142,9 +164,8 @@ def _frame(rows: list[list[Any]], where: str, separator: str | None, decimal: st
     columns = [pd.Series([_value(row[i], mark) for row in body], dtype=object) for i in range(len(names))]
     typed = [column.astype("float64") if _are_numbers(column) else column for column in columns]
     _check_header(names, [_are_numbers(column.iloc[:1]) for column in columns], where)
-    return _checked_header(
-        pd.DataFrame(dict(zip(range(len(names)), typed, strict=True))).set_axis(names, axis=1), where
-    )
+    frame = pd.DataFrame(dict(enumerate(typed))).set_axis(names, axis=1)
+    return _checked_header(frame, where), pd.DataFrame(body, columns=names, dtype=object)
 
 
 def _value(cell: Any, decimal: str) -> Any:

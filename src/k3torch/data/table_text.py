@@ -3,21 +3,20 @@
 What two settings would read differently is refused, with the option that decides it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import csv
 import io
 from itertools import islice
 import re
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from k3torch.errors import InputError, first_line
-
-if TYPE_CHECKING:
-    import _csv
 
 Row = list[str]
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+LONGEST = 10**8  # characters of a cell
+_TOO_LONG = "field larger than field limit"  # how the csv module says so
 _SPELLED = {"tab": "\t", "\\t": "\t"}  # a shell passes no tab
 _SAMPLE = 100  # rows that the separator is recognised from
 _NOT_ASCII = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")  # a word that tells encodings apart
@@ -32,6 +31,52 @@ _BYTE_ORDER_MARKS = {
 }
 
 
+class CsvReader(Iterator[Row]):
+    """The rows of a text file, without empty lines, with cells of up to ``LONGEST`` characters.
+
+    The csv module has one limit for the whole program, which is set only while a row is read.
+
+    Args:
+        lines: of the file, with their line breaks.
+        separator: one character.
+        quoting: of the csv module.
+        skipinitialspace: whether spaces after a separator are left out.
+
+    Raises:
+        csv.Error: while iterating, for quotes that are wrong, and for a longer cell.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[str],
+        separator: str,
+        *,
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL,
+        skipinitialspace: bool = False,
+    ):
+        self._reader = csv.reader(
+            lines, delimiter=separator, quoting=quoting, skipinitialspace=skipinitialspace, strict=True
+        )
+
+    @property
+    def line(self) -> int:
+        """The number of lines that have been read."""
+        return self._reader.line_num
+
+    def __next__(self) -> Row:
+        """Return the next row that has a cell."""
+        limit = csv.field_size_limit(LONGEST)
+        try:
+            return next(row for row in self._reader if row)
+        finally:
+            csv.field_size_limit(limit)
+
+
+def marked_encoding(start: bytes) -> str | None:
+    """Return the encoding that the byte order mark at the start of a file names, or None without one."""
+    return next((codec for mark, codec in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+
+
 def decode(content: bytes, where: str) -> str:
     """Return the text of a file in UTF-8 or UTF-16, with or without a byte order mark, or in Windows-1252 (Latin-1).
 
@@ -41,7 +86,7 @@ def decode(content: bytes, where: str) -> str:
     Raises:
         InputError: for a binary file and another encoding.
     """
-    marked = next((codec for mark, codec in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    marked = marked_encoding(content)
     try:
         text = content.decode(marked or "utf-8")
     except UnicodeDecodeError:
@@ -81,7 +126,8 @@ def read_rows(text: str, where: str, separator: str | None = None) -> tuple[list
         separator: one character, or "tab"; None recognises it.
 
     Raises:
-        InputError: if no separator fits, or several do; for rows of another length than the first, and open quotes.
+        InputError: if no separator fits, or several do; for rows of another length than the first, open quotes, and
+            cells of more than ``LONGEST`` characters.
     """
     first, _, rest = text.partition("\n")
     if declared := re.fullmatch(r"sep=(.)\s*", first.strip("\ufeff")):  # Excel reads and writes this line
@@ -95,20 +141,24 @@ def read_rows(text: str, where: str, separator: str | None = None) -> tuple[list
     reader = _reader(text, separator)
     try:
         for row in reader:
-            if row and len(row) != len(rows[0] if rows else row):
-                raise _unequal(rows[0], row, reader.line_num, where)
-            if row:
-                rows.append([cell.strip() for cell in row])
+            if len(row) != len(rows[0] if rows else row):
+                raise _unequal(rows[0], row, reader.line, where)
+            rows.append([cell.strip() for cell in row])
     except csv.Error as error:
+        if _TOO_LONG in str(error):
+            raise InputError(
+                f"expected cells of up to {LONGEST:,} characters in {where}, found a longer one in line "
+                f"{reader.line}: shorten it, or close the quote before it"
+            ) from error
         raise InputError(
             f"expected quotes that close, and none inside a cell, in {where}, found another use before the end of line "
-            f"{reader.line_num} ({first_line(error)}): double a quote inside a quoted cell"
+            f"{reader.line} ({first_line(error)}): double a quote inside a quoted cell"
         ) from error
     return rows, separator
 
 
-def _reader(text: str, separator: str) -> "_csv.Reader":
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+def _reader(text: str, separator: str) -> CsvReader:
+    return CsvReader(io.StringIO(text, newline=""), separator, skipinitialspace=True)
 
 
 def _separator(text: str, where: str) -> str:
@@ -134,9 +184,9 @@ def _separator(text: str, where: str) -> str:
 
 
 def _row_lengths(text: str, separator: str) -> list[int]:
-    """Return the number of cells of each of the first rows, or none where quotes show that this is no separator."""
+    """Return the number of cells of each of the first rows, or none where quotes show that this is not a separator."""
     try:
-        return [len(row) for row in islice(_reader(text, separator), _SAMPLE) if row]
+        return [len(row) for row in islice(_reader(text, separator), _SAMPLE)]
     except csv.Error:
         return []
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 import warnings
 
+from k3torch.data.arrays import finite_array
 from k3torch.errors import choice_problem, refuse, seed_problem, unless
 from k3torch.validation.folds import Split
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -60,10 +62,12 @@ def baselines(
 
     Returns:
         For each model its scores, (repeats, folds): the mean absolute error in the unit of the target, or the
-        accuracy. NaN where a model could not be fitted, for example logistic regression to samples of one class.
+        accuracy. NaN where a classifier cannot be fitted because the training samples have one class, or one sample of
+        a class.
 
     Raises:
-        InputError: for another task or seed, arrays of wrong shapes, or values that are no finite numbers.
+        InputError: for another task or seed, arrays of wrong shapes, texts and other objects, or numbers that are not
+            finite in float32.
     """
     refuse([choice_problem("task", task, ("regression", "classification")), seed_problem(seed)])
     x, y, weights = _checked(x, y, splits, sample_weight)
@@ -78,14 +82,15 @@ def baselines(
 def _checked(
     x: ArrayLike, y: ArrayLike, splits: Sequence[Sequence[Split]], sample_weight: ArrayLike | None
 ) -> tuple[Float, NDArray[Any], Float | None]:
-    features, target = np.asarray(x, dtype="float64"), np.asarray(y)
+    features, target = finite_array("x", x).astype("float64"), finite_array("y", y)
     target = target[:, 0] if target.ndim == 2 and target.shape[1] == 1 else target
-    weights = None if sample_weight is None else np.asarray(sample_weight, dtype="float64")
+    weights = None if sample_weight is None else finite_array("sample_weight", sample_weight).astype("float64")
     samples = len(features)
     refuse([
-        unless(features.ndim == 2 and np.isfinite(features).all(), "finite features of shape (samples, features)"),
+        unless(features.ndim == 2, f"features of shape (samples, features), got {features.shape}"),
         unless(target.shape == (samples,), f"a target of shape ({samples},), got {target.shape}"),
         unless(weights is None or weights.shape == (samples,), f"sample_weight of shape ({samples},)"),
+        unless(weights is None or (weights >= 0).all(), "sample_weight of 0 or more"),
         unless(len({len(folds) for folds in splits}) == 1, "as many folds in each repeat, and one or more"),
     ])  # fmt: skip
     return features, target, weights
@@ -101,8 +106,11 @@ def _score(
         try:
             model.fit(x[training], y[training], **weight)
             return score(model.predict(x[validation]), y[validation])
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # samples that this model cannot be fitted to
-            return float("nan")
+        except ValueError:
+            samples = np.unique(y[training], return_counts=True)[1]
+            if is_classifier(model) and (len(samples) == 1 or samples.min() == 1):
+                return float("nan")  # gradient boosting of many samples needs two of each class, to stop early
+            raise
 
 
 def _weight_name(model: Any) -> str:
@@ -138,7 +146,7 @@ def baseline_warning(scores: ArrayLike, compared: Mapping[str, ArrayLike], *, ta
     if better:
         return None
     own, other = _shown_apart(network, means[best])
-    return f"the network's mean {kind} {own} is not {order} than that of {best}, {other}: prefer the latter"
+    return f"the network's mean {kind} {own} is not {order} than that of {best}, {other}: prefer {best}"
 
 
 def _shown_apart(first: float, second: float) -> tuple[str, str]:
