@@ -82,6 +82,8 @@ def check(settings: Settings) -> None:
             f"expected a run folder of kfold-table or kfold-boston, got {settings.run} without "
             f"{' and '.join(missing)}: a complete run writes both, and prints the path of its folder"
         )
+    if settings.out is not None and settings.out.suffix.lower() not in (".csv", ".txt"):
+        raise InputError(f"expected --out as a file ending in .csv or .txt, got {settings.out}: the output is CSV")
     if settings.out is not None and settings.out.exists() and not settings.force:
         raise InputError(f"expected a new file for --out, found {settings.out}: --force replaces it")
 

@@ -163,3 +163,11 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(call, tmp_path, table, d
     assert (code, out) == (2, "")
     assert err.startswith("error: expected")
     assert err.count("\n") == 1 + err.startswith("ignoring")
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.parquet", "p"])
+def test_the_output_is_csv_and_named_so(call, tmp_path, table, name):
+    code, _, err = call("predict_table.py", run_of(tmp_path / "run"), table, "--out", tmp_path / name)
+    assert code == 2
+    assert "as a file ending in .csv or .txt" in err
+    assert not (tmp_path / name).exists()

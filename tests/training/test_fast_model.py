@@ -431,3 +431,11 @@ def test_several_labels_by_hand():
     assert history["binary_accuracy"] == pytest.approx([4 / 6] * 2)
     assert history["mae"] == pytest.approx([(3 * 0.5 + 2 * 0.25 + 0.75) / 6] * 2)
     assert history["mse"] == pytest.approx([(3 * 0.25 + 2 * 0.0625 + 0.5625) / 6] * 2)
+
+
+def test_predict_passes_its_arguments_on():
+    model = FastModel(inputs := keras.Input((2,)), keras.layers.Dense(1)(inputs))
+    batches = []
+    watch = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: batches.append(batch))
+    model.predict(np.zeros((6, 2)), batch_size=2, verbose=0, callbacks=[watch])
+    assert batches == [0, 1, 2]

@@ -21,7 +21,6 @@ SETTINGS = {
     "shuffle": True,
     "seed": 0,
     "callbacks": None,
-    "others": {},
     "verbose": "auto",
 }
 
@@ -57,9 +56,6 @@ def test_settings_that_can_be_used(settings):
         ("engine", "stack", "engine as one of 'auto', 'stacked', 'fit', got 'stack', did you mean 'stacked'?"),
         ("normalize", True, "normalize as one of None, 'fold', 'train', got True"),
         ("normalize_y", 1, "normalize_y as one of True, False, got 1"),
-        ("others", {"cv": 5}, "folds= as the number of folds or the splitter, got cv="),
-        ("others", {"epoch": 5}, "an argument of cross_validate, got epoch=, did you mean 'epochs'?"),
-        ("others", {"zzz": 5}, "an argument of cross_validate, got zzz="),
         ("shuffle", "no", "shuffle as one of True, False, got 'no'"),
         ("callbacks", ["x"], "callbacks as a list of Keras callbacks, got ['x']"),
         ("verbose", 2, "verbose as one of 'auto', 0, 1, got 2"),
@@ -91,8 +87,8 @@ def test_text_sparse_and_infinite_samples_are_refused_by_their_name():
 
 def test_samples_get_a_second_dimension_and_targets_their_dtype():
     x, y = arguments.convert_samples([1, 2], [0.5, 1])
-    assert (x.tolist(), y.tolist(), y.dtype) == ([[1], [2]], [[0.5], [1]], np.float32)
-    for labels, dtype in (([0, 1], "int64"), (np.uint8([0, 1]), "int64"), ([False, True], "float32")):
+    assert (x.tolist(), y.tolist(), y.dtype) == ([[1], [2]], [[0.5], [1]], np.float64)
+    for labels, dtype in (([0, 1], "int64"), (np.uint8([0, 1]), "int64"), ([False, True], "float64")):
         y = arguments.convert_samples([[1], [2]], labels)[1]
         assert (y.tolist(), y.dtype) == ([[0], [1]], dtype)
     assert arguments.convert_samples(np.zeros((2, 3, 4)), np.zeros((2, 5)))[0].shape == (2, 3, 4)
@@ -175,9 +171,25 @@ def test_class_weights_of_targets_with_three_dimensions_are_refused():
 def test_the_names_of_scikit_learn_are_those_of_its_function_and_the_known_ones_those_of_ours():
     from sklearn.model_selection import cross_validate as theirs
 
-    ours = [name for name, p in inspect.signature(cross_validate).parameters.items() if p.kind != p.VAR_KEYWORD]
-    assert list(arguments.ARGUMENTS) == ours
-    assert set(inspect.signature(theirs).parameters) - set(ours) <= set(arguments.SKLEARN_NAMES)
+    ours = set(inspect.signature(cross_validate).parameters)
+    assert set(inspect.signature(theirs).parameters) - ours <= set(arguments.SKLEARN_NAMES)
+    assert not ours & set(arguments.SKLEARN_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"cv": 5}, "folds= as the number of folds or the splitter, got cv="),
+        ({"X": 1, "y": 2}, "x= as the samples, got X="),
+        ({"estimator": 1, "epoch": 2}, "build_model= as a function that returns a compiled model, got estimator=; "
+         "expected an argument of cross_validate, got epoch=, did you mean 'epochs'?"),
+        ({"zzz": 5}, "an argument of cross_validate, got zzz="),
+    ],
+)  # fmt: skip
+def test_other_names_are_answered_with_a_hint_whatever_else_is_missing(named, message):
+    with pytest.raises(InputError) as error:
+        cross_validate(**named)
+    assert str(error.value) == f"expected {message}"
 
 
 def test_the_columns_of_a_frame_are_its_feature_names():

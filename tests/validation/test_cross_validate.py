@@ -404,6 +404,15 @@ def test_returned_models_score_on_raw_samples_as_reported(engine, normalize):
     assert isinstance(result.models[0].layers[0], keras.layers.Normalization) == (normalize is not None)
 
 
+def test_scores_are_those_of_the_weights_that_a_callback_has_put_back():
+    stop = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    model = lambda: build(keras.optimizers.Adam(0.5))  # noqa: E731
+    arguments = {"folds": 3, "epochs": 20, "batch_size": 4, "normalize_y": True, "callbacks": [stop]}
+    result = cross_validate(model, X, Y, **arguments)
+    np.testing.assert_allclose(result.scores.ravel(), evaluated(result, X, Y), rtol=1e-4)
+    assert not np.allclose(result.scores, np.nanmax(result.history["val_mae"], axis=-1))
+
+
 @pytest.mark.parametrize("engine", ["stacked", "fit"])
 def test_targets_of_any_unit_give_the_same_network(engine):
     """Prices in another currency: all metrics change by the factor of the unit, the loss not at all."""

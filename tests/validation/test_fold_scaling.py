@@ -24,7 +24,42 @@ def test_samples_are_scaled_in_float32_and_left_alone_without_scaling():
     assert {fold.transform_features(X).dtype, fold.transform_targets(Y).dtype} == {np.dtype("float32")}
     none = FoldScaling.fit(X, Y, TRAINING, None, normalize_y=False)
     np.testing.assert_array_equal(none.transform_features(X), X.astype("float32"))
-    assert none.transform_targets(Y) is Y
+    np.testing.assert_array_equal(none.transform_targets(Y), Y.astype("float32"))
+    labels = np.array([[2**40 + 1]])
+    assert none.transform_targets(labels) is labels
+
+
+def test_features_are_scaled_in_float64_and_then_rounded():
+    x = np.random.default_rng(0).normal(5, 3, (50, 2))
+    found = FoldScaling.fit(x, x[:, :1], np.arange(50), "fold", normalize_y=False).transform_features(x)
+    np.testing.assert_array_equal(found, ((x - x.mean(axis=0)) / x.std(axis=0)).astype("float32"))
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1.0, 1e16])
+def test_the_unit_of_a_feature_makes_no_difference(factor):
+    x = np.random.default_rng(0).normal(5, 3, (50, 1))
+    plain, other = (
+        FoldScaling.fit(v, v, np.arange(50), "fold", normalize_y=False).transform_features(v) for v in (x, x * factor)
+    )
+    np.testing.assert_allclose(other, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-12, 1e20, 1e30])
+def test_a_unit_that_keras_cannot_scale_is_refused(factor):
+    x = np.column_stack([np.arange(9.0), np.arange(9.0) * factor])
+    with pytest.raises(InputError, match=r"^expected features with deviations from .* of feature 1: change its unit$"):
+        FoldScaling.fit(x, x[:, :1], np.arange(9), "fold", normalize_y=False)
+
+
+@pytest.mark.parametrize(("offset", "fits"), [(0, True), (1e4, True), (1.7e9, False), (-1e8, False)])
+def test_targets_that_float32_cannot_hold_beside_their_mean_are_refused(offset, fits):
+    y = np.arange(60.0)[:, None] + offset
+    if fits:
+        scaled = FoldScaling.fit(y, y, np.arange(60), None, normalize_y=True).transform_targets(y)
+        np.testing.assert_allclose(scaled[:, 0], (np.arange(60) - 29.5) / np.arange(60).std(), atol=1e-6)
+    else:
+        with pytest.raises(InputError, match=r"^expected targets whose spread float32 .*: subtract a constant from y$"):
+            FoldScaling.fit(y, y, np.arange(60), None, normalize_y=True)
 
 
 def test_far_from_zero_training_sees_what_the_model_sees():

@@ -82,7 +82,10 @@ class Table:
             named = [f"{name} ({count:,})" for name, count in zip(self.columns.classes, counts, strict=True)]
             more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
             return f"classification, {', '.join(named[:LISTED])}{more}"
-        line = f"regression, {_shown(self.y.min())} to {_shown(self.y.max())}"
+        low, high = (_shown(value) for value in (self.y.min(), self.y.max()))
+        if low == high:  # a small spread beside a large mean
+            low, high = (f"{value:,.12g}" for value in (self.y.min(), self.y.max()))
+        line = f"regression, {low} to {high}"
         different = np.unique(self.y)
         if 2 < len(different) <= min(SMALL, len(self.y) // 2) and not (different % 1).any():
             line += f" ({len(different)} whole numbers: --task classification makes them classes)"

@@ -1,6 +1,6 @@
 """Checks and conversions of the arguments of ``cross_validate``; what cannot be used is refused in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 import inspect
 from typing import Any
 
@@ -31,10 +31,6 @@ SKLEARN_NAMES = {
     "pre_dispatch": "no pre_dispatch, since all models train as one stack",
     "error_score": "no error_score, since errors are raised",
 }
-ARGUMENTS = (
-    "build_model", "x", "y", "folds", "repeats", "epochs", "batch_size", "normalize", "normalize_y", "engine",
-    "shuffle", "seed", "sample_weight", "class_weight", "callbacks", "groups", "verbose",
-)  # fmt: skip
 
 
 def check_settings(
@@ -50,9 +46,8 @@ def check_settings(
     seed: Any,
     callbacks: Any,
     verbose: Any,
-    others: Mapping[str, Any],
 ) -> None:
-    """Check what does not depend on the data; ``others`` are keyword arguments that the function does not have.
+    """Check what does not depend on the data.
 
     Raises:
         InputError: names all bad arguments.
@@ -62,7 +57,6 @@ def check_settings(
     )
     refuse(
         [
-            *map(_unknown_argument, others),
             unless(_is_builder(build_model), f"build_model as a function without arguments, got {build_model!r}"),
             *(count_problem(n, v) for n, v in (("repeats", repeats), ("epochs", epochs), ("batch_size", batch_size))),
             seed_problem(seed),
@@ -80,11 +74,20 @@ def check_settings(
     )
 
 
-def _unknown_argument(name: str) -> str:
-    """Return the problem with an unknown argument: what replaces scikit-learn's name, or a similar name."""
-    if name in SKLEARN_NAMES:
-        return f"{SKLEARN_NAMES[name]}, got {name}="
-    return f"an argument of cross_validate, got {name}={did_you_mean(name, ARGUMENTS)}"
+def check_names(names: Iterable[str], known: Sequence[str]) -> None:
+    """Check the names of keyword arguments.
+
+    Raises:
+        InputError: names those that ``cross_validate`` does not have, and what replaces them: what stands for
+            scikit-learn's name, or a similar name.
+    """
+    refuse(
+        f"{SKLEARN_NAMES[name]}, got {name}="
+        if name in SKLEARN_NAMES
+        else f"an argument of cross_validate, got {name}={did_you_mean(name, known)}"
+        for name in names
+        if name not in known
+    )
 
 
 def _is_builder(build_model: Any) -> bool:
@@ -119,7 +122,7 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
     """Return inputs of shape (samples, ...) and targets of shape (samples, outputs).
 
     One-dimensional x and y get a second dimension of 1. Targets become int64 if they are whole numbers by dtype,
-    float32 otherwise; inputs keep their dtype.
+    float64 otherwise, which is rounded to float32 after scaling; inputs keep their dtype.
 
     Raises:
         InputError: as ``finite_array``, for lengths that differ, and for samples without features or targets.
@@ -133,7 +136,7 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
     if targets.dtype == np.uint64 and targets.size and targets.max() > np.iinfo(np.int64).max:
         raise InputError(f"expected whole numbers below 2**63 in y, got {targets.max()}")
     targets = targets[:, None] if targets.ndim == 1 else targets
-    return inputs, targets.astype("float32" if targets.dtype.kind in "fb" else "int64")
+    return inputs, targets.astype("float64" if targets.dtype.kind in "fb" else "int64")
 
 
 def training_weights(

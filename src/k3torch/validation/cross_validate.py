@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 import functools
+import inspect
 import re
 import threading
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -13,6 +14,7 @@ from k3torch.stack.reasons import DifferentStep, UntraceableStep
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
+    check_names,
     check_settings,
     convert_sample_weight,
     convert_samples,
@@ -28,7 +30,7 @@ from k3torch.validation.predictions import out_of_fold
 from k3torch.validation.result import CrossValidation, Interrupted, score_index
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 Engine = Literal["auto", "stacked", "fit"]
 P = ParamSpec("P")
@@ -38,18 +40,20 @@ R = TypeVar("R")
 _LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
 
 
-def _one_after_another(function: Callable[P, R]) -> Callable[P, R]:
-    """Have calls from several threads run one after another."""
+def _checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse unknown keyword arguments with a hint, and have calls from several threads run one after another."""
+    names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_names(kwargs, names)
         with _LOCK:
             return function(*args, **kwargs)
 
     return locked
 
 
-@_one_after_another
+@_checked_and_locked
 def cross_validate(
     build_model: Callable[[], keras.Model],
     x: ArrayLike,
@@ -69,7 +73,6 @@ def cross_validate(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
     verbose: Verbose = "auto",
-    **others: Any,
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
 
@@ -106,17 +109,16 @@ def cross_validate(
             neither: notices concern speed alone, and ``engine`` of the result says how the models were trained.
             Warnings are given in any case. 1 is as "auto", and prints a line of progress every 10 seconds where there
             is neither a terminal nor a notebook.
-        others: refused; the message says what scikit-learn's names, such as ``cv``, are called here.
 
     Raises:
-        InputError: for an argument that cannot be used, and with ``engine="stacked"`` for a model that is not
+        InputError: for an argument that cannot be used or does not exist (the message says what scikit-learn's names,
+            such as ``cv``, are called here), and with ``engine="stacked"`` for a model that is not
             supported in a stack.
         Interrupted: a KeyboardInterrupt with the result so far.
     """
     check_settings(
         build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, verbose=verbose,
-        others=others,
     )  # fmt: skip
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
     inputs, targets = convert_samples(x, y)
@@ -155,6 +157,7 @@ class _Training:
     bar: EpochBar
     engine: Literal["stacked", "fit"] = "stacked"
     histories: list[MetricHistory] = field(default_factory=list)
+    final: Sequence[NDArray[np.float64]] | None = None  # metrics of the returned models, if not those of the last epoch
 
 
 def _train(training: _Training, engine: Engine, seed: int) -> None:
@@ -165,7 +168,7 @@ def _train(training: _Training, engine: Engine, seed: int) -> None:
             training.engine = "fit"
             keras.utils.set_random_seed(seed)  # as if no stack had been tried
             t = training
-            engines.fit(t.jobs, t.batch_size, t.epochs, t.callbacks or (), t.bar, t.histories)
+            t.final = engines.fit(t.jobs, t.batch_size, t.epochs, t.callbacks or (), t.bar, t.histories)
     except (IndexError, RuntimeError) as error:
         if not (isinstance(error, IndexError) or re.search("out of (bounds|range)", str(error))):
             raise
@@ -215,7 +218,8 @@ def _result(
     table = np.asarray([*histories, *[np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))])
     done = [_epochs_done(job.model, values, training.engine, complete) for job, values in zip(jobs, table, strict=True)]
     score = score_index(names)
-    scores = [values[1, score, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
+    last = training.final or [values[1, :, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
+    scores = [values[score] for values in last]
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
     greater = greater_is_better(jobs[0].model, names[score])
     models, indices = [job.whole_model() for job in jobs], [job.split for job in jobs]

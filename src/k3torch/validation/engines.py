@@ -163,8 +163,11 @@ def fit(
     callbacks: Sequence[Any],
     bar: EpochBar,
     histories: list[MetricHistory],
-) -> None:
+) -> list[NDArray[np.float64]] | None:
     """Train one job after another with ``fit``, and append each one's metrics to ``histories``, as ``stacked`` does.
+
+    Returns the metrics, (metrics,), of each model on its validation samples if there are callbacks, which may have
+    changed the weights since the last epoch: ``EarlyStopping(restore_best_weights=True)`` does.
 
     Epochs that a callback skips by stopping early are NaN; ``bar``, which is open, counts them as complete.
     """
@@ -185,6 +188,12 @@ def fit(
             if isinstance(getattr(job.model, "history", None), keras.callbacks.History):  # not if it failed to start
                 histories.append(_table(job, epochs))
     bar.title, bar.done = title, bar.total
+    return [_evaluated(job, batch_size) for job in jobs] if callbacks else None
+
+
+def _evaluated(job: Job, batch_size: int) -> NDArray[np.float64]:
+    found = job.model.evaluate(_loader(job.validation, batch_size), return_dict=True, verbose=0)
+    return job.in_units(np.array([found[name] for name in stateless.metric_names(job.model)]))
 
 
 def _table(job: Job, epochs: int) -> MetricHistory:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from k3torch.data.scaling import Standardizer
-from k3torch.errors import InputError
+from k3torch.errors import InputError, refuse, unless
 from k3torch.training.model_state import layers_of
 from k3torch.training.scaling_layers import normalization_layer, with_scaling_layers
 from k3torch.validation.arguments import Array
@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Normalize = Literal["fold", "train"]
+
+SMALLEST_STD, LARGEST_STD = 1e-6, 1e18  # Keras's Normalization divides by 1e-7 or more, and holds variances in float32
+LOST_TARGET = 1e-3  # what rounding may change of a predicted target, in standard deviations
 
 # Where float32 changes a scaled feature by more than this, in standard deviations, training uses what models will see.
 _VISIBLE = 1e-4
@@ -37,11 +40,39 @@ class FoldScaling:
             normalize: "fold" uses the features of the training samples, "train" those of all samples; None does not
                 scale them.
             normalize_y: whether to scale the targets, by the training samples.
+
+        Raises:
+            InputError: for units in which float32 cannot hold the features, or the targets beside their mean.
         """
-        return cls(
+        scaling = cls(
             None if normalize is None else Standardizer.fit(x[training] if normalize == "fold" else x),
             Standardizer.fit(y[training]) if normalize_y else None,
         )
+        scaling._check()
+        return scaling
+
+    def _check(self) -> None:
+        """Refuse units in which the layers of the returned model, which compute in float32, would lose the numbers."""
+        if self.features is not None:
+            std = self.features.std
+            lost = np.argwhere((std < SMALLEST_STD) | (std > LARGEST_STD))
+            refuse(
+                f"features with deviations from {SMALLEST_STD:g} to {LARGEST_STD:g} with normalize, got "
+                f"{std[tuple(place)]:.3g} of feature {', '.join(map(str, place))}: change its unit"
+                for place in lost[:1]
+            )
+        if self.targets is not None:
+            mean, deviation = float(self.targets.mean[0]), float(self.targets.std[0])
+            fits = abs(mean) * float(np.finfo(np.float32).eps) <= LOST_TARGET * deviation and deviation <= LARGEST_STD
+            refuse(
+                [
+                    unless(
+                        fits,
+                        f"targets whose spread float32 can show next to their mean with normalize_y=True, got "
+                        f"a mean of {mean:.6g} and a deviation of {deviation:.3g}: subtract a constant from y",
+                    )
+                ]
+            )
 
     def transform_features(self, x: Array) -> NDArray[np.float32]:
         """Return all features as the layers after the normalization see them, of the shape of ``x``."""
@@ -54,7 +85,8 @@ class FoldScaling:
 
     def transform_targets(self, y: Array) -> Array:
         """Return all targets as the last layer of the trained model predicts them, of the shape of ``y``."""
-        return y if self.targets is None else self.targets.transform(y).astype("float32")
+        scaled = y if self.targets is None else self.targets.transform(y)
+        return scaled.astype("float32") if scaled.dtype.kind == "f" else scaled
 
     def whole_model(self, model: keras.Model) -> keras.Model:
         """Return a trained model with the scaling as its first and last layer."""

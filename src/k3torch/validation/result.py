@@ -40,8 +40,8 @@ class CrossValidation:
     """Scores, learning curves, models and predictions of all folds and repeats.
 
     Attributes:
-        scores: (repeats, folds), the first metric, or the loss of a model without metrics, on the validation samples
-            after the last epoch.
+        scores: (repeats, folds), the first metric, or the loss of a model without metrics, of the returned models on
+            their validation samples: after the last epoch, or with the weights that a callback has put back.
         metric: name of that metric.
         greater_is_better: whether a higher score is better; None if Keras does not say it of this metric.
         history: metric name to (repeats, folds, epochs); names of validation metrics start with ``val_``. Epochs that
