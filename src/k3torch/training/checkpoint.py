@@ -42,7 +42,7 @@ class ExactCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, folder: str | Path, every: str | int = "epoch"):
         super().__init__()
         if every != "epoch":
-            refuse([count_problem('every="epoch" or', every)])
+            refuse([count_problem("every as 'epoch' or", every)])
         self.folder = CheckpointFolder(folder)
         self.every = every
         self._run: _Run | None = None
