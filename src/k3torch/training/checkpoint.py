@@ -95,7 +95,8 @@ class _Run:
     ):
         self._checkpoint, self._model, self._callbacks, self._settings = checkpoint, model, callbacks, settings
         self._data = [arguments.get("x"), arguments.get("validation_data")]
-        self._number, self._stored = stored or (0, None)
+        self._number = stored[0] if stored else 0
+        self._stored = stored[1] if stored else None
         self._to_skip = self._stored["batches"] if self._stored else 0
         self._epoch = 0
         self._epoch_start: Any = None

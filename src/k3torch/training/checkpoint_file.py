@@ -137,7 +137,9 @@ def decode(value: Any, arrays: Arrays) -> Any:
     if kind == "array":
         return arrays[value[kind]]
     if kind == "tensor":
-        return torch.from_numpy(arrays[value[kind]]).view(getattr(torch, value["dtype"])).reshape(value["shape"])
+        content, dtype = arrays[value[kind]], getattr(torch, value["dtype"])
+        flat = torch.from_numpy(content).view(dtype) if content.size else torch.empty(0, dtype=dtype)
+        return flat.reshape(value["shape"])
     if kind == "dict":
         return {_hashable(decode(key, arrays)): decode(item, arrays) for key, item in value[kind]}
     return _CONTAINERS[kind](decode(item, arrays) for item in value[kind])

@@ -110,7 +110,7 @@ def _set_global_seed_generator(generator: Any) -> None:
 
 def get_random_states() -> tuple[Any, ...]:
     """Return the global random states of torch, NumPy and Python, and of each CUDA device if CUDA is in use."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     return torch.get_rng_state(), np.random.get_state(), random.getstate(), *devices
 
 
