@@ -510,9 +510,9 @@ OTHER_RUNS = {
         "size None, as in {file}, got number of validation samples 20, validation batch size 32: give the same, or "
         "another folder"),
     "callbacks": (build, {"extra": lambda: [callbacks.TerminateOnNaN()]},
-        "expected the callbacks of {file}, none, got TerminateOnNaN: give the same, in this order"),
+        "expected callbacks none, as in {file}, got callbacks TerminateOnNaN: give the same, or another folder"),
     "generators": (build, {"data": LOADERS["global generator"]},
-        "expected loaders with 1 random generators, as in {file}, got 0: give the same data"),
+        "expected random generators of the data 1, as in {file}, got random generators of the data 0: give"),
     "fewer epochs": (build, {"epochs": 1}, "expected epochs as 2 or more, as trained already in {file}, got 1"),
     "data": (build, {"data": generator}, "expected x as arrays or a DataLoader for a checkpoint, got generator: make a "
         "DataLoader of it"),
@@ -540,6 +540,7 @@ def test_what_would_be_another_run_is_refused_in_one_line(name, two_epochs):
     with pytest.raises(InputError) as refused:
         fit_loader(make(), folder=two_epochs, every=1, **{"epochs": 3, **arguments})
 
+    assert "\n" not in str(refused.value)
     assert str(refused.value).startswith(expected.format(file=two_epochs / "checkpoint-000002.npz"))
     assert {path: path.read_bytes() for path in two_epochs.iterdir()} == before
 
@@ -568,4 +569,14 @@ def test_wrong_calls_are_refused_in_one_line(two_epochs, tmp_path):
     )
     assert refused(lambda: ExactCheckpoint(tmp_path / "file")) == (
         f"expected a folder for checkpoints, got the file {tmp_path / 'file'}: give another name"
+    )
+
+
+def test_a_file_of_another_version_is_refused_in_one_line(tmp_path):
+    CheckpointFolder(tmp_path).write(4, {"format": 0})
+    with pytest.raises(InputError) as refused:
+        build().fit(loader(), verbose=0, shuffle=False, resume=tmp_path)
+    file = tmp_path / "checkpoint-000004.npz"
+    assert str(refused.value) == (
+        f"expected a checkpoint of this version of k3torch in {file}: give another folder to begin"
     )

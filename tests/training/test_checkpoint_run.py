@@ -31,7 +31,9 @@ BASE = settings_of_run(model(), {"x": X, "y": Y})
 def test_the_settings_of_a_run():
     loader = array_loader(X, Y, batch_size=8, shuffle=True)
     found = settings_of_run(
-        model(), {"x": loader, "validation_data": (X[:5], Y[:5]), "class_weight": {1: 2.0, 0: 1.0}, "initial_epoch": 2}
+        model(),
+        {"x": loader, "validation_data": (X[:5], Y[:5]), "class_weight": {1: 2.0, 0: 1.0}, "initial_epoch": 2},
+        [keras.callbacks.TerminateOnNaN()],
     )
 
     assert found["optimizer"] == "SGD"
@@ -39,6 +41,7 @@ def test_the_settings_of_a_run():
     assert (found["loss"], found["layers"], found["x"]) == ("mse", "InputLayer, Dense", "a DataLoader")
     assert (found["number of samples"], found["batch_size"], found["shuffle"]) == (20, 8, "RandomSampler")
     assert (found["number of validation samples"], found["validation batch size"]) == (5, 32)
+    assert (found["callbacks"], found["random generators of the data"]) == ("TerminateOnNaN", 1)
     assert (found["class_weight"], found["initial_epoch"]) == ("[(0, 1.0), (1, 2.0)]", 2)
 
 

@@ -22,6 +22,7 @@ from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.checkpoint_run import Settings, check_data, check_settings, settings_of_run
 import keras
 
+_FORMAT = 1  # of the files; another number in a file means that another version of k3torch wrote it
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
@@ -114,7 +115,7 @@ class _Run:
     def begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         if self._to_skip and self._stored:
-            state.set_random_values(self._stored["epoch start"], self._data, self._where)
+            state.set_random_values(self._stored["epoch start"], self._data)
             self._pass_over_batches()
         self._epoch_start = state.random_values(self._data)
 
@@ -136,6 +137,7 @@ class _Run:
         self._checkpoint.folder.write(
             self._number,
             {
+                "format": _FORMAT,
                 "settings": self._settings,
                 "epoch": epoch,
                 "batches": batches,
@@ -150,9 +152,9 @@ class _Run:
 
     def _load(self, stored: dict[str, Any]) -> None:
         state.load_model_values(self._model, stored["model"], self._where)
-        state.load_callback_values(self._callbacks, stored["callbacks"], self._where)
+        state.load_callback_values(self._callbacks, stored["callbacks"])
         self._python.load(stored["python"])
-        state.set_random_values(stored["random"], self._data, self._where)
+        state.set_random_values(stored["random"], self._data)
 
     def _pass_over_batches(self) -> None:
         """Have ``fit`` fetch the batches that are done, without a step and without the caller's callbacks."""
@@ -217,9 +219,9 @@ def fit_with_checkpoints(
     check_data(call.arguments)
     checkpoint = _only_checkpoint(checkpoints, resume)
     others = [each for each in given if each is not checkpoint]
+    settings = settings_of_run(model, call.arguments, others)
     if not any(isinstance(each, keras.callbacks.History) for each in others):
         others.append(keras.callbacks.History())  # Keras would append it after the checkpoint
-    settings = settings_of_run(model, call.arguments)
     stored = _stored(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
     if stored is not None:
         stopped, epochs = stored[1]["stopped"], call.arguments.get("epochs", 1)
@@ -270,6 +272,8 @@ def _stored(
         return None
     number, content = stored
     where = folder.file(number)
+    if content.get("format") != _FORMAT:
+        raise InputError(f"expected a checkpoint of this version of k3torch in {where}: give another folder to begin")
     check_settings(content["settings"], settings, where)
     done = content["epoch"] + (content["batches"] > 0)
     if epochs < done:

@@ -1,10 +1,12 @@
 """What has to be the same when a run is resumed: the model's optimizer and loss, and the arguments of ``fit``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from k3torch.errors import InputError, Problem, refuse, unless
+from k3torch.training.checkpoint_state import generator_count
+from k3torch.training.keras_internals import Functional
 import keras
 from torch.utils.data import DataLoader
 
@@ -42,20 +44,20 @@ def check_data(arguments: Mapping[str, Any]) -> None:
     refuse(problems)
 
 
-def settings_of_run(model: keras.Model, arguments: Mapping[str, Any]) -> Settings:
+def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks: Sequence[Any] = ()) -> Settings:
     """Return what changes a run, by its name for the user.
 
     Args:
         model: compiled, before ``fit``.
         arguments: of ``fit``, by name.
+        callbacks: the caller's, without the checkpoint.
     """
     x, validation = arguments.get("x"), arguments.get("validation_data")
     weights = arguments.get("class_weight")
     return {
-        "optimizer": type(model.optimizer).__name__,
-        **_optimizer_settings(model.optimizer),
-        "loss": _described(model.loss),
-        "layers": ", ".join(type(layer).__name__ for layer in model.layers),
+        **_optimizer_settings(getattr(model, "optimizer", None)),
+        "loss": _described(getattr(model, "loss", None)),
+        "layers": _layers(model),
         "x": "a DataLoader" if isinstance(x, DataLoader) else "arrays",
         "number of samples": _samples(x),
         "batch_size": _batch_size(x, arguments.get("batch_size")),
@@ -68,6 +70,8 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any]) -> Setting
         "class_weight": None if weights is None else str(sorted(weights.items())),
         "sample_weight": arguments.get("sample_weight") is not None,
         "initial_epoch": arguments.get("initial_epoch") or 0,
+        "callbacks": ", ".join(type(each).__name__ for each in callbacks) or "none",
+        "random generators of the data": generator_count([x, validation]),
     }
 
 
@@ -83,6 +87,13 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         raise InputError(
             f"expected {', '.join(before)}, as in {where}, got {', '.join(now)}: give the same, or another folder"
         )
+
+
+def _layers(model: keras.Model) -> str:
+    """Return the classes of a model's layers; another model than these may make them in its first step only."""
+    if not isinstance(model, Functional | keras.Sequential):
+        return type(model).__name__
+    return ", ".join(type(layer).__name__ for layer in model.layers)
 
 
 def _samples(data: Any) -> int | None:
@@ -117,8 +128,8 @@ def _shuffle(data: Any, given: Any) -> Any:
 
 def _optimizer_settings(optimizer: Any) -> Settings:
     """Return an optimizer's settings, without names, and without a learning rate that callbacks may change."""
-    settings = {}
-    for name, value in optimizer.get_config().items():
+    settings = {"optimizer": type(optimizer).__name__}
+    for name, value in optimizer.get_config().items() if optimizer is not None else ():
         if name == "name" or (name == "learning_rate" and isinstance(value, int | float)):
             continue
         settings[f"optimizer.{name}"] = _described(value)

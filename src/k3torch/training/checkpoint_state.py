@@ -75,21 +75,16 @@ def random_values(data: Sequence[Any]) -> Values:
     return {"global": get_random_states(), "data": [get() for get, _ in _generators(data)]}
 
 
-def set_random_values(values: Values, data: Sequence[Any], where: Path) -> None:
-    """Set the states that ``random_values`` returned.
-
-    Raises:
-        InputError: if the data hold another number of generators.
-    """
-    generators = list(_generators(data))
-    if len(generators) != len(values["data"]):
-        raise InputError(
-            f"expected loaders with {len(values['data'])} random generators, as in {where}, got {len(generators)}: "
-            "give the same data"
-        )
+def set_random_values(values: Values, data: Sequence[Any]) -> None:
+    """Set the states that ``random_values`` returned, in data with as many generators."""
     set_random_states(values["global"])
-    for (_, put), state in zip(generators, values["data"], strict=True):
+    for (_, put), state in zip(_generators(data), values["data"], strict=True):
         put(state)
+
+
+def generator_count(data: Sequence[Any]) -> int:
+    """Return how many random generators ``data``, loaders or arrays, hold."""
+    return len(list(_generators(data)))
 
 
 def _generators(data: Sequence[Any]) -> Iterator[Any]:
@@ -157,24 +152,18 @@ def _texts(item: Any) -> dict[str, Any]:
 
 
 def callback_values(callbacks: Sequence[Any]) -> list[Any]:
-    """Return ``[name of the class, plain attributes, bytes of its file so far]`` of each callback."""
+    """Return ``[plain attributes, bytes of its file so far]`` of each callback."""
     return [
-        [type(each).__name__, dict(plain_attributes(each, _LEFT_OUT)), _csv_size(each)] for each in callbacks
+        [dict(plain_attributes(each, _LEFT_OUT)), _csv_size(each)] for each in callbacks
     ]  # fmt: skip
 
 
-def load_callback_values(callbacks: Sequence[Any], values: list[Any], where: Path) -> None:
-    """Set the attributes that ``callback_values`` returned, and cut the files of CSVLogger to their length then.
+def load_callback_values(callbacks: Sequence[Any], values: list[Any]) -> None:
+    """Set the attributes that ``callback_values`` returned, on callbacks of the same classes in the same order.
 
-    Raises:
-        InputError: if the callbacks have other classes.
+    The file of a CSVLogger is cut to its length then.
     """
-    stored, found = [kind for kind, _, _ in values], [type(each).__name__ for each in callbacks]
-    if stored != found:
-        raise InputError(
-            f"expected the callbacks of {where}, {_listed(stored)}, got {_listed(found)}: give the same, in this order"
-        )
-    for each, (_, attributes, size) in zip(callbacks, values, strict=True):
+    for each, (attributes, size) in zip(callbacks, values, strict=True):
         load_attributes(each, attributes)
         if isinstance(each, keras.callbacks.CSVLogger):
             path = Path(each.filename)
@@ -188,10 +177,6 @@ def _csv_size(callback: Any) -> int:
         return 0
     path = Path(callback.filename)
     return path.stat().st_size if path.exists() else 0
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name for name in names if name != "History") or "none"
 
 
 def load_attributes(owner: Any, values: Values) -> None:
