@@ -172,7 +172,16 @@ def noisy():
     )
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """Of unknown length, in an order from torch's global generator."""
+
+    def __iter__(self):
+        for index in torch.randperm(len(X)).tolist():
+            yield torch.from_numpy(X[index]), torch.from_numpy(Y[index])
+
+
 LOADERS = {
+    "stream": lambda: torch.utils.data.DataLoader(Stream(), BATCH),
     "bags": bags,
     "augmented": noisy,
     "not shuffled": lambda: loader(shuffle=False),
@@ -182,12 +191,10 @@ LOADERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras learns the stream's length so
 @pytest.mark.parametrize("name", LOADERS)
 @pytest.mark.parametrize("kind", [FastModel, keras.Model])
 def test_loaders_draw_the_same_order(name, kind, tmp_path, interrupt):
-    if name == "bags" and kind is keras.Model:
-        pytest.skip("sparse batches need SparseDense")
-
     def fit(model, **arguments):
         return fit_loader(model, data=LOADERS[name], **arguments)
 
@@ -388,6 +395,54 @@ def test_a_model_without_an_input_shape_is_resumed(tmp_path, interrupt):
         return model
 
     compare(make, fit_loader, tmp_path, interrupt)
+
+
+class OwnStep(FastModel):
+    """With a step of its own, and a counter; its layers have no weights before the first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.drop, self.last = (
+            keras.layers.Dense(4), keras.layers.Dropout(0.2), keras.layers.Dense(1, activation="sigmoid"),
+        )  # fmt: skip
+        self.steps = 0
+
+    def call(self, x, training=False):
+        return self.last(self.drop(self.first(x), training=training))
+
+    def train_step(self, data):
+        self.steps += 1
+        logs = super().train_step(data)
+        return {"own": logs["loss"] * self.steps, **logs}
+
+
+@pytest.mark.filterwarnings("ignore:.*falls back to Keras")
+def test_a_model_with_its_own_step_is_resumed(tmp_path, interrupt):
+    def make(seed=1):
+        keras.utils.set_random_seed(seed)
+        model = OwnStep()
+        model.compile("adam", "mse")
+        return model
+
+    assert compare(make, fit_loader, tmp_path, interrupt, every=1, counts=(1, 3, 4)).steps == 9
+
+
+@pytest.mark.parametrize("verbose", [1, 2, "auto"])
+def test_every_display_is_resumed(verbose, tmp_path, interrupt, capsys):
+    def fit(model, **arguments):
+        return fit_loader(model, verbose=verbose, validation_data=loader(seed=8), **arguments)
+
+    compare(lambda seed=1: build(seed=seed), fit, tmp_path, interrupt, every=1, counts=(6,))
+
+    assert "Epoch 3/3" in capsys.readouterr().out.splitlines()
+
+
+def test_mixed_precision_is_resumed(tmp_path, interrupt):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        compare(lambda seed=1: build(seed=seed), fit_loader, tmp_path, interrupt)
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def test_the_same_objects_go_on_in_the_same_process(tmp_path, interrupt):

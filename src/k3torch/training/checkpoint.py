@@ -111,6 +111,7 @@ class _Run:
         self._python = state.PythonValues(self._model)
         if self._stored:
             self._load(self._stored)
+            self._logs = self._model.get_metrics_result()  # what Keras's bar shows while batches are passed over
 
     def begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
@@ -158,8 +159,7 @@ class _Run:
 
     def _pass_over_batches(self) -> None:
         """Have ``fit`` fetch the batches that are done, without a step and without the caller's callbacks."""
-        names = dict.fromkeys(self._model.get_metrics_result())
-        self._replace(self._model, "train_function", lambda _: dict(names))
+        self._replace(self._model, "train_function", lambda _: dict(self._logs))
         for each in self._callbacks:
             for hook in _BATCH_HOOKS:
                 self._replace(each, hook, lambda *_, **__: None)
