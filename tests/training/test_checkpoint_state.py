@@ -5,6 +5,7 @@ import random
 
 from k3torch.errors import InputError
 from k3torch.training import checkpoint_state as state
+from k3torch.training.progress import History
 import keras
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_callbacks_keep_what_is_no_state():
     state.load_callback_values([fresh], values)
 
     assert (fresh.wait, fresh.best, fresh.min_delta) == (2, 0.25, 0.5)
+
+
+def test_times_of_this_process_are_not_stored():
+    epochs = [{"epoch": 1, "loss": 0.5}]
+    history = History(epochs)
+    history.on_epoch_begin(1)
+    ((attributes, _),) = state.callback_values([history])
+
+    assert attributes == {"epochs": epochs}
 
 
 def test_a_csv_file_is_cut_to_its_rows_at_the_checkpoint(tmp_path):
