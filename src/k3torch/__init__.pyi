@@ -19,6 +19,7 @@ from .models.builders import imdb_classifier as imdb_classifier
 from .models.builders import vanilla_model as vanilla_model
 from .models.layers import SparseDense as SparseDense
 from .runtime import configure as configure
+from .training.checkpoint import ExactCheckpoint as ExactCheckpoint
 from .training.fast_model import FastModel as FastModel
 from .training.fast_model import FastSequential as FastSequential
 from .validation.cross_validate import cross_validate as cross_validate

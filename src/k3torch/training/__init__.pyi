@@ -1,6 +1,10 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import callbacks as callbacks
+from . import checkpoint as checkpoint
+from . import checkpoint_file as checkpoint_file
+from . import checkpoint_run as checkpoint_run
+from . import checkpoint_state as checkpoint_state
 from . import custom_loop as custom_loop
 from . import epoch_bar as epoch_bar
 from . import fast_model as fast_model
@@ -18,5 +22,7 @@ from . import state_comparison as state_comparison
 from . import step_parts as step_parts
 from . import step_threads as step_threads
 from . import verified_step as verified_step
+from .checkpoint import ExactCheckpoint as ExactCheckpoint
+from .checkpoint import resume_fit as resume_fit
 from .fast_model import FastModel as FastModel
 from .fast_model import FastSequential as FastSequential

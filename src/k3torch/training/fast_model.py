@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 import inspect
+from pathlib import Path
 from typing import Any
 import warnings
 
+from k3torch.training.checkpoint import ExactCheckpoint, fit_with_checkpoints
 from k3torch.training.fast_step import add_to_mean
 from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
 from k3torch.training.progress import RichProgress, displays
@@ -81,14 +83,18 @@ class FastStep:
             return self.get_metrics_result()  # type: ignore[no-any-return]
         return dict.fromkeys(parts.log_names)  # Keras looks at the names, and reads the metrics after the last batch
 
-    def fit(self: Any, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As ``keras.Model.fit``, except for ``verbose="auto"``, the default.
+    def fit(self: Any, *args: Any, resume: str | Path | None = None, **kwargs: Any) -> keras.callbacks.History:
+        """As ``keras.Model.fit``, except for ``resume`` and for ``verbose="auto"``, the default.
 
-        It shows one bar over all epochs on a terminal and in a notebook, and elsewhere prints Keras's line for each
+        ``resume`` is a folder of checkpoints: training goes on from the newest of them, bit for bit, and writes further
+        ones; see ``k3torch.training.checkpoint.resume_fit``. Without checkpoints in the folder, training begins.
+
+        "auto" shows one bar over all epochs on a terminal and in a notebook, and elsewhere prints Keras's line for each
         epoch (``verbose=2``). Inside of another bar of k3torch it shows nothing. 0, 1 and 2 are as in Keras; with 1
         Keras's bar reads the metrics after every batch, which takes time.
         """
-        return self._with_quiet_logs("train", super().fit, *args, **kwargs)  # type: ignore[misc]
+        fit = partial(self._with_quiet_logs, "train", super().fit)  # type: ignore[misc]
+        return fit_with_checkpoints(self, fit, resume, *args, **kwargs)
 
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
@@ -267,10 +273,11 @@ def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
 def _reads_no_logs(callback: Any) -> bool:
     """Return whether a callback acts after batches without their metrics, as Keras's line for each epoch does."""
     lines_alone = isinstance(callback, keras.callbacks.ProgbarLogger) and callback.verbose == 2
-    return lines_alone or isinstance(callback, _AfterCallbacks)
+    return lines_alone or isinstance(callback, _AfterCallbacks | ExactCheckpoint)
 
 
 def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:
-    """Return whether a callback acts after batches."""
+    """Return whether a callback acts after batches; a checkpoint does, but changes nothing and reads no logs."""
     hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
-    return any(not is_default(getattr(callback, hook)) for callback in callbacks for hook in hooks)
+    others = [callback for callback in callbacks if not isinstance(callback, ExactCheckpoint)]
+    return any(not is_default(getattr(callback, hook)) for callback in others for hook in hooks)

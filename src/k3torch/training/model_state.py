@@ -30,7 +30,7 @@ class State:
         self.tensors |= {
             GRADIENT + each.name: each.tensor.grad.clone() for each in named if each.tensor.grad is not None
         }
-        self.random = _random_states()
+        self.random = get_random_states()
         self._named = named
         self._seed_generator = _global_seed_generator()
         self._python = PythonState(model, {id(each.tensor) for each in named})
@@ -45,7 +45,7 @@ class State:
                 tensor.copy_(self.tensors[name])
         self._python.restore()
         _set_global_seed_generator(self._seed_generator)
-        _set_random_states(self.random)
+        set_random_states(self.random)
 
 
 class NamedTensor(NamedTuple):
@@ -93,19 +93,31 @@ def _global_seed_generator() -> Any:
         return None
 
 
+def has_global_seed_generator() -> bool:
+    """Return whether Keras's random functions have been used without a seed, which makes a global generator."""
+    return _global_seed_generator() is not None
+
+
+def forget_global_seed_generator() -> None:
+    """Have Keras make a new global generator when it next needs one."""
+    _set_global_seed_generator(None)
+
+
 def _set_global_seed_generator(generator: Any) -> None:
     with contextlib.suppress(MissingPart):
         private_import(GLOBAL_STATE).set_global_attribute(_SEED_GENERATOR, generator)
 
 
-def _random_states() -> tuple[Any, ...]:
-    devices = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+def get_random_states() -> tuple[Any, ...]:
+    """Return the global random states of torch, NumPy and Python, and of each CUDA device if CUDA is in use."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     return torch.get_rng_state(), np.random.get_state(), random.getstate(), *devices
 
 
-def _set_random_states(states: tuple[Any, ...]) -> None:
+def set_random_states(states: tuple[Any, ...]) -> None:
+    """Set the states that ``get_random_states`` returned."""
     torch.set_rng_state(states[0])
     np.random.set_state(states[1])
     random.setstate(states[2])
-    for state in states[3:]:
-        torch.cuda.set_rng_state(state)
+    for device, state in enumerate(states[3 : 3 + torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, device)

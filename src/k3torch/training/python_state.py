@@ -170,7 +170,7 @@ class PythonState:
             self._copy_array(path, value)
         elif isinstance(value, _CONTAINERS) and len(value) <= MAX_ITEMS:
             self._copy_container(path, value)
-        elif (state := _generator_state(value)) is not None:
+        elif (state := generator_state(value)) is not None:
             get, put = state
             before = get()
             self.values[path] = str(before if not isinstance(before, torch.Tensor) else before.tolist())
@@ -239,7 +239,7 @@ def _comparable(mapping: dict[Any, Any]) -> bool:
     return all(isinstance(value, _PLAIN) for value in mapping.values())
 
 
-def _generator_state(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+def generator_state(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
     """Return how to get and to set the state of a random generator, or None for anything else."""
     if isinstance(value, np.random.Generator):
         bits: Any = value.bit_generator

@@ -1,0 +1,180 @@
+"""The files of checkpoints: plain Python values and arrays, written whole or not at all, and read without pickles."""
+
+from collections import deque
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import re
+import sys
+from typing import Any
+
+from k3torch.errors import InputError, first_line
+from k3torch.files import atomic_path
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+KEPT = 2  # checkpoints in a folder: the newest, and the one before in case that the newest is damaged
+_NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
+_JSON = "json"  # the array of a file that holds all values that are no arrays, as UTF-8
+_CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "deque": deque}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class NotPlain(Exception):  # noqa: N818  (a reason, not an error)
+    """A value is no number, text, array or container of these; the message names its type."""
+
+
+class CheckpointFolder:
+    """A folder of numbered checkpoints, of which the newest two are kept.
+
+    Args:
+        folder: is made when the first checkpoint is written.
+
+    Raises:
+        InputError: if a file has the folder's name.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"expected a folder for checkpoints, got the file {self.path}: give another name")
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of the checkpoints that are there, smallest first."""
+        names = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
+    def file(self, number: int) -> Path:
+        """Return the path of the checkpoint ``number``."""
+        return self.path / f"checkpoint-{number:06d}.npz"
+
+    def write(self, number: int, content: dict[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all, and then remove those that are older than the one before it.
+
+        Raises:
+            InputError: if the file cannot be written.
+            NotPlain: if a value cannot be stored.
+        """
+        arrays: Arrays = {}
+        text = json.dumps(encode(content, arrays))
+        arrays[_JSON] = np.frombuffer(text.encode(), np.uint8)
+        try:
+            with atomic_path(self.file(number)) as draft:
+                np.savez(draft, allow_pickle=False, **arrays)
+            for old in self.numbers():
+                if old <= number - KEPT:
+                    self.file(old).unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason}") from error
+
+    def newest(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the number and the content of the newest checkpoint, or None if the folder has none.
+
+        A damaged file is passed over for the one before it, with one line on standard error. What a killed process
+        left of a file that it was writing is removed.
+
+        Raises:
+            InputError: if there are checkpoints, but all are damaged.
+        """
+        numbers = self.numbers()
+        for draft in self.path.glob(".checkpoint-*.npz"):
+            draft.unlink(missing_ok=True)
+        for number in reversed(numbers):
+            try:
+                content = read(self.file(number))
+            except Exception as error:  # a damaged archive may raise almost any exception
+                print(f"passing over the damaged checkpoint {self.file(number)}: {first_line(error)}", file=sys.stderr)
+                continue
+            return number, content
+        if numbers:
+            raise InputError(
+                f"expected a usable checkpoint in {self.path}, got {len(numbers)} damaged: give another folder to begin"
+            )
+        return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint; the exceptions are those of NumPy, ``zipfile`` and ``json``."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    content = decode(json.loads(arrays.pop(_JSON).tobytes().decode()), arrays)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no checkpoint")
+    return content
+
+
+def encode(value: Any, arrays: Arrays) -> Any:
+    """Return what JSON can hold of a value; its arrays are added to ``arrays`` under names that are in the result.
+
+    Raises:
+        NotPlain: for other values than numbers, texts, None, arrays, dense tensors, and containers of these.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return {"scalar" if isinstance(value, np.generic) else "array": _add(np.asarray(value), arrays)}
+    if isinstance(value, torch.Tensor) and _is_storable(value):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return {"tensor": _add(_bytes(value), arrays), "dtype": dtype, "shape": list(value.shape)}
+    if isinstance(value, dict):
+        return {"dict": [[encode(key, arrays), encode(item, arrays)] for key, item in value.items()]}
+    for name, kind in _CONTAINERS.items():
+        if isinstance(value, kind) and not hasattr(value, "_fields"):  # named tuples are classes of their own
+            return {name: [encode(item, arrays) for item in value]}
+    raise NotPlain(type(value).__name__)
+
+
+def decode(value: Any, arrays: Arrays) -> Any:
+    """Return the value that ``encode`` was given; tensors are on the CPU."""
+    if not isinstance(value, dict):
+        return value
+    kind = next(iter(value))
+    if kind == "scalar":
+        return arrays[value[kind]][()]
+    if kind == "array":
+        return arrays[value[kind]]
+    if kind == "tensor":
+        content, dtype = arrays[value[kind]], getattr(torch, value["dtype"])
+        flat = torch.from_numpy(content).view(dtype) if content.size else torch.empty(0, dtype=dtype)
+        return flat.reshape(value["shape"])
+    if kind == "dict":
+        return {_hashable(decode(key, arrays)): decode(item, arrays) for key, item in value[kind]}
+    return _CONTAINERS[kind](decode(item, arrays) for item in value[kind])
+
+
+def _is_storable(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is dense, with values, and no parameter, which is part of a model."""
+    return tensor.layout == torch.strided and not tensor.is_meta and not isinstance(tensor, torch.nn.Parameter)
+
+
+def _hashable(key: Any) -> Any:
+    return tuple(key) if isinstance(key, list) else key
+
+
+def _add(array: NDArray[Any], arrays: Arrays) -> str:
+    if array.dtype.hasobject:
+        raise NotPlain("an array of Python objects")
+    name = str(len(arrays))
+    arrays[name] = array
+    return name
+
+
+def _bytes(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a tensor's bytes: NumPy has no type for some of them, such as bfloat16."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy()
+
+
+def plain_attributes(owner: Any, left_out: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the attributes that a checkpoint can hold."""
+    for name, value in vars(owner).items():
+        if name in left_out:
+            continue
+        try:
+            encode(value, {})
+        except (NotPlain, RecursionError):  # RecursionError: a list that contains itself
+            continue
+        yield name, value

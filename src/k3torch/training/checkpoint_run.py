@@ -1,0 +1,150 @@
+"""What has to be the same when a run is resumed: the model's optimizer and loss, and the arguments of ``fit``."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from k3torch.errors import InputError, Problem, refuse, unless
+from k3torch.training.checkpoint_state import generator_count
+from k3torch.training.keras_internals import Functional
+import keras
+from torch.utils.data import DataLoader
+
+Settings = dict[str, Any]
+
+
+def check_data(arguments: Mapping[str, Any]) -> None:
+    """Refuse data whose place in the epoch cannot be found again.
+
+    Args:
+        arguments: of ``fit``, by name.
+
+    Raises:
+        InputError: for generators and other data than arrays and DataLoaders, workers that outlive an epoch, and
+            epochs that are no pass over the data.
+    """
+    x = arguments.get("x")
+    workers = isinstance(x, DataLoader) and x.persistent_workers
+    callbacks = arguments.get("callbacks")
+    problems: list[Problem] = [
+        unless(
+            isinstance(x, DataLoader) or _samples(x) is not None,
+            f"x as arrays or a DataLoader for a checkpoint, got {type(x).__name__}: make a DataLoader of it",
+        ),
+        unless(not workers, "a DataLoader with persistent_workers=False for a checkpoint, got True"),
+        unless(
+            arguments.get("steps_per_epoch") is None,
+            f"steps_per_epoch=None for a checkpoint, got {arguments.get('steps_per_epoch')!r}: let x be one epoch",
+        ),
+        unless(
+            not isinstance(callbacks, keras.callbacks.CallbackList),
+            "callbacks as a list for a checkpoint, got a CallbackList",
+        ),
+    ]
+    refuse(problems)
+
+
+def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks: Sequence[Any] = ()) -> Settings:
+    """Return what changes a run, by its name for the user.
+
+    Args:
+        model: compiled, before ``fit``.
+        arguments: of ``fit``, by name.
+        callbacks: the caller's, without the checkpoint.
+    """
+    x, validation = arguments.get("x"), arguments.get("validation_data")
+    weights = arguments.get("class_weight")
+    return {
+        **_optimizer_settings(getattr(model, "optimizer", None)),
+        "loss": _described(getattr(model, "loss", None)),
+        "layers": _layers(model),
+        "x": "a DataLoader" if isinstance(x, DataLoader) else "arrays",
+        "number of samples": _samples(x),
+        "batch_size": _batch_size(x, arguments.get("batch_size")),
+        "shuffle": _shuffle(x, arguments.get("shuffle", True)),
+        "number of validation samples": _validation_samples(validation),
+        "validation_split": arguments.get("validation_split") or 0.0,
+        "validation batch size": _validation_batch_size(validation, arguments),
+        "validation_freq": _described(arguments.get("validation_freq", 1)),
+        "validation_steps": arguments.get("validation_steps"),
+        "class_weight": None if weights is None else str(sorted(weights.items())),
+        "sample_weight": arguments.get("sample_weight") is not None,
+        "initial_epoch": arguments.get("initial_epoch") or 0,
+        "callbacks": ", ".join(type(each).__name__ for each in callbacks) or "none",
+        "random generators of the data": generator_count([x, validation]),
+    }
+
+
+def check_settings(stored: Settings, found: Settings, where: Path) -> None:
+    """Compare the settings of a checkpoint with those of a run that is to go on from it.
+
+    Raises:
+        InputError: names those that differ.
+    """
+    names = [name for name in stored | found if stored.get(name) != found.get(name)]
+    if names:
+        before, now = ([f"{name} {each.get(name)}" for name in names[:3]] for each in (stored, found))
+        raise InputError(
+            f"expected {', '.join(before)}, as in {where}, got {', '.join(now)}: give the same, or another folder"
+        )
+
+
+def _layers(model: keras.Model) -> str:
+    """Return the classes of a model's layers; another model than these may make them in its first step only."""
+    if not isinstance(model, Functional | keras.Sequential):
+        return type(model).__name__
+    return ", ".join(type(layer).__name__ for layer in model.layers)
+
+
+def _samples(data: Any) -> int | None:
+    """Return the number of samples, or None where it is not known."""
+    if isinstance(data, DataLoader):
+        return len(data.dataset) if hasattr(data.dataset, "__len__") else None
+    first = next((leaf for leaf in keras.tree.flatten(data) if leaf is not None), None)
+    shape = getattr(first, "shape", None)
+    return int(shape[0]) if shape is not None and len(shape) and hasattr(first, "__getitem__") else None
+
+
+def _validation_samples(validation: Any) -> int | None:
+    return _samples(validation if isinstance(validation, DataLoader) or validation is None else validation[0])
+
+
+def _batch_size(data: Any, given: Any) -> int | None:
+    if isinstance(data, DataLoader):
+        size = data.batch_size or getattr(data.batch_sampler, "batch_size", None)
+        return None if size is None else int(size)
+    return int(given or 32)  # Keras's default
+
+
+def _validation_batch_size(validation: Any, arguments: Mapping[str, Any]) -> int | None:
+    if validation is None and not arguments.get("validation_split"):
+        return None
+    return _batch_size(validation, arguments.get("validation_batch_size") or arguments.get("batch_size"))
+
+
+def _shuffle(data: Any, given: Any) -> Any:
+    return type(data.sampler).__name__ if isinstance(data, DataLoader) else given
+
+
+def _optimizer_settings(optimizer: Any) -> Settings:
+    """Return an optimizer's settings, without names, and without a learning rate that callbacks may change."""
+    settings = {"optimizer": type(optimizer).__name__}
+    for name, value in optimizer.get_config().items() if optimizer is not None else ():
+        if name == "name" or (name == "learning_rate" and isinstance(value, int | float)):
+            continue
+        settings[f"optimizer.{name}"] = _described(value)
+    return settings
+
+
+def _described(value: Any) -> Any:
+    """Return a value that JSON can hold, in which equal settings are equal."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        left_out = {"name", "shared_object_id"}
+        if isinstance(value.get("learning_rate"), int | float):
+            left_out.add("learning_rate")  # callbacks may change it
+        return {str(key): _described(item) for key, item in value.items() if key not in left_out}
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    return getattr(value, "__name__", type(value).__name__)
