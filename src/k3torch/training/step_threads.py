@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 # The largest operations for which one thread is at least as fast as two: see docs/benchmarks.md, "Threads".
-MULTIPLICATIONS = 2**23  # of a matrix product
+MULTIPLICATIONS = 2**22  # of a matrix product
 WEIGHTS = 2**20  # of a layer, which the optimizer goes through
 
 
