@@ -13,7 +13,7 @@ os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.m
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--random-models N``: how many random models the fast paths are compared with Keras on."""
-    parser.addoption("--random-models", type=int, default=12)
+    parser.addoption("--random-models", type=int, default=8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,20 +17,22 @@ script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 
 
-def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path):
+@pytest.mark.parametrize("rungs", [(1, 4), pytest.param((1, 2, 3, 4, 5), marks=pytest.mark.slow)])
+def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path, rungs):
     out = tmp_path / "run"
     done = run_script("ladder.py", "--source", review_table, "--num-words", 45, "--epochs", 1,
-                      "--rungs", 2, 3, 4, 5, "--out", out)  # fmt: skip
+                      "--rungs", *rungs[1:], "--out", out)  # fmt: skip
 
     assert done.returncode == 0, done.stderr
     with (out / "ladder.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["rung"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["rung"] for row in rows] == list(map(str, rungs))
     assert all(float(row["weight difference"]) < 1e-5 for row in rows)
     assert len({round(float(row["validation accuracy"]), 4) for row in rows}) == 1
     assert (out / "ladder.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((out / "metrics.json").read_text())["status"] == "complete"
-    assert [int(row["threads"]) for row in rows] == [torch.get_num_threads()] * 2 + [1] * 3
+    threads = {row["rung"]: int(row["threads"]) for row in rows}
+    assert threads == dict.fromkeys(threads, 1) | {rung: threads["1"] for rung in ("1", "2") if rung in threads}
     assert "  4  what happens to a batch" in done.stdout
     assert done.stderr == ""
 

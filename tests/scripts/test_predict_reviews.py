@@ -242,6 +242,7 @@ def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
 
 
 @pseudo_terminal
+@pytest.mark.slow
 def test_the_output_of_a_prompt_can_be_piped(run):
     terminal = Terminal(run, "--format", "csv", piped=True)
     terminal.until("an empty line ends.")

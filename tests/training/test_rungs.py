@@ -31,7 +31,7 @@ def _train(rung, shuffle=False):
     return history, model.get_weights()
 
 
-@pytest.mark.parametrize("rung", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("rung", [2, 3, 4, 5, pytest.param(6, marks=pytest.mark.slow)])  # 6 compiles for 12 s
 def test_every_rung_has_the_weights_and_metrics_of_the_first(rung):
     expected, expected_weights = _train(1)
     found, weights = _train(rung)
