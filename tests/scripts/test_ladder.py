@@ -10,7 +10,6 @@ from k3torch import cli
 from k3torch.errors import InputError
 from k3torch.options import Machine, Output
 import pytest
-import torch
 
 spec = importlib.util.spec_from_file_location("ladder", cli.SCRIPTS / "ladder.py")
 script = importlib.util.module_from_spec(spec)
