@@ -45,12 +45,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
-def test_a_refused_run_opens_no_folder(run_script, tmp_path, arguments, message):
-    done = run_script("benchmark.py", *arguments, "--out", tmp_path / "run", "--contenders", "torch-bag")
-
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_refused_run_opens_no_folder(call, tmp_path, arguments, message):
+    code, _, err = call("benchmark.py", *arguments, "--out", tmp_path / "run", "--contenders", "torch-bag")
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,9 +84,8 @@ def test_an_interrupted_run_keeps_the_results_so_far(tmp_path, monkeypatch):
         (["--contenders", "keras-jax"], "expected --jax-python for the contender keras-jax, got none"),
     ],
 )
-def test_bad_input_is_one_line(run_script, arguments, message):
-    done = run_script("benchmark.py", *arguments)
-
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_is_one_line(call, arguments, message):
+    code, _, err = call("benchmark.py", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1

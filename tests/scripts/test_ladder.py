@@ -49,12 +49,11 @@ def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path, ru
         (["--epochs", 0], "expected --epochs as a whole number of 1 or more, got 0"),
     ],
 )
-def test_bad_input_is_one_line(run_script, arguments, message):
-    done = run_script("ladder.py", *arguments)
-
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_bad_input_is_one_line(call, arguments, message):
+    code, _, err = call("ladder.py", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
