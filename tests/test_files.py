@@ -273,3 +273,12 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path):
     target = tmp_path / "file" / "below"
     with pytest.raises(InputError, match=f"^expected to write {target}, got: (File exists|Not a directory)$"):
         download("http://127.0.0.1:9/nobody", target, "sha256:" + "0" * 64, 1)
+
+
+def test_a_draft_is_beside_its_target(tmp_path):
+    """A rename between file systems would copy, and so be no longer atomic."""
+    with files.atomic_path(tmp_path / "a" / "model.keras") as draft:
+        assert draft.parent == tmp_path / "a"
+        assert draft.suffix == ".keras"
+        draft.write_text("whole")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["model.keras"]

@@ -439,3 +439,11 @@ def test_predict_passes_its_arguments_on():
     watch = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: batches.append(batch))
     model.predict(np.zeros((6, 2)), batch_size=2, verbose=0, callbacks=[watch])
     assert batches == [0, 1, 2]
+
+
+def test_predict_is_silent_with_verbose_0_and_prints_a_line_of_a_log_by_default(capsys):
+    model = FastModel(inputs := keras.Input((2,)), keras.layers.Dense(1)(inputs))
+    model.predict(np.zeros((6, 2)), verbose=0)
+    assert capsys.readouterr().out == ""
+    model.predict(np.zeros((6, 2)))
+    assert "1/1" in capsys.readouterr().out
