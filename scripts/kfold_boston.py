@@ -52,7 +52,6 @@ if __name__ == "__main__":
         sys.exit()
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from dataclasses import replace
 import time
 from typing import Any
 
@@ -73,8 +72,7 @@ from k3torch.training.scaling_layers import with_scaling_layers
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import skipped_epochs, smooth
 from k3torch.validation.folds import make_folds
-from k3torch.validation.result import CrossValidation, Interrupted
-from k3torch.validation.result_views import history_rows
+from k3torch.validation.result import CrossValidation, recorded
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +119,8 @@ def check(settings: Settings) -> None:
 
 def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValidation:
     """Train and validate all models; an interrupted run keeps the epochs so far in its history."""
-    try:
-        result = cross_validate(
+    return recorded(
+        lambda: cross_validate(
             lambda: boston_regressor(x.shape[1], **builder_options(settings.network)),
             x,
             y,
@@ -133,12 +131,9 @@ def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValida
             normalize=settings.normalize,
             engine=settings.engine,
             seed=settings.machine.seed,
-        )
-    except Interrupted as stop:
-        run.history += history_rows(stop.result.history)
-        raise
-    run.history += history_rows(result.history)
-    return result
+        ),
+        run.history,
+    )
 
 
 def metrics(result: CrossValidation) -> dict[str, Any]:
@@ -149,13 +144,12 @@ def metrics(result: CrossValidation) -> dict[str, Any]:
     """
     early = at_lecture_epochs(result)
     reported = early or result
-    interval = reported.interval
     return {
         "scores": result.scores.ravel().tolist(),
         "scores_at_100": early and early.scores.ravel().tolist(),
         "mean": reported.mean,
         "std": reported.std,
-        "interval": {"low": interval.low, "high": interval.high, "method": interval.method},
+        "interval": vars(reported.interval),
         "mean_last": result.mean,
         "std_last": result.std,
     }
@@ -163,10 +157,8 @@ def metrics(result: CrossValidation) -> dict[str, Any]:
 
 def at_lecture_epochs(result: CrossValidation) -> CrossValidation | None:
     """Return the same result with the scores after 100 epochs, or None if there were fewer."""
-    curves = result.history[f"val_{result.metric}"]
-    if curves.shape[-1] < LECTURE_EPOCHS:
-        return None
-    return replace(result, scores=curves[..., LECTURE_EPOCHS - 1])
+    epochs = result.history["loss"].shape[-1]
+    return None if epochs < LECTURE_EPOCHS else result.at_epoch(LECTURE_EPOCHS)
 
 
 def draw(run: RunFolder, result: CrossValidation, curves: Float) -> None:

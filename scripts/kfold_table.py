@@ -57,7 +57,6 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from dataclasses import replace
 import time
 from typing import Any
 
@@ -81,8 +80,7 @@ from k3torch.validation.curves import skipped_epochs, smooth
 from k3torch.validation.fold_scaling import FoldScaling
 from k3torch.validation.folds import make_folds
 from k3torch.validation.predictions import predict
-from k3torch.validation.result import CrossValidation, Interrupted
-from k3torch.validation.result_views import history_rows
+from k3torch.validation.result import CrossValidation, recorded
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +148,8 @@ def network(table: Table, settings: Settings, model_class: type[keras.Model] = k
 @nan_refused()
 def train(training: Table, folds: int | StratifiedKFold, settings: Settings, run: RunFolder) -> CrossValidation:
     """Train and validate all models; an interrupted run keeps the epochs so far in its history."""
-    try:
-        result = cross_validate(
+    return recorded(
+        lambda: cross_validate(
             lambda: network(training, settings),
             training.x,
             training.y,
@@ -163,17 +161,14 @@ def train(training: Table, folds: int | StratifiedKFold, settings: Settings, run
             normalize_y=not training.columns.classes,
             engine=settings.engine,
             seed=settings.machine.seed,
-        )
-    except Interrupted as stop:
-        run.history += history_rows(stop.result.history)
-        raise
-    run.history += history_rows(result.history)
-    return result
+        ),
+        run.history,
+    )
 
 
 def metrics(result: CrossValidation, training: Table) -> dict[str, Any]:
     """Return the results for metrics.json; lists have one value per fold, repeat after repeat."""
-    best = at_best_epoch(result)
+    best = result.at_epoch(result.best_epoch)
     found = {
         "task": training.columns.task,
         "score": SCORES[training.columns.task],
@@ -191,11 +186,6 @@ def metrics(result: CrossValidation, training: Table) -> dict[str, Any]:
     return found
 
 
-def at_best_epoch(result: CrossValidation) -> CrossValidation:
-    """Return the same result with the scores of the best epoch, for which the final model is trained."""
-    return replace(result, scores=result.history[f"val_{result.metric}"][..., result.best_epoch - 1])
-
-
 def auc(y: NDArray[Any], probabilities: Float) -> float:
     """Return the area under the ROC curve; of more than two classes the mean of one against the others.
 
@@ -210,7 +200,10 @@ def auc(y: NDArray[Any], probabilities: Float) -> float:
 
 def draw(run: RunFolder, result: CrossValidation, settings: Settings) -> None:
     """Plot the validation curves and the scores of the folds."""
-    curves, best = result.history[f"val_{result.metric}"].reshape(-1, settings.epochs), at_best_epoch(result)
+    curves, best = (
+        result.history[f"val_{result.metric}"].reshape(-1, settings.epochs),
+        result.at_epoch(result.best_epoch),
+    )
     data, skipped = settings.table.name, skipped_epochs(settings.epochs)
     quantity = f"validation {run.metrics['score']} of {settings.target}"
     plot_band(run.plot("validation"), curves, quantity, title=f"{data}, every epoch", best_epoch=result.best_epoch)

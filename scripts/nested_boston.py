@@ -171,13 +171,12 @@ def metrics(selections: list[Selection], tested: CrossValidation, curves: Mappin
     """Return the results for metrics.json: each fold's selection, the outer errors and the inner ones."""
     over_all = {name: curve.mean(axis=(0, 1)) for name, curve in curves.items()}
     overall = min(over_all, key=lambda name: over_all[name][best_epoch(over_all[name]) - 1])
-    interval = tested.interval
     return {
         "selections": [vars(selection) for selection in selections],
         "scores": tested.scores[0].tolist(),
         "mean": tested.mean,
         "std": tested.std,
-        "interval": {"low": interval.low, "high": interval.high, "method": interval.method},
+        "interval": vars(tested.interval),
         "mean_inner": float(np.mean([selection.error for selection in selections])),
         "selected_over_all": {"candidate": overall, "epochs": best_epoch(over_all[overall])},
     }

@@ -2,7 +2,8 @@
 
 from k3torch import CrossValidation, InputError, cross_validate
 from k3torch.training.epoch_bar import EpochBar
-from k3torch.validation.result import Interrupted, score_index
+from k3torch.validation.result import Interrupted, recorded, score_index
+from k3torch.validation.result_views import history_rows
 import keras
 import numpy as np
 import pandas as pd
@@ -148,3 +149,26 @@ def test_the_models_of_an_interrupted_stack_are_trained_as_far_as_it_came(monkey
         assert np.abs(model.predict(X[validation], verbose=0)[:, 0] - Y[validation]).mean() == pytest.approx(
             score, rel=1e-5
         )
+
+
+def test_the_scores_of_an_epoch_are_those_of_the_history(result):
+    found = result.at_epoch(3)
+    np.testing.assert_array_equal(found.scores, result.history["val_mae"][..., 2])
+    assert found.models is result.models
+    np.testing.assert_array_equal(result.at_epoch(12).scores, result.scores)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_history_is_recorded_also_of_an_interrupted_cross_validation(result, interrupted):
+    def validate():
+        if interrupted:
+            raise Interrupted(result)
+        return result
+
+    rows = [{"epoch": 0.0}]
+    if interrupted:
+        with pytest.raises(Interrupted):
+            recorded(validate, rows)
+    else:
+        assert recorded(validate, rows) is result
+    assert rows[1:] == history_rows(result.history)

@@ -1,7 +1,7 @@
 """The result of a cross-validation: scores, learning curves, models, predictions, and a confidence interval."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,10 @@ class CrossValidation:
         curves = self.history[f"val_{name}"]
         return best_epoch((-curves if self.greater_is_better else curves).mean(axis=(0, 1)))
 
+    def at_epoch(self, epoch: int) -> "CrossValidation":
+        """Return the same result with the scores after an epoch, from 1; the models stay those of the end."""
+        return replace(self, scores=self.history[f"val_{self.metric}"][..., epoch - 1])
+
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the mean of the models' predictions.
 
@@ -186,3 +190,20 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: CrossValidation):
         super().__init__()
         self.result = result
+
+
+def recorded(validate: Callable[[], CrossValidation], rows: list[dict[str, float]]) -> CrossValidation:
+    """Return ``validate()``, and append its history to ``rows``, also that of an interrupted cross-validation.
+
+    The rows are those of ``result_views.history_rows``.
+
+    Raises:
+        Interrupted: after its history was appended.
+    """
+    try:
+        result = validate()
+    except Interrupted as stop:
+        rows += result_views.history_rows(stop.result.history)
+        raise
+    rows += result_views.history_rows(result.history)
+    return result
