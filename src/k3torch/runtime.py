@@ -86,13 +86,19 @@ def single_threaded() -> Iterator[None]:
 
     They gain nothing from a second thread, and each of them waits when another program occupies its core.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with threads(1), denormals_flushed():
+        yield
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch compute each operator in so many threads, and afterwards in as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        with denormals_flushed():
-            yield
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 @contextmanager

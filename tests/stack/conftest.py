@@ -1,6 +1,6 @@
 """Helpers of the stack's tests."""
 
-from k3torch.stack import model_stack
+from k3torch.stack import mapped_models, model_stack
 import pytest
 
 
@@ -9,4 +9,4 @@ def compiled(monkeypatch):
     """Compile whatever the number of steps, and fail where the stack falls back to running uncompiled."""
     monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
     monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
-    monkeypatch.setattr(model_stack.graphs, "repeated", lambda *_: pytest.fail("it should run as a compiled loop"))
+    monkeypatch.setattr(mapped_models.graphs, "repeated", lambda *_: pytest.fail("it should run as a compiled loop"))

@@ -1,9 +1,11 @@
 """A stack ends where Keras's own fit ends, from the same weights and in the same order."""
 
-from k3torch.stack import model_stack
+from k3torch.stack import model_stack, stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.compiled_loops import library_name
+from k3torch.stack.compiled_models import CompiledModel, StepGraphs
 from k3torch.stack.model_stack import ModelStack
+from k3torch.stack.reasons import SlowerThanFit
 import keras
 import numpy as np
 import pytest
@@ -42,6 +44,14 @@ def build(layers="plain", optimizer="rmsprop"):
     return model
 
 
+def one_epoch(stack, orders):
+    """Train an epoch; return the metrics of training and of validation, (metrics, models)."""
+    results = []
+    stack.train(1, lambda model, epoch: orders[model], results.append)
+    results.sort(key=lambda result: result.models.start)
+    return [np.concatenate([getattr(r, part) for r in results], axis=1) for part in ("training", "validation")]
+
+
 def agree(lengths, batch_size, weighted=False, **choices):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -58,7 +68,7 @@ def agree(lengths, batch_size, weighted=False, **choices):
         reference.set_weights(model.get_weights())
     stack = ModelStack(models, samples, samples, batch_size, epochs=1)
     orders = [rng.permutation(n) for n in lengths]
-    trained, measured = stack.train_epoch(orders), stack.evaluate()
+    trained, measured = one_epoch(stack, orders)
     stack.unstack()
     for i, (reference, part, order) in enumerate(zip(references, samples, orders, strict=True)):
         weights = None if part.sample_weight is None else part.sample_weight[order]
@@ -94,6 +104,12 @@ def test_batches_of_one_and_sample_weights_end_where_fit_ends():
 def test_compiled_loops_end_where_fit_ends(compiled):
     agree([21, 18], 4, weighted=True, layers="batch normalisation")
     agree([5, 9, 9], 1, optimizer="clipnorm", layers="penalties")
+    agree([21, 3], 4, layers="max norm")  # the second model has one short batch alone
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_compiles_and_ends_where_fit_ends(compiled, optimizer):
+    agree([13, 12], 4, optimizer=optimizer)
 
 
 def test_without_a_compiler_it_says_so_and_trains_all_the_same(monkeypatch, capsys, cache):
@@ -117,7 +133,7 @@ def test_dropout_zeroes_its_fraction_differently_in_each_model():
         models.append(model)
     samples = Samples(np.ones((1, 4000), "float32"), np.ones((1, 1), "float32"))
     stack = ModelStack(models, [samples, samples], [samples, samples], 1, epochs=1)
-    stack.train_epoch([np.arange(1)] * 2)
+    one_epoch(stack, [np.arange(1)] * 2)
     first, second = (model.get_weights()[0][:, 0] for model in stack.unstack())
     # The gradient is -2 times the input after dropout: 0, or 1 / 0.7.
     for kernel in (first, second):
@@ -126,12 +142,57 @@ def test_dropout_zeroes_its_fraction_differently_in_each_model():
     assert (first != second).any()
 
 
-def test_the_threads_of_a_stack_flush_denormals():
+def test_the_threads_of_a_stack_flush_denormals_and_compute_alone(monkeypatch):
     samples = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
     stack = ModelStack([build()], [samples], [samples], 1, epochs=1)
-    denormal = lambda: (torch.tensor([1e-30]) * 1e-10).item()  # noqa: E731
+    seen = []
+
+    def denormal():
+        return (torch.tensor([1e-30]) * 1e-10).item()
+
+    def epoch(group):
+        seen.append((denormal(), torch.get_num_threads()))
+        return np.zeros((2, 1), "float32"), np.zeros((2, 1), "float32")
+
+    monkeypatch.setattr(model_stack, "_epoch", epoch)
+    threads = torch.get_num_threads()
+    one_epoch(stack, [np.arange(2)])
+    assert seen == [(0, 1)]
     assert denormal() > 0
-    assert stack._threads.submit(denormal).result() == 0
+    assert torch.get_num_threads() == threads
+
+
+def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled):
+    samples = Samples(np.ones((6, 5), "float32"), np.ones((6, 1), "float32"))
+    stack = ModelStack([build() for _ in range(3)], [samples] * 3, [samples] * 3, 2, epochs=50)
+    reported = []
+
+    def report(result):
+        reported.append((result.models.start, result.epoch))
+        if len(reported) == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stack.train(50, lambda model, epoch: np.arange(6), report)
+    epochs = [sum(model == number for model, _ in reported) for number in range(3)]
+    assert 7 <= sum(epochs) <= 10
+    for model, done in zip(stack.unstack(), epochs, strict=True):
+        assert model.optimizer.iterations.numpy() == 3 * done
+
+
+def test_a_step_that_cannot_be_compiled_and_is_slower_than_fit_is_refused_unless_required(monkeypatch):
+    samples = Samples(np.ones((6, 5), "float32"), np.ones((6, 1), "float32"))
+    compare = model_stack.compare_with_keras
+
+    def slow(groups):
+        comparison = compare(groups)
+        comparison.graph_seconds = 10 * comparison.keras_seconds
+        return comparison
+
+    monkeypatch.setattr(model_stack, "compare_with_keras", slow)
+    with pytest.raises(SlowerThanFit, match="a step of all models takes .* ms, Keras's own .* ms a model"):
+        ModelStack([build()], [samples], [samples], 2, epochs=1, required=False)
+    ModelStack([build()], [samples], [samples], 2, epochs=1)
 
 
 def test_a_penalty_of_another_strength_is_another_library():
@@ -141,8 +202,9 @@ def test_a_penalty_of_another_strength_is_another_library():
         )
         model.compile("sgd", "mse")
         samples = Samples(np.ones((2, 5), "float32"), np.ones((2, 1), "float32"))
-        stack = ModelStack([model], [samples], [samples], 1, epochs=1)
-        return library_name(stack._epoch_graphs[0].graphs())
+        stateless.build(model, samples.x, samples.y)
+        graphs = StepGraphs(model, samples, {1})
+        return library_name(CompiledModel(model, graphs, samples, samples, 1).examples())
 
     assert name(0.1) != name(0.2)
     assert name(0.1) == name(0.1)
@@ -158,4 +220,5 @@ def test_the_status_says_what_is_being_done(monkeypatch, cache):
 
     assert stacked() == ["checking the step against Keras"]  # too few steps to compile
     monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
-    assert stacked() == ["checking the step against Keras", "compiling"]
+    monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
+    assert stacked() == ["tracing the step", "checking the step against Keras", "compiling"]

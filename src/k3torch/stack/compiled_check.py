@@ -1,8 +1,9 @@
-"""Comparing compiled loops with the graphs that they were made from, on copies of their inputs.
+"""Comparing compiled loops with the graphs that they were made from, on copies of their tensors.
 
-Each graph runs one step by torch operators and one as a loop, from equal inputs, and all inputs are then compared,
-since a graph writes its results into them. The graphs of an epoch run one after another, as in training: the
-metrics are read from the sums that the training step and the validation step have left.
+Each step runs by torch operators and as a loop, from equal tensors, and all tensors of its state are then compared,
+since a step writes its results into them. Batches of each size that occurs are compared, gathered from the samples in
+reversed order. The steps of an epoch run one after another, as in training: the metrics are read from the sums that
+training and validation have left.
 
 What is compared:
 
@@ -10,18 +11,18 @@ What is compared:
   includes the tensors that the graph does not write: the loop must leave them unchanged.
 - Tensors that depend on random numbers, such as weights after dropout: where the graph leaves a finite number, the
   loop must leave a finite number too. Their values differ, since a loop has its own random numbers.
-
-Batches after the first are not compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from k3torch import runtime
-from k3torch.stack.graphs import TracedGraph
 import torch
 
+if TYPE_CHECKING:
+    from k3torch.stack.compiled_loops import CompiledLoop, Example
+
 Tensors = Sequence[torch.Tensor]
-Bind = Callable[[list[torch.Tensor]], Callable[[int], None]]
 
 _RTOL, _ATOL = 1e-4, 1e-5
 # Some optimizers (Adam, Lion) divide a gradient by its own size, which turns the rounding error of a zero gradient into
@@ -30,33 +31,55 @@ _RTOL, _ATOL = 1e-4, 1e-5
 _NOISE = 1e-6
 
 
-def difference_from_graphs(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
-    """Return which graph, and which of its tensors, a loop computes wrongly, or None if none does.
+def difference_from_graphs(examples: "Sequence[Example]", loops: "Sequence[CompiledLoop]") -> str | None:
+    """Return which step, and which of its tensors, a loop computes wrongly, or None if none does.
 
     Args:
-        graphs: in the order in which they run; their inputs keep their values.
-        binds: for each graph a function from tensors like its inputs to a function that runs its loop on them n times.
+        examples: in the order in which they run; their tensors keep their values.
+        loops: of the same steps.
     """
     with runtime.single_threaded():  # as in training
-        return _difference(graphs, binds)
-
-
-def _difference(graphs: Sequence[TracedGraph], binds: Sequence[Bind]) -> str | None:
-    state = {id(tensor): tensor.clone() for traced in graphs for tensor in traced.inputs}
-    for traced, bind in zip(graphs, binds, strict=True):
-        before = _after_a_step(traced.graph, [state[id(tensor)] for tensor in traced.inputs])
-        computed = [tensor.clone() for tensor in before]
-        bind(computed)(1)
-        expected = [tensor.clone() for tensor in before]
-        _run(traced.graph, expected)
-        nearby = _with_noise(before, written_inputs(traced.graph))
-        _run(traced.graph, nearby)
-        drawn = random_inputs(traced.graph)
-        for number, (mine, theirs, close) in enumerate(zip(computed, expected, nearby, strict=True)):
-            if not (_finite_where(theirs, mine) if number in drawn else _agree(mine, theirs, close)):
-                return f"input {number} of the graph of {traced.name}, {_size(mine, theirs)}"
-        state |= {id(tensor): value for tensor, value in zip(traced.inputs, expected, strict=True)}
+        state = {id(tensor): tensor.clone() for example in examples for tensor in example.state}
+        for example, loop in zip(examples, loops, strict=True):
+            for size in example.sizes:
+                current = [state[id(tensor)] for tensor in example.state]
+                difference, after = _difference(example, loop, current, size)
+                if difference:
+                    return difference
+                state |= {id(tensor): value for tensor, value in zip(example.state, after, strict=True)}
     return None
+
+
+def _difference(
+    example: "Example", loop: "CompiledLoop", current: Tensors, size: int
+) -> tuple[str | None, list[torch.Tensor]]:
+    """Compare one step over a batch of ``size`` samples; also return the state that the graph leaves."""
+    graph = example.step.graph
+    samples = len(example.arrays[0]) if example.arrays else 0
+    order = torch.arange(samples - 1, samples - 1 - size, -1) if samples else None
+    batch = [array[order] for array in example.arrays]
+    rest = [*batch, *example.step.constants, torch.tensor(size)]
+
+    def run(state: Tensors) -> list[torch.Tensor]:
+        inputs = [*(tensor.clone() for tensor in state), *rest, torch.zeros((), dtype=torch.int64)]
+        # Random numbers of the test must not change those of the training.
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            graph(*inputs)
+        return [*inputs[: len(state)], inputs[-1]]
+
+    # From the floats that one step leaves: factors of zero would hide wrong numbers.
+    before = [
+        new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)
+    ]
+    computed, seed = [tensor.clone() for tensor in before], torch.zeros((), dtype=torch.int64)
+    loop.bind(computed, example.arrays, seed)(size, 1, order)
+    expected, nearby = run(before), run(_with_noise(before, written_inputs(graph)))
+    drawn = random_inputs(graph)
+    for number, (mine, theirs, close) in enumerate(zip([*computed, seed], expected, nearby, strict=True)):
+        if not (_finite_where(theirs, mine) if number in drawn else _agree(mine, theirs, close)):
+            found = f"input {number} of the graph of {example.step.name}, batches of {size}, {_size(mine, theirs)}"
+            return found, expected[:-1]
+    return None, expected[:-1]
 
 
 def written_inputs(graph: torch.fx.GraphModule) -> set[int]:
@@ -102,27 +125,11 @@ def _is_view(node: torch.fx.Node) -> bool:
     return bool(getattr(node.target, "is_view", False))
 
 
-def _after_a_step(graph: torch.fx.GraphModule, inputs: Tensors) -> list[torch.Tensor]:
-    """Return copies of the inputs with the floats that one step leaves: factors of zero would hide wrong numbers.
-
-    Integers stay, since a second step may be beyond the last batch.
-    """
-    after = [tensor.clone() for tensor in inputs]
-    _run(graph, after)
-    return [new if new.is_floating_point() else old.clone() for old, new in zip(inputs, after, strict=True)]
-
-
-def _run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> None:
-    # Random numbers of the test must not change those of the training.
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        graph(*inputs)
-
-
 def _with_noise(inputs: Tensors, numbers: set[int]) -> list[torch.Tensor]:
     """Return copies of the inputs, with noise of relative size 1e-6 in those of the given numbers that are floats."""
     generator = torch.Generator().manual_seed(0)
     copies = [tensor.clone() for tensor in inputs]
-    for number in numbers:
+    for number in numbers & set(range(len(copies))):
         if copies[number].is_floating_point():
             noise = torch.randn(copies[number].shape, generator=generator, dtype=copies[number].dtype)
             copies[number] *= 1 + _NOISE * noise

@@ -1,85 +1,133 @@
-"""Graphs as compiled C++ loops, kept in the cache folder and checked before use."""
+"""Steps as compiled C++ loops, kept in the cache folder and checked before use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import ctypes
 import hashlib
 import platform
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from k3torch.files import cache_dir, cached_file
-from k3torch.stack import compiled_check, inductor_cpp
-from k3torch.stack.graphs import TracedGraph
-from k3torch.stack.reasons import WrongResult
+from k3torch.stack import blas, compiled_check, inductor_cpp
+from k3torch.stack.cpp_recorder import PREAMBLE, RUN
+from k3torch.stack.reasons import UnsupportedGraph, WrongResult
+from k3torch.stack.step_graphs import StepGraph
+from k3torch.stack.torch_internals import private_use
 import torch
 
 Tensors = Sequence[torch.Tensor]
 
 
+class Example(NamedTuple):
+    """A step with what it is compiled and checked for.
+
+    Attributes:
+        step: the step.
+        state: the tensors of its state.
+        arrays: all samples: for each array of a batch (samples, ...).
+        sizes: numbers of samples in a batch, for the check.
+    """
+
+    step: StepGraph
+    state: list[torch.Tensor]
+    arrays: list[torch.Tensor]
+    sizes: tuple[int, ...]
+
+
 class CompiledLoop:
-    """A graph as a C++ loop; ``bind`` it to tensors of the shapes and strides that it was compiled for."""
+    """A step as a C++ loop; ``bind`` it to tensors of the shapes and dtypes that it was compiled for."""
 
-    def __init__(self, library: ctypes.CDLL, number: int):
-        self._run = getattr(library, f"run_{number}")
-        self._run.argtypes, self._run.restype = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_char_p
-        self._scratch = ctypes.c_int64.in_dll(library, f"scratch_{number}").value
+    def __init__(self, library: ctypes.CDLL, number: int, step: StepGraph):
+        self.step = step
+        self.run, self.scratch = getattr(library, f"run_{number}"), getattr(library, f"scratch_{number}")
+        self.run.argtypes, self.run.restype = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3, ctypes.c_char_p
+        self.valid = getattr(library, f"valid_{number}")
+        for function in (self.scratch, self.valid):
+            function.argtypes, function.restype = [ctypes.c_int64], ctypes.c_int64
 
-    def bind(self, inputs: Tensors) -> Callable[[int], None]:
-        """Return ``f(times)``, which runs the graph on exactly these CPU tensors; they must not be reallocated."""
-        return _BoundLoop(self._run, list(inputs), torch.empty(self._scratch, dtype=torch.uint8))
+    def bind(self, state: Tensors, arrays: Tensors, seed: torch.Tensor) -> "BoundLoop":
+        """Return the loop over batches of these samples, which changes this state; none may be reallocated."""
+        return BoundLoop(self, list(state), list(arrays), seed)
 
 
-class _BoundLoop:
-    """A loop with its tensors, which it keeps alive."""
+class BoundLoop:
+    """A loop with its tensors, all contiguous and on the CPU, which it keeps alive."""
 
-    def __init__(self, run: Any, inputs: list[torch.Tensor], scratch: torch.Tensor):
-        self._run, self._kept = run, (inputs, scratch)
-        self._pointers = (ctypes.c_void_p * len(inputs))(*(tensor.data_ptr() for tensor in inputs))
-        self._scratch = scratch.data_ptr()
+    def __init__(self, loop: CompiledLoop, state: list[torch.Tensor], arrays: list[torch.Tensor], seed: torch.Tensor):
+        self._loop, self._size = loop, torch.zeros((), dtype=torch.int64)
+        self._inputs = [*state, *arrays, *loop.step.constants, self._size, seed]
+        self._arrays = [(len(state) + number, array) for number, array in enumerate(arrays)]
+        self._pointers = (ctypes.c_void_p * len(self._inputs))(*(tensor.data_ptr() for tensor in self._inputs))
 
-    def __call__(self, times: int) -> None:
-        if error := self._run(times, self._pointers, self._scratch):
+    def epoch(self, batch_size: int, samples: int, order: torch.Tensor | None = None) -> None:
+        """Run over all samples, in their own order or in that of ``order``, int64, (samples,)."""
+        full = samples // batch_size * batch_size
+        if full:
+            self(batch_size, full // batch_size, order)
+        if full < samples:
+            self(samples - full, 1, order, start=full)
+
+    def __call__(self, size: int, batches: int, order: torch.Tensor | None = None, start: int = 0) -> None:
+        """Run over batches of ``size`` samples, from the sample (or the place in the order) ``start`` on."""
+        self._size.fill_(size)
+        for number, array in self._arrays:
+            first = start if order is None else 0
+            self._pointers[number] = array.data_ptr() + first * array.stride(0) * array.dtype.itemsize
+        indices = None if order is None else order.data_ptr() + start * order.dtype.itemsize
+        scratch = torch.empty(self._loop.scratch(size), dtype=torch.uint8)
+        if error := self._loop.run(batches, size, indices, self._pointers, scratch.data_ptr()):
             raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
 
 
-def compile_loops(graphs: Sequence[TracedGraph], compile_missing: bool) -> list[CompiledLoop] | None:
-    """Return the graphs as compiled C++ loops, from the cache folder or compiled now, which takes seconds.
+def is_cached(examples: Sequence[Example]) -> bool:
+    """Return whether the cache folder has these steps compiled."""
+    return (cache_dir() / library_name(examples)).exists()
 
-    All graphs are compiled into one library, which is in the cache as a whole or not at all.
 
-    The name of the cached file is a hash of the graphs, of the shapes and dtypes of their inputs, of the version of
-    torch and of the processor. Each loop is compared with its graph before it is returned: see ``compiled_check``.
+def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
+    """Return the steps as compiled C++ loops, from the cache folder or compiled now, which takes seconds.
+
+    All steps are compiled into one library, which is in the cache as a whole or not at all.
+
+    The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of the version of
+    torch and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of a
+    batch. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
-        graphs: all graphs of one library.
-        compile_missing: whether to compile a library that is not in the cache; if not, None is returned for it.
+        examples: all steps of one library.
 
     Raises:
-        reasons.NotCompiled: the graphs cannot be compiled here, or what was compiled gives wrong results.
+        reasons.NotCompiled: the steps cannot be compiled here, or what was compiled gives wrong results.
     """
-    name = library_name(graphs)
-    if not (compile_missing or (cache_dir() / name).exists()):
-        return None
-    with inductor_cpp.private_use():
-        path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(_pairs(graphs)), path))
+    name = library_name(examples)
+    with private_use():
+        pairs = [(example.step, example.state) for example in examples]
+        path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(pairs), path))
         library = ctypes.CDLL(str(path))
-        loops = [CompiledLoop(library, number) for number in range(len(graphs))]
-        if difference := compiled_check.difference_from_graphs(graphs, [loop.bind for loop in loops]):
+        for product in ("sgemm", "dgemm"):
+            ctypes.c_void_p.in_dll(library, product).value = blas.gemm_pointer(product)
+        loops = [CompiledLoop(library, number, example.step) for number, example in enumerate(examples)]
+        for example, loop in zip(examples, loops, strict=True):
+            if unsuitable := [size for size in example.sizes if not loop.valid(size)]:
+                raise UnsupportedGraph(f"the compiled step is not for batches of {unsuitable[0]} samples")
+        if difference := compiled_check.difference_from_graphs(examples, loops):
             path.unlink()  # so that it is compiled again, perhaps by a version that does better
             raise WrongResult(f"a compiled C++ loop disagrees with torch operators: {difference}")
     return loops
 
 
-def library_name(graphs: Sequence[TracedGraph]) -> str:
-    """Return the path, relative to the cache folder, of the library that holds these graphs."""
+def library_name(examples: Sequence[Example]) -> str:
+    """Return the path, relative to the cache folder, of the library that holds these steps."""
     machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
-    parts: list[Any] = [machine, sorted(inductor_cpp.OPTIONS.items()), inductor_cpp.RUN]
-    for graph, inputs in _pairs(graphs):
-        parts.append(graph.code)
-        parts.append([(name, value.tolist()) for name, value in graph.named_buffers()])
-        parts.append([(tuple(tensor.shape), tuple(tensor.stride()), str(tensor.dtype)) for tensor in inputs])
+    parts: list[Any] = [machine, sorted(inductor_cpp.OPTIONS.items()), RUN, PREAMBLE]
+    for example in examples:
+        step = example.step
+        parts += [step.graph.code, step.any_size]
+        parts += [[_kind(tensor) for tensor in group] for group in (example.state, step.rows, step.constants)]
     return f"compiled/{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.so"
 
 
-def _pairs(graphs: Sequence[TracedGraph]) -> list[tuple[torch.fx.GraphModule, Tensors]]:
-    return [(traced.graph, traced.inputs) for traced in graphs]
+def _kind(tensor: torch.Tensor) -> tuple[Any, ...]:
+    return tuple(tensor.shape), str(tensor.dtype)
+
+

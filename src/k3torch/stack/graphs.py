@@ -6,11 +6,12 @@ import logging
 from typing import NamedTuple
 
 from k3torch.errors import first_line
-from k3torch.stack import inductor_cpp
 from k3torch.stack.reasons import UntraceableStep
+from k3torch.stack.torch_internals import make_graph
 import torch
 
 Tensors = Sequence[torch.Tensor]
+Repeat = Callable[[int], None]
 
 
 class TracedGraph(NamedTuple):
@@ -31,7 +32,7 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
     """
     try:
         with torch.no_grad(), _quiet_torch():
-            graph = inductor_cpp.make_graph(function, inputs)
+            graph = make_graph(function, inputs)
     except Exception as error:  # any layer, loss or metric may raise an error of its own
         raise UntraceableStep(first_line(error)[:120]) from error
     graph.graph.eliminate_dead_code()
@@ -56,7 +57,7 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
-def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Callable[[int], None]:
+def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Repeat:
     """Return ``f(times)``, which runs ``graph`` on exactly these tensors; they must not be reallocated.
 
     On CUDA it replays a CUDA graph; elsewhere it calls one operator after another.

@@ -1,113 +1,77 @@
-"""Access to torch's compiler: tracing a function, and writing a graph as a compiled C++ loop.
+"""Writing a graph as a compiled C++ loop, by torch's compiler.
 
-PyTorch's compiler (Inductor) turns a graph into C++ functions over plain pointers and a Python function that allocates
-the buffers between them and calls them. For steps of microseconds, that Python function would take most of the time.
-``cpp_source`` therefore keeps the C++ functions and replaces the Python function by a C++ loop, which runs the graph
-any number of times and releases Python's lock while it runs.
-
-No other file uses private parts of torch's compiler. They are those of PyTorch 2.13, listed in ``PRIVATE_PARTS``. Where
-one is missing or has changed, ``NotCompiled`` is raised and training goes on uncompiled.
+PyTorch's compiler (Inductor) lowers a graph to C++ functions; ``cpp_recorder`` turns what it would do with them into
+one C++ loop, which runs the graph for any number of batches and releases Python's lock while it runs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 import itertools
 from pathlib import Path
-import pkgutil
-import re
 import tempfile
 from typing import Any
 from unittest import mock
 import warnings
 
 from k3torch.errors import first_line
-from k3torch.files import private_compiler_cache
-from k3torch.stack.graph_rewrites import small_product, with_plain_constants
-from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled, UnsupportedGraph
+from k3torch.stack.cpp_recorder import PREAMBLE, Recorder
+from k3torch.stack.graph_rewrites import fused_product
+from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, UnsupportedGraph
+from k3torch.stack.step_graphs import StepGraph
+from k3torch.stack.torch_internals import (
+    COMPILE_GRAPH,
+    CONFIG_PATCH,
+    CPP_BUILDER,
+    CPP_COMPILER,
+    CPP_KERNEL,
+    CPP_OPTIONS,
+    DECOMPOSITIONS,
+    DYNAMIC,
+    FAKE_MODE,
+    INDUCTOR_ERROR,
+    INDUCTOR_RANDOM,
+    KERNEL_CACHE,
+    MAKE_FX,
+    OUTER_LOOP_FUSION,
+    SHAPE_ENV,
+    SYMBOLIC_CONTEXT,
+    TRACING,
+    TRACING_CONTEXT,
+    VECTOR_ISA,
+    private_part,
+    private_use,
+)
 import torch
 
 Tensors = Sequence[torch.Tensor]
 Graph = torch.fx.GraphModule
 
-# Each as "module:attribute", imported on first use: Inductor takes a second or two to import.
-PRIVATE_PARTS = (
-    MAKE_FX := "torch.fx.experimental.proxy_tensor:make_fx",
-    TRACING_CONTEXT := "torch._guards:TracingContext",
-    TRACING := "torch._guards:tracing",
-    CONFIG_PATCH := "torch._inductor.config:patch",
-    CPP_COMPILER := "torch._inductor.cpp_builder:get_cpp_compiler",
-    CPP_BUILDER := "torch._inductor.cpp_builder:CppBuilder",
-    CPP_OPTIONS := "torch._inductor.cpp_builder:CppTorchDeviceOptions",
-    VECTOR_ISA := "torch._inductor.cpu_vec_isa:pick_vec_isa",
-    COMPILE_GRAPH := "torch._inductor.compile_fx:compile_fx_inner",
-    DECOMPOSITIONS := "torch._inductor.decomposition:select_decomp_table",
-    INDUCTOR_ERROR := "torch._inductor.exc:InductorError",
-    CPP_KERNEL := "torch._inductor.async_compile:AsyncCompile.cpp_pybinding",
-    KERNEL_CACHE := "torch._inductor.codecache:PyCodeCache.modules_no_attr",
-    OUTER_LOOP_FUSION := "torch._inductor.codegen.cpp:CppScheduling.can_fuse_vertical_outer_loop",
-    INDUCTOR_RANDOM := "torch:ops.prims.inductor_random",
-)
-
-# One thread: a step costs less than waking a second one. No test compilation of the processor's vector instructions
-# and no precompiled header: each takes longer than compiling the whole file.
-OPTIONS = {"cpp.threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}
-RUN = "const char* run_{}(int64_t times, char** inputs, char* scratch)"  # the signature of the compiled C++ loops
-_ALIGNMENT = 64  # bytes, a cache line
+# One thread: models run side by side. No test compilation of the processor's vector instructions and no precompiled
+# header: each takes longer than compiling the whole file. No patterns: they would join a matrix product with the sum
+# after it, which is faster as part of the loop that follows.
+OPTIONS = {
+    "cpp.threads": 1,
+    "cpp.vec_isa_ok": True,
+    "cpp_cache_precompile_headers": False,
+    "pattern_matcher": False,
+}
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+_EXAMPLE_SIZE = 32  # samples in a batch, for the compiler's choices: see ``_assumed``
 
 
-def private_part(path: str) -> Any:
-    """Return the object at ``path``, one of ``PRIVATE_PARTS``.
-
-    Raises:
-        CompilerChanged: if this version of torch does not have it.
-    """
-    try:
-        return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError) as error:
-        raise CompilerChanged(f"PyTorch {torch.__version__} has no {path.replace(':', '.')}") from error
-
-
-def make_graph(function: Callable[..., Any], inputs: Tensors, decompositions: Any = None) -> Graph:
-    """Return the tensor operations of ``function(*inputs)`` as a graph; nothing is computed."""
-    make_fx = private_part(MAKE_FX)
-    graph: Graph = make_fx(function, decompositions, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-    return graph
-
-
-@contextmanager
-def private_use() -> Iterator[None]:
-    """Turn any error of the block into ``NotCompiled``: private code that has changed may fail in any way."""
-    try:
-        private_compiler_cache()
-        yield
-    except NotCompiled:
-        raise
-    except Exception as error:
-        raise CompilerChanged(
-            f"PyTorch {torch.__version__} differs from the version that compiled C++ loops are written for "
-            f"({first_line(error, with_type=True)})"
-        ) from error
-
-
-def cpp_source(graphs: Sequence[tuple[Graph, Tensors]]) -> str:
-    """Return one C++ file with a function ``run_N(times, inputs, scratch)`` for the N-th graph.
+def cpp_source(steps: Sequence[tuple[StepGraph, Tensors]]) -> str:
+    """Return one C++ file with a function ``run_N`` and a function ``scratch_N`` (``cpp_recorder.RUN``) for each step.
 
     Args:
-        graphs: each with example inputs, on the CPU; the graph writes its results into its inputs. The last input is
-            the seed of a step's random numbers; the graph adds one to it in each step.
+        steps: each with example tensors of its state, on the CPU.
 
     Raises:
-        UnsupportedGraph: if a graph needs more than loops over numbers.
+        UnsupportedGraph: if a step needs more than loops over numbers and matrix products.
         CompilerUnavailable: if no C++ compiler works.
         CompilerChanged: if a private part of torch is missing or has changed.
     """
     with private_use():
         _require_compiler()
-        # Copies, so that recording cannot change the caller's tensors, whatever Inductor has become.
-        copies = [(graph, [tensor.clone() for tensor in inputs]) for graph, inputs in graphs]
-        return "\n".join(_Recorder(number, inputs).source(graph) for number, (graph, inputs) in enumerate(copies))
+        return "\n".join([PREAMBLE, *(_loop(number, *step) for number, step in enumerate(steps))])
 
 
 def build_library(source: str, path: Path) -> None:
@@ -157,124 +121,81 @@ def _unavailable(error: Exception) -> CompilerUnavailable:
     return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({reason})")
 
 
-@dataclass
-class _Recorder:
-    """Lets Inductor compile a graph, keeps the C++ functions as text, and notes how they would be called."""
-
-    number: int
-    inputs: Tensors
-    kernels: list[str] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
-    scratch: list[torch.Tensor] = field(default_factory=list)
-
-    def source(self, graph: Graph) -> str:
-        """Return the graph as a C++ function ``run_N``, and the size of its scratch memory."""
-        owner, _, kernel = CPP_KERNEL.rpartition(".")
-        private_part(CPP_KERNEL)
-        # No function of an earlier call may come from Inductor's cache, and none of this one may go there.
-        with (
-            mock.patch.object(private_part(owner), kernel, self.kernel),
-            mock.patch.dict(private_part(KERNEL_CACHE), clear=True),
-        ):
-            self._record(_lowered(graph, self.inputs))
-        lines = "\n".join(f"    {call}" for call in self.calls)
-        return "\n".join(
-            [
-                *self.kernels,
-                f'extern "C" int64_t scratch_{self.number} = {sum(map(_padded_bytes, self.scratch))};',
-                # Returns the message of an exception (an index out of bounds), which could not cross into Python.
-                f'extern "C" {RUN.format(self.number)} try {{',
-                f"  for (int64_t i = 0; i < times; ++i) {{\n{lines}\n  }}\n  return nullptr;",
-                "} catch (const std::exception& error) {",
-                "  static thread_local std::string said;\n  said = error.what();\n  return said.c_str();\n}\n",
-            ]
-        )
-
-    def kernel(self, types: Sequence[str], source: str) -> Callable[..., None]:
-        """Replace ``AsyncCompile.cpp_pybinding``, which would compile a function."""
-        name = f"kernel_{self.number}_{len(self.kernels)}"
-        self.kernels.append(re.sub(r"\bvoid\s+kernel\(", f"void {name}(", source, count=1))
-
-        def call(*arguments: Any) -> None:
-            pointers = [f"({kind})({self._address(value)})" for kind, value in zip(types, arguments, strict=True)]
-            self.calls.append(f"{name}({', '.join(pointers)});")
-
-        return call
-
-    def _record(self, call: Any) -> None:
-        """Call Inductor's Python function once, with its C++ functions and operators replaced."""
-        names = call.__func__.__globals__
-        allocate = names["empty_strided_cpu"]
-
-        def empty(*arguments: Any) -> torch.Tensor:
-            self.scratch.append(allocate(*arguments))
-            return self.scratch[-1]
-
-        operators = {name: _NoOperators(name) for name in ("extern_kernels", "aten", "inductor_ops", "torch")}
-        with mock.patch.dict(names, {"empty_strided_cpu": empty, **operators}):
-            call(list(self.inputs))
-
-    def _address(self, value: Any) -> str:
-        """Return the C++ expression for a tensor's address: an offset into an input or into the scratch memory."""
-        if not isinstance(value, torch.Tensor):
-            raise UnsupportedGraph(_more_than_loops("sizes known only when it runs"))
-        for number, tensor in enumerate(self.inputs):
-            if tensor.data_ptr() <= value.data_ptr() < tensor.data_ptr() + max(1, tensor.nbytes):
-                return f"inputs[{number}] + {value.data_ptr() - tensor.data_ptr()}"
-        start = 0
-        for tensor in self.scratch:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() == value.untyped_storage().data_ptr():
-                return f"scratch + {start + value.data_ptr() - storage.data_ptr()}"
-            start += _padded_bytes(tensor)
-        raise UnsupportedGraph(_more_than_loops("constants of several numbers"))
+def _loop(number: int, step: StepGraph, state: Tensors) -> str:
+    """Return the C++ text of one step's loop."""
+    batch = range(step.state, step.state + len(step.rows))
+    recorder = Recorder(number, batch, [row.numel() * row.dtype.itemsize for row in step.rows])
+    owner, _, kernel = CPP_KERNEL.rpartition(".")
+    private_part(CPP_KERNEL)
+    # No function of an earlier call may come from Inductor's cache, and none of this one may go there.
+    with (
+        mock.patch.object(private_part(owner), kernel, recorder.kernel),
+        mock.patch.dict(private_part(KERNEL_CACHE), clear=True),
+    ):
+        call, examples, assumed = _lowered(step, state)
+        with mock.patch.dict(call.__func__.__globals__, recorder.names()):
+            call([recorder.input(i, example) for i, example in enumerate(examples)])
+    source = recorder.source(assumed)
+    return "\n".join([*source.kernels, source.function])
 
 
-class _NoOperators:
-    """Replaces a module of operators; a graph that calls one cannot become a C++ loop."""
-
-    def __init__(self, name: str):
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(torch, name, None) if self._name == "torch" else None
-        if isinstance(value, torch.dtype):
-            return value
-        raise UnsupportedGraph(_more_than_loops(f"{self._name}.{name}"))
-
-
-def _more_than_loops(reason: str) -> str:
-    return f"the step needs more than loops over numbers ({reason})"
-
-
-def _padded_bytes(tensor: torch.Tensor) -> int:
-    return -(-tensor.untyped_storage().nbytes() // _ALIGNMENT) * _ALIGNMENT
-
-
-def _lowered(graph: Graph, inputs: Tensors) -> Any:
-    """Return Inductor's Python function for the graph, which calls its C++ functions."""
+def _lowered(step: StepGraph, state: Tensors) -> tuple[Any, list[Any], list[Any]]:
+    """Return Inductor's Python function for a step, which calls its C++ functions, example inputs, assumptions."""
     compile_graph, inductor_error = private_part(COMPILE_GRAPH), private_part(INDUCTOR_ERROR)
     tracing_context, tracing = private_part(TRACING_CONTEXT), private_part(TRACING)
     owner, _, fusion = OUTER_LOOP_FUSION.rpartition(".")
     private_part(OUTER_LOOP_FUSION)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they concern Inductor's internals
-        plain = _plain_graph(graph, inputs)
-        examples = [node.meta["val"] for node in plain.graph.find_nodes(op="placeholder")]
-        context = tracing_context(examples[0].fake_mode)
+        examples, mode = _examples(step, state)
+        plain = _plain_graph(step.graph, examples)
         # Fusing loops of different depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
         no_fusion = mock.patch.object(private_part(owner), fusion, return_value=False)
-        with private_part(CONFIG_PATCH)(OPTIONS), tracing(context), no_fusion:
+        with private_part(CONFIG_PATCH)(OPTIONS), tracing(tracing_context(mode)), no_fusion:
             try:
-                return compile_graph(plain, examples).current_callable
+                call = compile_graph(plain, examples).current_callable
             except inductor_error as error:
                 reason = first_line(error, with_type=True)
                 raise UnsupportedGraph(f"Inductor cannot compile the step ({reason})") from error
+        return call, examples, _assumed(step, examples)
 
 
-def _plain_graph(graph: Graph, inputs: Tensors) -> Graph:
+def _examples(step: StepGraph, state: Tensors) -> tuple[list[Any], Any]:
+    """Return inputs without numbers, in which the size of a batch is a symbol if the step is for any size."""
+    mode = private_part(FAKE_MODE)(shape_env=private_part(SHAPE_ENV)(), allow_non_fake_inputs=True)
+    dynamic, context = private_part(DYNAMIC), private_part(SYMBOLIC_CONTEXT)
+    size = _EXAMPLE_SIZE if step.any_size else 1
+
+    def batch(row: torch.Tensor) -> Any:
+        rows = row.new_zeros((size, *row.shape[1:]))
+        if not step.any_size:
+            return mode.from_tensor(rows, static_shapes=True)
+        sizes = [dynamic.DUCK, *[dynamic.STATIC] * (row.ndim - 1)]  # DUCK: one symbol for all arrays
+        return mode.from_tensor(rows, symbolic_context=context(dynamic_sizes=sizes))
+
+    def fixed(tensor: torch.Tensor) -> Any:
+        return mode.from_tensor(tensor.clone(), static_shapes=True)  # of a clone: without the caller's strides
+
+    seed = torch.zeros((), dtype=torch.int64)
+    return [*map(fixed, state), *map(batch, step.rows), *map(fixed, [*step.constants, torch.tensor(size), seed])], mode
+
+
+def _assumed(step: StepGraph, examples: Sequence[Any]) -> list[Any]:
+    """Return what the compiler has assumed about the size of a batch: relations of its symbol.
+
+    Raises:
+        UnsupportedGraph: if it has assumed one size.
+    """
+    if not step.any_size:
+        return []
+    environment = examples[step.state].fake_mode.shape_env
+    if environment.replacements:
+        raise UnsupportedGraph("the step depends on the number of samples in a batch")
+    return [guard.expr for guard in environment.guards]
+
+
+def _plain_graph(graph: Graph, examples: Sequence[Any]) -> Graph:
     """Return the graph in terms of operators that Inductor writes as loops, random numbers included."""
-    functional = torch.func.functionalize(with_plain_constants(graph))
     draws = itertools.count()
     inductor_random = private_part(INDUCTOR_RANDOM)
 
@@ -284,17 +205,16 @@ def _plain_graph(graph: Graph, inputs: Tensors) -> Graph:
 
     def with_step_seed(*inputs: torch.Tensor) -> Any:
         step_seed.append(inputs[-1])
-        return functional(*inputs)
+        return graph(*inputs)
 
     step_seed: list[torch.Tensor] = []
     decompositions: dict[Any, Callable[..., Any]] = {
         **private_part(DECOMPOSITIONS)(),
-        **dict.fromkeys(_PRODUCTS, small_product),
+        **dict.fromkeys(_PRODUCTS, fused_product),
         torch.ops.aten.bernoulli.p: bernoulli,
     }
-    plain = make_graph(with_step_seed, inputs, decompositions)
-    if any(node.target in _PRODUCTS for node in plain.graph.nodes):
-        raise UnsupportedGraph(_more_than_loops("large matrix products"))
+    make_fx = private_part(MAKE_FX)
+    plain: Graph = make_fx(with_step_seed, decompositions, tracing_mode="real", _allow_non_fake_inputs=True)(*examples)
     plain.graph.output_node().args = ((),)  # results are written into the inputs
     plain.recompile()
     return plain

@@ -1,53 +1,74 @@
-"""Many Keras models of one architecture, trained as one.
+"""Many Keras models of one architecture, trained side by side.
 
-The models' weights, optimizer slots and metric sums are stacked along a new first dimension. Where operators are
-called one by one, or captured on an accelerator, one step trains all models at once: ``torch.vmap`` of one model's
-step. Where the step becomes a compiled C++ loop, it is compiled once, for a stack of one model, and the models run
-their epochs in parallel, one thread for each core: a model's state then stays in its core's cache, and threads
-need no synchronisation.
+Where a model's step becomes a compiled C++ loop, it is compiled once, and the models run their epochs in parallel, one
+thread for each core: a model's state then stays in its core's cache, and threads need no synchronisation. Elsewhere
+one step trains all models at once: ``torch.vmap`` of one model's step, whose operators are called one by one, or
+captured on an accelerator.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from k3torch import runtime
-from k3torch.stack import compiled_loops, graphs, stateless, verified_stack
-from k3torch.stack.batch_loop import Order, Samples, StackedSamples
-from k3torch.stack.epoch_graphs import EpochGraphs, RunGraph
-from k3torch.stack.graphs import TracedGraph
-from k3torch.stack.reasons import DifferentStep, NotCompiled
+from k3torch.stack import blas, compiled_loops, stateless
+from k3torch.stack.batch_loop import Order, Samples
+from k3torch.stack.compiled_models import CompiledModel, StepGraphs, batch_sizes
+from k3torch.stack.mapped_models import MappedModels
+from k3torch.stack.model_group import EpochMetrics, ModelGroup
+from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
+from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.training.model_state import State
 import keras
-import numpy as np
-from numpy.typing import NDArray
 import torch
 
-EpochMetrics = NDArray[np.float32]
+# Seconds that uncompiled training would take for which it pays to look in the cache for a compiled library (tracing
+# the step for that takes half a second), and to compile, which takes some three seconds the first time.
+WORTH_LOOKING = 0.5
+WORTH_COMPILING = 1.5
+_STEP_SECONDS = 1e-3  # of an uncompiled step: some 150 operators
+_MULTIPLICATIONS_PER_SECOND = 3e10  # of one core
+# Multiplications of a matrix product from which a second thread gains.
+_LARGE_PRODUCT = 2**22
 
-# Compiling takes some seconds and saves one or two milliseconds a step: it pays for this many steps.
-WORTH_COMPILING = 5_000
-# For this many steps it pays to look in the cache for a library that an earlier process has compiled.
-WORTH_LOOKING = 500
+
+@dataclass(frozen=True)
+class EpochResult:
+    """An epoch that some models of a stack have completed.
+
+    Attributes:
+        models: their numbers.
+        epoch: from 0 on.
+        training, validation: the metrics, (metrics, models).
+    """
+
+    models: range
+    epoch: int
+    training: EpochMetrics
+    validation: EpochMetrics
 
 
 class ModelStack:
-    """Trains models of one architecture at once, each on its own samples.
+    """Trains models of one architecture side by side, each on its own samples.
 
     Args:
         models: compiled alike, with their initial weights: read now, written by ``unstack``.
         training: each model's training samples; their numbers may differ.
         validation: each model's validation samples; their numbers may differ.
         batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
-        epochs: calls of ``train_epoch`` to expect; with the samples they decide whether compiling pays.
+        epochs: to expect; with the samples they decide whether compiling pays.
         notice: is called with one line when a step that is worth compiling cannot be compiled.
         status: is called with what is being done until the stack can train, in a few words.
+        required: whether to train as a stack even where Keras's own steps are faster.
 
     Attributes:
-        names: of the metrics that ``train_epoch`` and ``evaluate`` return, ``"loss"`` first.
+        names: of the metrics that ``train`` reports, ``"loss"`` first.
 
     Raises:
-        reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
+        reasons.UntraceableStep: if the step of such a model cannot be traced, or not be mapped over models.
         reasons.DifferentStep: if that gives other numbers than Keras's own step.
+        reasons.SlowerThanFit: if the step cannot be compiled and Keras's own is faster, unless ``required``.
     """
 
     def __init__(
@@ -59,123 +80,151 @@ class ModelStack:
         epochs: int,
         notice: Callable[[str], None] = print,
         status: Callable[[str], None] = lambda _: None,
+        required: bool = True,
     ):
-        self.models = list(models)
+        self.models, self._required = list(models), required
+        self._training, self._validation, self._batch_size = training, validation, batch_size
+        self._notice, self._status = notice, status
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
-        before = State(self.models[0])
-        try:
-            self._build(training, validation, batch_size, epochs, notice, status)
-        finally:
-            before.restore()
-        self._helpers = min(torch.get_num_threads(), len(self._epoch_graphs)) - 1  # threads beside the caller's
-        self._threads = ThreadPoolExecutor(max(1, self._helpers), initializer=runtime.flush_denormals)
-
-    def _build(
-        self,
-        training: Sequence[Samples],
-        validation: Sequence[Samples],
-        batch_size: int,
-        epochs: int,
-        notice: Callable[[str], None],
-        status: Callable[[str], None],
-    ) -> None:
-        """Stack the state, trace the step, compare it with Keras's own, and compile it where that pays."""
         self.names = stateless.metric_names(self.models[0])
-        groups = zip(*map(stateless.variables, self.models), strict=True)
-        self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
-        sums = self._state[len(self._state) - len(self.models[0].metrics_variables) :]
-        self._sums = [(tensor, tensor.clone()) for tensor in sums]  # with the values at the start of an epoch
-        device = self._state[0].device
-        self._metric_values = torch.zeros(len(self.models), len(self.names), device=device)
-        self._samples = StackedSamples.of(training, device), StackedSamples.of(validation, device)
-        self._batch_size = batch_size
-        steps = epochs * (max(map(len, training)) // batch_size)
-        compilable = device.type == "cpu" and steps >= WORTH_LOOKING
-        members = [slice(i, i + 1) for i in range(len(self.models))] if compilable else [slice(None)]
-        self._epoch_graphs = [self._graphs_of(chosen) for chosen in members]
-        status("checking the step against Keras")
-        traced = self._trace(self._epoch_graphs[0])
-        if difference := verified_stack.difference_from_keras(
-            self.models, self._epoch_graphs, traced, training, validation
-        ):
-            raise DifferentStep(f"its step differs from Keras's own: {difference}")
-        if compilable:
-            status("compiling")
-        if not compilable:
-            self._epoch_graphs[0].runs = _uncompiled(traced)
-        elif not self._compile(traced, steps >= WORTH_COMPILING, notice):
-            self._epoch_graphs = [self._graphs_of(slice(None))]
-            self._epoch_graphs[0].runs = _uncompiled(self._trace(self._epoch_graphs[0]))
+        self._groups = self._compiled_groups(epochs) or self._mapped_groups()
+        self._starts = [0]
+        for group in self._groups:
+            self._starts.append(self._starts[-1] + len(group.models))
+        self._workers = min(torch.get_num_threads(), len(self._groups))
 
-    def train_epoch(self, orders: Sequence[Order]) -> EpochMetrics:
-        """Train each model on its samples in its order, and return the metrics, (metrics, models).
+    def train(
+        self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]
+    ) -> None:
+        """Train all models, and report what each has done as soon as it is done.
+
+        A group of models does not wait for another: it may be some epochs ahead. After an exception, such as Ctrl-C,
+        each group completes the epoch that it is in, and that is reported too.
 
         Args:
-            orders: for each model the indices of its samples, (samples,), in the order of training.
+            epochs: how many.
+            order: ``order(model, epoch)`` returns the indices of the model's samples, (samples,), in the order of
+                training.
+            report: is called, like ``order``, in the thread of the caller.
         """
-        size = len(self.models) // len(self._epoch_graphs)
-        for number, each in enumerate(self._epoch_graphs):  # before any thread starts: it draws random numbers
-            each.load(orders[number * size : (number + 1) * size])
-        return self._run(EpochGraphs.train)
+        large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
+        threads = max(1, torch.get_num_threads() // self._workers) if large else 1
+        running: dict[Future[tuple[EpochMetrics, EpochMetrics]], tuple[int, int]] = {}
 
-    def evaluate(self) -> EpochMetrics:
-        """Return the metrics on the validation samples, (metrics, models)."""
-        return self._run(EpochGraphs.validate)
+        def start(number: int, epoch: int) -> None:
+            self._groups[number].load([order(model, epoch) for model in self._members(number)])
+            running[pool.submit(_epoch, self._groups[number])] = (number, epoch)
+
+        def complete(future: Future[tuple[EpochMetrics, EpochMetrics]]) -> None:
+            number, epoch = running.pop(future)
+            training, validation = future.result()
+            report(EpochResult(self._members(number), epoch, training, validation))
+            if epoch + 1 < epochs and not stopping:
+                start(number, epoch + 1)
+
+        stopping = False
+        with (
+            blas.threads(threads),
+            ThreadPoolExecutor(self._workers, initializer=_begin_thread, initargs=(threads,)) as pool,
+        ):
+            try:
+                for number in range(len(self._groups) if epochs else 0):
+                    start(number, 0)
+                while running:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        complete(future)
+            finally:
+                stopping = True
+                for future in wait(running).done:
+                    complete(future)
 
     def unstack(self) -> list[keras.Model]:
         """Write weights, optimizer slots and other state back into the models, and return them."""
-        for index, model in enumerate(self.models):
-            for variable, tensor in zip(stateless.variables(model), self._state, strict=True):
-                variable.assign(tensor[index])
-            model.reset_metrics()
+        for group in self._groups:
+            group.write_back()
         return self.models
 
-    def _run(self, run_epoch: Callable[[EpochGraphs], None]) -> EpochMetrics:
-        for tensor, initial in self._sums:
-            tensor.copy_(initial)
-        remaining = iter(self._epoch_graphs)  # whichever thread is free takes the next
+    def _members(self, number: int) -> range:
+        return range(self._starts[number], self._starts[number + 1])
 
-        def work() -> None:
-            for each in remaining:
-                run_epoch(each)
-
-        with runtime.single_threaded():
-            helpers = [self._threads.submit(work) for _ in range(self._helpers)]
-            work()
-            for helper in helpers:
-                helper.result()
-        return self._metric_values.T.cpu().numpy().copy()
-
-    def _trace(self, epoch_graphs: EpochGraphs) -> list[TracedGraph]:
-        """Trace the graphs, which calls layers, losses and metrics, and put back the state that these changed."""
-        before = State(self.models[0])
+    def _compiled_groups(self, epochs: int) -> list[ModelGroup] | None:
+        """Return a group for each model, which runs compiled C++ loops, or None where that is not to be."""
+        seconds = self._uncompiled_seconds(epochs)
+        on_cpu = self.models[0].variables[0].value.device.type == "cpu"
+        if not on_cpu or seconds < WORTH_LOOKING:
+            return None
+        self._status("tracing the step")
         try:
-            return epoch_graphs.graphs()
-        finally:
-            before.restore()
-
-    def _compile(self, traced: list[TracedGraph], compile_missing: bool, notice: Callable[[str], None]) -> bool:
-        """Have each model's epochs run by compiled C++ loops; return whether there are such loops."""
-        try:
-            loops = compiled_loops.compile_loops(traced, compile_missing)
+            samples = [*self._training, *self._validation]
+            sizes = {size for part in samples for size in batch_sizes(len(part), self._batch_size)}
+            with _restored(self.models[0]):
+                graphs = StepGraphs(self.models[0], self._training[0], sizes)
+            groups = [
+                CompiledModel(model, graphs, training, validation, self._batch_size)
+                for model, training, validation in zip(self.models, self._training, self._validation, strict=True)
+            ]
+            examples = groups[0].examples()
+            if seconds < WORTH_COMPILING and not compiled_loops.is_cached(examples):
+                return None
+            self._verify(groups)
+            self._status("compiling")
+            loops = compiled_loops.compile_loops(examples)
         except NotCompiled as reason:
-            notice(f"training uncompiled: {reason}")
-            return False
-        if loops is None:
-            return False
-        for each in self._epoch_graphs:
-            each.runs = [loop.bind(inputs) for loop, inputs in zip(loops, each.inputs, strict=True)]
-        return True
+            self._notice(f"training uncompiled: {reason}")
+            return None
+        for group in groups:
+            group.bind(loops)
+        return list(groups)
 
-    def _graphs_of(self, members: slice) -> EpochGraphs:
-        state = [tensor[members] for tensor in self._state]
-        counts = self._samples[0].batch_counts(self._batch_size), self._samples[1].batch_counts(self._batch_size)
-        training, validation = (samples.of_models(members) for samples in self._samples)
-        return EpochGraphs(
-            self.models[0], state, self._metric_values[members], training, validation, self._batch_size, counts
-        )
+    def _mapped_groups(self) -> list[ModelGroup]:
+        """Return one group of all models."""
+        large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
+        threads = torch.get_num_threads() if large else 1
+        with _restored(self.models[0]):
+            group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads)
+        compared = self._verify([group])
+        if not self._required and compared.graph_seconds > len(self.models) * compared.keras_seconds:
+            raise SlowerThanFit(
+                f"a step of all models takes {1000 * compared.graph_seconds:.1f} ms, Keras's own "
+                f"{1000 * compared.keras_seconds:.1f} ms a model"
+            )
+        return [group]
+
+    def _verify(self, groups: Sequence[ModelGroup]) -> Comparison:
+        self._status("checking the step against Keras")
+        compared = compare_with_keras(groups)
+        if compared.difference:
+            raise DifferentStep(f"its step differs from Keras's own: {compared.difference}")
+        return compared
+
+    def _uncompiled_seconds(self, epochs: int) -> float:
+        """Estimate how long training takes without compiling."""
+        steps = epochs * max(map(len, self._training)) / self._batch_size
+        weights = sum(int(variable.value.numel()) for variable in self.models[0].trainable_variables)
+        work = 3 * weights * self._batch_size * len(self.models) / _MULTIPLICATIONS_PER_SECOND
+        return steps * (_STEP_SECONDS + work)
 
 
-def _uncompiled(traced: Sequence[TracedGraph]) -> list[RunGraph]:
-    return [graphs.repeated(one.graph, one.inputs) for one in traced]
+@contextmanager
+def _restored(model: keras.Model) -> Iterator[None]:
+    """Put back the state of a model after a block that traces its step, which calls layers, losses and metrics."""
+    before = State(model)
+    try:
+        yield
+    finally:
+        before.restore()
+
+
+def _begin_thread(threads: int) -> None:
+    runtime.flush_denormals()
+    torch.set_num_threads(threads)  # OpenMP and MKL keep a number of threads for each thread that calls them
+
+
+def _epoch(group: ModelGroup) -> tuple[EpochMetrics, EpochMetrics]:
+    return group.train(), group.validate()
+
+
+def _largest_layer(model: keras.Model) -> int:
+    """Return the number of weights of the largest matrix."""
+    return max((int(variable.value.numel()) for variable in model.trainable_variables), default=0)

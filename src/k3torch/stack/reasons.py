@@ -9,6 +9,10 @@ class DifferentStep(UntraceableStep):
     """The stack's step was compared with Keras's own, and differs; the message says in what."""
 
 
+class SlowerThanFit(UntraceableStep):
+    """The stack's step cannot be compiled, and Keras's own is faster; the message says by how much."""
+
+
 class NotCompiled(Exception):  # noqa: N818  (a reason, not an error)
     """Training runs uncompiled; the message says why, in one line."""
 

@@ -26,6 +26,7 @@ import torch
 Tensor = torch.Tensor
 State = list[Tensor]
 Step = Callable[[State, Tensor, Tensor, Tensor | None], State]
+BatchStep = Callable[[State, list[Tensor]], State]
 
 
 def build(model: keras.Model, x: Any, y: Any, sample_weight: Any = None) -> None:
@@ -56,6 +57,13 @@ def variables(model: keras.Model) -> list[keras.Variable]:
         *model.optimizer.variables,
         *model.metrics_variables,
     ]
+
+
+def assign(model: keras.Model, state: Sequence[Tensor]) -> None:
+    """Write a state into the model, and reset its metrics."""
+    for variable, tensor in zip(variables(model), state, strict=True):
+        variable.assign(tensor)
+    model.reset_metrics()
 
 
 def _split(model: keras.Model, state: Sequence[Tensor]) -> list[State]:

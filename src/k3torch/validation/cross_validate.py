@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from k3torch.errors import InputError
 from k3torch.stack import stateless
-from k3torch.stack.reasons import DifferentStep, UntraceableStep
+from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
@@ -197,10 +197,12 @@ def _stacked(training: _Training, required: bool) -> bool:
     reason = "callbacks act on one model at a time" if t.callbacks else engines.why_not_stacked(models)
     if reason is None:
         try:
-            engines.stacked(t.jobs, t.batch_size, t.epochs, t.bar, t.histories)
+            engines.stacked(t.jobs, t.batch_size, t.epochs, t.bar, t.histories, required)
             return True
         except DifferentStep as difference:
             reason = str(difference)
+        except SlowerThanFit as slower:
+            reason = str(slower)
         except UntraceableStep as error:
             reason = f"its step cannot be mapped over models ({error})"
     if required:

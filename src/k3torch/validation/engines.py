@@ -8,7 +8,7 @@ from k3torch.data.loaders import BatchedTensors, identity
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.model_stack import ModelStack
+from k3torch.stack.model_stack import EpochResult, ModelStack
 from k3torch.stack.reasons import UntraceableStep
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
@@ -74,13 +74,21 @@ def _is_own(method: Any) -> bool:
     return not method.__module__.startswith("keras.")
 
 
-def stacked(jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory]) -> None:
+def stacked(
+    jobs: Sequence[Job],
+    batch_size: int,
+    epochs: int,
+    bar: EpochBar,
+    histories: list[MetricHistory],
+    required: bool = True,
+) -> None:
     """Train all jobs at once, and append each one's metrics to ``histories``.
 
     A history is NaN for the epochs that are not trained yet. ``bar``, which is open, counts the epochs of all stacks.
 
     Raises:
-        reasons.UntraceableStep: if the step of such a model cannot be mapped over models; ``histories`` is then empty.
+        reasons.UntraceableStep: if the step of such a model cannot be mapped over models, or, unless ``required``, if
+            ``fit`` is faster; ``histories`` is then empty.
     """
     most_jobs = max(1, STACK_BYTES // _bytes_of(jobs[0]))
     stacks = math.ceil(len(jobs) / most_jobs)
@@ -89,26 +97,31 @@ def stacked(jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, hi
     for number, start in enumerate(range(0, len(jobs), jobs_per_stack), start=1):
         if stacks > 1:
             bar.title = f"stack {number} of {stacks}"
-        _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, bar, histories)
+        _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, bar, histories, required)
     bar.title = title
 
 
 def _one_stack(
-    jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory]
+    jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory], required: bool
 ) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
     validation = [job.validation for job in jobs]
-    stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status)
+    stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status, required)
     bar.status("training")
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     histories += list(table)
-    score = score_index(stack.names)
+    score, waiting = score_index(stack.names), np.full(epochs, len(jobs))
+
+    def report(done: EpochResult) -> None:
+        for part, values in enumerate((done.training, done.validation)):  # (metrics, models)
+            for model, of_model in zip(done.models, values.T, strict=True):
+                table[model, part, :, done.epoch] = jobs[model].in_units(of_model)
+        waiting[done.epoch] -= len(done.models)
+        if not waiting[done.epoch]:
+            bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, done.epoch].mean())})
+
     try:
-        for epoch in range(epochs):
-            phases = stack.train_epoch([job.order(epoch) for job in jobs]), stack.evaluate()  # (metrics, models)
-            for part, values in enumerate(phases):
-                table[:, part, :, epoch] = [job.in_units(of_job) for job, of_job in zip(jobs, values.T, strict=True)]
-            bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, epoch].mean())})
+        stack.train(epochs, lambda model, epoch: jobs[model].order(epoch), report)
     finally:  # the models of an interrupted stack are trained as far as it came
         stack.unstack()
 

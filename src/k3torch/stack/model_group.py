@@ -1,0 +1,50 @@
+"""What a stack asks of models that are trained together: one for each core, or all at once."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from k3torch.stack.batch_loop import Order
+import keras
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+EpochMetrics = NDArray[np.float32]  # (metrics, models)
+Kind = Literal["training", "validation"]
+
+
+class StepResult(NamedTuple):
+    """What steps leave of one model: the tensors of ``stateless.variables``, and its metrics, (metrics,)."""
+
+    state: list[torch.Tensor]
+    metrics: torch.Tensor
+
+
+class ModelGroup(Protocol):
+    """Models that are trained together.
+
+    Attributes:
+        models: one or more.
+        stacked: whether the tensors of a step have a first dimension that counts models.
+    """
+
+    models: list[keras.Model]
+    stacked: bool
+
+    def load(self, orders: Sequence[Order]) -> None:
+        """Set the order of each model's training samples in the next epoch, and draw its random seeds."""
+
+    def train(self) -> EpochMetrics:
+        """Train each model on its samples, and return the metrics."""
+
+    def validate(self) -> EpochMetrics:
+        """Evaluate each model on its validation samples, and return the metrics."""
+
+    def write_back(self) -> None:
+        """Write weights, optimizer slots and other state into the models."""
+
+    def batches(self, kind: Kind, member: int, count: int) -> list[list[torch.Tensor]]:
+        """Return at most ``count`` batches of a model's samples, as ``after_steps`` takes them."""
+
+    def after_steps(self, kind: Kind, member: int, count: int) -> StepResult:
+        """Return what the uncompiled graph of a step leaves of a model after these batches, and change nothing."""
