@@ -68,9 +68,7 @@ def _difference(
         return [*inputs[: len(state)], inputs[-1]]
 
     # From the floats that one step leaves: factors of zero would hide wrong numbers.
-    before = [
-        new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)
-    ]
+    before = [new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)]
     computed, seed = [tensor.clone() for tensor in before], torch.zeros((), dtype=torch.int64)
     loop.bind(computed, example.arrays, seed)(size, 1, order)
     expected, drawn = run(before), random_inputs(graph)

@@ -89,8 +89,8 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
 
     All steps are compiled into one library, which is in the cache as a whole or not at all.
 
-    The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of the version of
-    torch and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of a
+    The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of torch's
+    version and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of a
     batch. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
@@ -119,7 +119,14 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
 def library_name(examples: Sequence[Example]) -> str:
     """Return the path, relative to the cache folder, of the library that holds these steps."""
     machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
-    parts: list[Any] = [machine, sorted(inductor_cpp.OPTIONS.items()), inductor_cpp.FLAGS, RUN, PREAMBLE, cpp_prefix.HEADER]
+    parts: list[Any] = [
+        machine,
+        sorted(inductor_cpp.OPTIONS.items()),
+        inductor_cpp.FLAGS,
+        RUN,
+        PREAMBLE,
+        cpp_prefix.HEADER,
+    ]
     for example in examples:
         step = example.step
         parts += [step.graph.code, step.any_size]
@@ -129,5 +136,3 @@ def library_name(examples: Sequence[Example]) -> str:
 
 def _kind(tensor: torch.Tensor) -> tuple[Any, ...]:
     return tuple(tensor.shape), str(tensor.dtype)
-
-

@@ -6,7 +6,7 @@ from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop, Example
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
-from k3torch.stack.step_graphs import StepGraph, sizes_to_trace, trace_step
+from k3torch.stack.step_graphs import sizes_to_trace, trace_step
 import keras
 import numpy as np
 import torch
@@ -32,10 +32,11 @@ class StepGraphs:
         rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
         self.first_sum = len(state) - len(model.metrics_variables)
         traced = sizes_to_trace(sizes)
-        self.steps: dict[Kind, StepGraph] = {
-            kind: trace_step(_on_batch(step), state, rows, traced, kind)
-            for kind, step in (("training", stateless.train_step(model)), ("validation", stateless.test_step(model)))
+        steps: dict[Kind, stateless.Step] = {
+            "training": stateless.train_step(model),
+            "validation": stateless.test_step(model),
         }
+        self.steps = {kind: trace_step(_on_batch(step), state, rows, traced, kind) for kind, step in steps.items()}
         read, names = stateless.results(model), stateless.metric_names(model)
         sums = [*state[self.first_sum :], torch.zeros(len(names))]
         self.read = trace_step(lambda old, _: [*old[:-1], read(old[:-1])], sums, [], (1,), "reading metrics")
@@ -61,9 +62,7 @@ class CompiledModel:
 
     stacked = False
 
-    def __init__(
-        self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int
-    ):
+    def __init__(self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int):
         self.models, self._graphs, self._batch_size = [model], graphs, batch_size
         self._state = [variable.value.detach().clone().contiguous() for variable in stateless.variables(model)]
         self._sums = self._state[graphs.first_sum :]

@@ -31,6 +31,7 @@ from k3torch.stack.torch_internals import (
     FAKE_MODE,
     INDUCTOR_ERROR,
     INDUCTOR_RANDOM,
+    INVALID_ISA,
     KERNEL_CACHE,
     MAKE_FX,
     OUTER_LOOP_FUSION,
@@ -38,7 +39,6 @@ from k3torch.stack.torch_internals import (
     SYMBOLIC_CONTEXT,
     TRACING,
     TRACING_CONTEXT,
-    INVALID_ISA,
     VALID_ISA,
     private_part,
     private_use,
@@ -108,7 +108,11 @@ def _compile(source: str) -> bytes:
     """Return the source as a shared library, compiled with our own header or, where that lacks something, torch's."""
     compiler = private_part(CPP_COMPILER)()
     with tempfile.TemporaryDirectory() as folder:
-        file, header, library = Path(folder) / "loops.cpp", Path(folder) / cpp_prefix.INCLUDED, Path(folder) / "loops.so"
+        file, header, library = (
+            Path(folder) / "loops.cpp",
+            Path(folder) / cpp_prefix.INCLUDED,
+            Path(folder) / "loops.so",
+        )
         header.parent.mkdir(parents=True)
         file.write_text(source)
         header.write_text(cpp_prefix.HEADER)

@@ -94,9 +94,7 @@ class ModelStack:
             self._starts.append(self._starts[-1] + len(group.models))
         self._workers = min(torch.get_num_threads(), len(self._groups))
 
-    def train(
-        self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]
-    ) -> None:
+    def train(self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]) -> None:
         """Train all models, and report what each has done as soon as it is done.
 
         A group of models does not wait for another: it may be some epochs ahead. After an exception, such as Ctrl-C,

@@ -19,6 +19,7 @@ Tensor = torch.Tensor
 Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 aten = torch.ops.aten
 
+
 class StepGraph(NamedTuple):
     """A step over ``[*state, *batch, *constants, size, seed]``, which writes the new state into the old.
 
@@ -93,7 +94,7 @@ class _Joined:
         self.constants: list[Tensor] = []
 
     def graph(self) -> torch.fx.GraphModule:
-        """Return the joined graph: its inputs are those of the graphs, with the constants and the size before the last."""
+        """Return the joined graph: its inputs are those of the graphs, with constants and size before the last."""
         lists = [list(graph.graph.nodes) for graph in self._graphs]
         if len({len(nodes) for nodes in lists}) > 1:
             raise _differ("numbers of operations")
