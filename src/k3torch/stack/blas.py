@@ -10,8 +10,8 @@ from k3torch import runtime
 import threadpoolctl
 import torch
 
-# With its kernels for 512-bit vectors, OpenBLAS takes half of MKL's time on AMD's processors, for products of all sizes;
-# with its others it takes up to seven times as long for matrices of few rows.
+# With its kernels for 512-bit vectors, OpenBLAS takes half of MKL's time on AMD's processors, for products of all
+# sizes; with its others it takes up to seven times as long for matrices of few rows.
 _FAST_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 

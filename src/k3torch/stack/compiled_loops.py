@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from k3torch.files import cache_dir, cached_file
 from k3torch.stack import blas, compiled_check, cpp_prefix, inductor_cpp
 from k3torch.stack.cpp_recorder import PREAMBLE, RUN
-from k3torch.stack.reasons import UnsupportedGraph, WrongResult
+from k3torch.stack.reasons import WrongResult
 from k3torch.stack.step_graphs import StepGraph
 from k3torch.stack.torch_internals import private_use
 import torch
@@ -90,8 +90,8 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
     All steps are compiled into one library, which is in the cache as a whole or not at all.
 
     The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of torch's
-    version and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of a
-    batch. Each loop is compared with its graph before it is returned: see ``compiled_check``.
+    version and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of
+    a batch. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
         examples: all steps of one library.
@@ -107,9 +107,6 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
         for product in ("sgemm", "dgemm"):
             ctypes.c_void_p.in_dll(library, product).value = blas.gemm_pointer(product)
         loops = [CompiledLoop(library, number, example.step) for number, example in enumerate(examples)]
-        for example, loop in zip(examples, loops, strict=True):
-            if unsuitable := [size for size in example.sizes if not loop.valid(size)]:
-                raise UnsupportedGraph(f"the compiled step is not for batches of {unsuitable[0]} samples")
         if difference := compiled_check.difference_from_graphs(examples, loops):
             path.unlink()  # so that it is compiled again, perhaps by a version that does better
             raise WrongResult(f"a compiled C++ loop disagrees with torch operators: {difference}")

@@ -6,6 +6,7 @@ from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop, Example
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
+from k3torch.stack.reasons import UnsupportedGraph
 from k3torch.stack.step_graphs import sizes_to_trace, trace_step
 import keras
 import numpy as np
@@ -86,8 +87,16 @@ class CompiledModel:
         return [*steps, Example(self._graphs.read, [*self._sums, self._values], [], (1,))]
 
     def bind(self, loops: Sequence[CompiledLoop]) -> None:
-        """Use these loops, compiled from the steps of ``examples``, from now on."""
+        """Use these loops, compiled from the steps of ``examples``, from now on.
+
+        Raises:
+            reasons.UnsupportedGraph: if they are not for the sizes of this model's batches.
+        """
         training, validation, read = loops
+        for loop, arrays in zip((training, validation), self._arrays.values(), strict=True):
+            for size in batch_sizes(len(arrays[0]), self._batch_size):
+                if not loop.valid(size):
+                    raise UnsupportedGraph(f"the compiled step is not for batches of {size} samples")
         self._loops = {
             "training": training.bind(self._state, self._arrays["training"], self._seed),
             "validation": validation.bind(self._state, self._arrays["validation"], self._seed),
