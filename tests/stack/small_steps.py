@@ -1,8 +1,7 @@
 """Small steps for the tests of compiled loops."""
 
-from k3torch.stack.compiled_loops import Example
 from k3torch.stack.graphs import trace
-from k3torch.stack.step_graphs import StepGraph, trace_step
+from k3torch.stack.step_graphs import Example, StepGraph, trace_step
 import torch
 
 

@@ -38,7 +38,11 @@ def product(pointer, a, b):
 def address(argument):
     if isinstance(argument, bytes):
         return ctypes.cast(ctypes.c_char_p(argument), ctypes.c_void_p)
-    return argument.ctypes.data_as(ctypes.c_void_p) if isinstance(argument, np.ndarray) else ctypes.cast(argument, ctypes.c_void_p)
+    return (
+        argument.ctypes.data_as(ctypes.c_void_p)
+        if isinstance(argument, np.ndarray)
+        else ctypes.cast(argument, ctypes.c_void_p)
+    )
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -55,9 +55,15 @@ def test_rounding_passes():
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
-        (lambda w, s, p: (step(w, s, p), w[1].add_(0.01)), "input 0 of the graph of training, batches of 1, of shape (3,), by 0.01"),
+        (
+            lambda w, s, p: (step(w, s, p), w[1].add_(0.01)),
+            "input 0 of the graph of training, batches of 1, of shape (3,), by 0.01",
+        ),
         (lambda w, s, p: (step(w, s, p), s.neg_()), "input 1"),
-        (lambda w, s, p: (step(w, s, p), p.add_(1)), "input 2 of the graph of training, batches of 1, of shape (), by 1"),
+        (
+            lambda w, s, p: (step(w, s, p), p.add_(1)),
+            "input 2 of the graph of training, batches of 1, of shape (), by 1",
+        ),
         (lambda w, s, p: (step(w, s, p), w[0].fill_(torch.nan)), "input 0"),
         (lambda w, s, p: None, "input 0"),
     ],

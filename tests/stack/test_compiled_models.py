@@ -57,7 +57,9 @@ def test_epochs_are_those_of_fit(count, batch_size, weighted):
         )
         np.testing.assert_allclose(validated[:, 0], expected, rtol=1e-4)
     group.write_back()
-    for mine, theirs in zip(stateless.variables(group.models[0])[:-4], stateless.variables(reference)[:-4], strict=True):
+    for mine, theirs in zip(
+        stateless.variables(group.models[0])[:-4], stateless.variables(reference)[:-4], strict=True
+    ):
         torch.testing.assert_close(mine.value, theirs.value, rtol=1e-4, atol=1e-6)
 
 

@@ -44,7 +44,9 @@ def test_the_graphs_are_named_and_share_the_state():
     count = len(stateless.variables(group.models[0]))
     for traced in others:
         assert all(a is b for a, b in zip(traced.inputs[:count], first.inputs[:count], strict=True))
-    assert all(a is b for a, b in zip(group._read.inputs[:-1], first.inputs[count - len(group._sums) : count], strict=True))
+    assert all(
+        a is b for a, b in zip(group._read.inputs[:-1], first.inputs[count - len(group._sums) : count], strict=True)
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2])

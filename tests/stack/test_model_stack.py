@@ -190,7 +190,7 @@ def test_a_step_that_cannot_be_compiled_and_is_slower_than_fit_is_refused_unless
         return comparison
 
     monkeypatch.setattr(model_stack, "compare_with_keras", slow)
-    with pytest.raises(SlowerThanFit, match="a step of all models takes .* ms, Keras's own .* ms a model"):
+    with pytest.raises(SlowerThanFit, match=r"a step of all models takes .* ms, Keras's own .* ms a model"):
         ModelStack([build()], [samples], [samples], 2, epochs=1, required=False)
     ModelStack([build()], [samples], [samples], 2, epochs=1)
 

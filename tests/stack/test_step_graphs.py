@@ -144,7 +144,10 @@ DIFFERENT_STEPS = {
         lambda old, b: [old[0] * torch.tensor([1.0, 2, len(b[0])])],
         "constants of several numbers",
     ),
-    "length of a constant": (lambda old, b: [old[0] + torch.tensor([1.0] * len(b[0])).sum()], "the shapes of constants"),
+    "length of a constant": (
+        lambda old, b: [old[0] + torch.tensor([1.0] * len(b[0])).sum()],
+        "the shapes of constants",
+    ),
     "half": (lambda old, b: [old[0] + torch.ones(len(b[0]) // 2).sum()], "a size that is no whole multiple of it"),
     "truth": (lambda old, b: [old[0] * torch.tensor([len(b[0]) > 6])], "a number of type torch.bool"),
     "full": (lambda old, b: [old[0] + torch.full((3,), 1.0 / len(b[0]))], "a number that aten.full.default takes"),

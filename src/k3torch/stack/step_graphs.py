@@ -19,6 +19,7 @@ Tensor = torch.Tensor
 Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 aten = torch.ops.aten
 
+
 class StepGraph(NamedTuple):
     """A step over ``[*state, *batch, *constants, size, seed]``, which writes the new state into the old.
 
@@ -44,6 +45,22 @@ class StepGraph(NamedTuple):
     def inputs(self, state: Sequence[Tensor], batch: Sequence[Tensor], size: int, seed: Tensor) -> list[Tensor]:
         """Return all inputs of the graph."""
         return [*state, *batch, *self.constants, torch.tensor(size), seed]
+
+
+class Example(NamedTuple):
+    """A step with what it is compiled and checked for.
+
+    Attributes:
+        step: the step.
+        state: the tensors of its state.
+        arrays: all samples: for each array of a batch (samples, ...).
+        sizes: numbers of samples in a batch, for the check.
+    """
+
+    step: StepGraph
+    state: list[Tensor]
+    arrays: list[Tensor]
+    sizes: tuple[int, ...]
 
 
 def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
@@ -93,7 +110,7 @@ class _Joined:
         self.constants: list[Tensor] = []
 
     def graph(self) -> torch.fx.GraphModule:
-        """Return the joined graph: its inputs are those of the graphs, with the constants and the size before the last."""
+        """Return the joined graph, with the inputs of the graphs, and the constants and the size before the last."""
         lists = [list(graph.graph.nodes) for graph in self._graphs]
         if len({len(nodes) for nodes in lists}) > 1:
             raise _differ("numbers of operations")
