@@ -52,6 +52,7 @@ OPTIONS = {
     "cpp.threads": 1,
     "cpp.vec_isa_ok": True,
     "cpp_cache_precompile_headers": False,
+    "fx_graph_cache": False,  # a graph from Inductor's cache lacks what was assumed about sizes
     "pattern_matcher": False,
 }
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
@@ -148,7 +149,8 @@ def _lowered(step: StepGraph, state: Tensors) -> tuple[Any, list[Any], list[Any]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they concern Inductor's internals
         examples, mode = _examples(step, state)
-        plain = _plain_graph(step.graph, examples)
+        with mode:  # new tensors whose sizes are symbols
+            plain = _plain_graph(step.graph, examples)
         # Fusing loops of different depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
         no_fusion = mock.patch.object(private_part(owner), fusion, return_value=False)
         with private_part(CONFIG_PATCH)(OPTIONS), tracing(tracing_context(mode)), no_fusion:
