@@ -222,3 +222,16 @@ def test_the_status_says_what_is_being_done(monkeypatch, cache):
     monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
     monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
     assert stacked() == ["tracing the step", "checking the step against Keras", "compiling"]
+
+
+def test_two_dropout_layers_of_one_shape_draw_different_numbers_compiled(compiled, cache):
+    ones = {"kernel_initializer": "ones", "trainable": False}
+    first, second = keras.layers.Dropout(0.5), keras.layers.Dropout(0.5)
+    inputs = keras.Input((2000,))
+    both = keras.layers.multiply([first(inputs), second(inputs)])
+    model = keras.Model(inputs, keras.layers.Dense(1, use_bias=False, **ones)(both))
+    model.compile("sgd", "mae", metrics=["mae"])
+    samples = Samples(np.ones((1, 2000), "float32"), np.zeros((1, 1), "float32"))
+    trained, _ = one_epoch(ModelStack([model], [samples], [samples], 1, epochs=1), [np.arange(1)])
+    # Kept by both layers: a quarter of the numbers, each doubled twice; one mask for both would keep a half.
+    assert abs(trained[0, 0] / 4 / 2000 - 0.25) < 0.05

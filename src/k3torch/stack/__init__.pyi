@@ -5,6 +5,7 @@ from . import blas as blas
 from . import compiled_check as compiled_check
 from . import compiled_loops as compiled_loops
 from . import compiled_models as compiled_models
+from . import cpp_prefix as cpp_prefix
 from . import cpp_recorder as cpp_recorder
 from . import fixed_randomness as fixed_randomness
 from . import graph_rewrites as graph_rewrites

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from k3torch.files import cache_dir, cached_file
-from k3torch.stack import blas, compiled_check, inductor_cpp
+from k3torch.stack import blas, compiled_check, cpp_prefix, inductor_cpp
 from k3torch.stack.cpp_recorder import PREAMBLE, RUN
 from k3torch.stack.reasons import UnsupportedGraph, WrongResult
 from k3torch.stack.step_graphs import Example, StepGraph
@@ -103,7 +103,14 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
 def library_name(examples: Sequence[Example]) -> str:
     """Return the path, relative to the cache folder, of the library that holds these steps."""
     machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability())
-    parts: list[Any] = [machine, sorted(inductor_cpp.OPTIONS.items()), RUN, PREAMBLE]
+    parts: list[Any] = [
+        machine,
+        sorted(inductor_cpp.OPTIONS.items()),
+        inductor_cpp.FLAGS,
+        RUN,
+        PREAMBLE,
+        cpp_prefix.HEADER,
+    ]
     for example in examples:
         step = example.step
         parts += [step.graph.code, step.any_size]

@@ -1,12 +1,12 @@
 """A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
-from k3torch.stack.step_graphs import Example, StepGraph, sizes_to_trace, trace_step
+from k3torch.stack.step_graphs import Example, sizes_to_trace, trace_step
 import keras
 import numpy as np
 import torch
@@ -32,13 +32,11 @@ class StepGraphs:
         rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
         self.first_sum = len(state) - len(model.metrics_variables)
         traced = sizes_to_trace(sizes)
-        makers: dict[Kind, Callable[[keras.Model], stateless.Step]] = {
-            "training": stateless.train_step,
-            "validation": stateless.test_step,
+        steps: dict[Kind, stateless.Step] = {
+            "training": stateless.train_step(model),
+            "validation": stateless.test_step(model),
         }
-        self.steps: dict[Kind, StepGraph] = {
-            kind: trace_step(_on_batch(make(model)), state, rows, traced, kind) for kind, make in makers.items()
-        }
+        self.steps = {kind: trace_step(_on_batch(step), state, rows, traced, kind) for kind, step in steps.items()}
         read, names = stateless.results(model), stateless.metric_names(model)
         sums = [*state[self.first_sum :], torch.zeros(len(names))]
         self.read = trace_step(lambda old, _: [*old[:-1], read(old[:-1])], sums, [], (1,), "reading metrics")

@@ -47,7 +47,8 @@ static void product(F gemm, bool transposed_a, int lda, bool transposed_b, int l
 static char* batch_rows(char* samples, const int64_t* order, char* buffer, int64_t batch, int64_t n, int64_t bytes) {
   if (!order) return samples + batch * n * bytes;
   if (n == 1) return samples + order[batch] * bytes;
-  for (int64_t row = 0; row < n; ++row) std::memcpy(buffer + row * bytes, samples + order[batch * n + row] * bytes, bytes);
+  order += batch * n;
+  for (int64_t row = 0; row < n; ++row) std::memcpy(buffer + row * bytes, samples + order[row] * bytes, bytes);
   return buffer;
 }
 """
@@ -135,14 +136,15 @@ class Recorder:
         Args:
             assumed: relations that the size of a batch must satisfy.
         """
-        rows = [
-            f"char* buffer_{i} = {self._scratch(f'n * {bytes_}')};" for i, bytes_ in enumerate(self.row_bytes)
-        ]
+        rows = [f"char* buffer_{i} = {self._scratch(f'n * {bytes_}')};" for i, bytes_ in enumerate(self.row_bytes)]
         gather = [
             f"char* batch_{i} = batch_rows(inputs[{number}], order, buffer_{i}, batch, n, {bytes_});"
             for i, (number, bytes_) in enumerate(zip(self.batch, self.row_bytes, strict=True))
         ]
-        sizes = [f"const int64_t at_{i + 1} = at_{i} + ({size} + {_ALIGNMENT - 1}) / {_ALIGNMENT} * {_ALIGNMENT};" for i, size in enumerate(self.allocations)]
+        sizes = [
+            f"const int64_t at_{i + 1} = at_{i} + ({size} + {_ALIGNMENT - 1}) / {_ALIGNMENT} * {_ALIGNMENT};"
+            for i, size in enumerate(self.allocations)
+        ]
         offsets = "\n  ".join(["const int64_t at_0 = 0;", *sizes])
         buffers, lines = "\n  ".join(rows), "\n    ".join([*gather, *self.calls])
         relations = " && ".join(["n > 0", *map(_relation, assumed)])
@@ -190,7 +192,10 @@ class _Products:
 
     def bmm(self, a: Buffer, b: Buffer, *, out: Buffer) -> None:
         """Write the products of stacked matrices."""
-        matrices = [Buffer(f"{x.address} + j * {cpp(x.stride[0] * x.dtype.itemsize)}", x.dtype, x.shape[1:], x.stride[1:]) for x in (a, b, out)]
+        matrices = [
+            Buffer(f"{x.address} + j * {cpp(x.stride[0] * x.dtype.itemsize)}", x.dtype, x.shape[1:], x.stride[1:])
+            for x in (a, b, out)
+        ]
         self._calls.append(f"for (int64_t j = 0; j < {cpp(out.shape[0])}; ++j) {_product(*matrices)}")
 
     def __getattr__(self, name: str) -> Any:

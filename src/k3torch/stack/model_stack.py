@@ -24,9 +24,9 @@ import keras
 import torch
 
 # Seconds that uncompiled training would take for which it pays to look in the cache for a compiled library (tracing
-# the step for that takes half a second), and to compile, which takes some three seconds the first time.
+# the step for that takes half a second), and to compile, which takes some two seconds the first time.
 WORTH_LOOKING = 0.5
-WORTH_COMPILING = 1.5
+WORTH_COMPILING = 1.0
 _STEP_SECONDS = 1e-3  # of an uncompiled step: some 150 operators
 _MULTIPLICATIONS_PER_SECOND = 3e10  # of one core
 # Multiplications of a matrix product from which a second thread gains.
@@ -94,9 +94,7 @@ class ModelStack:
             self._starts.append(self._starts[-1] + len(group.models))
         self._workers = min(torch.get_num_threads(), len(self._groups))
 
-    def train(
-        self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]
-    ) -> None:
+    def train(self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]) -> None:
         """Train all models, and report what each has done as soon as it is done.
 
         A group of models does not wait for another: it may be some epochs ahead. After an exception, such as Ctrl-C,

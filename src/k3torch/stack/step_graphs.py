@@ -110,7 +110,7 @@ class _Joined:
         self.constants: list[Tensor] = []
 
     def graph(self) -> torch.fx.GraphModule:
-        """Return the joined graph, with the inputs of the graphs, and the constants and the size before the last."""
+        """Return the joined graph: its inputs are those of the graphs, with constants and size before the last."""
         lists = [list(graph.graph.nodes) for graph in self._graphs]
         if len({len(nodes) for nodes in lists}) > 1:
             raise _differ("numbers of operations")

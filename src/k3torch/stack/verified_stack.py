@@ -63,9 +63,7 @@ def compare_with_keras(groups: Sequence[ModelGroup]) -> Comparison:
     return comparison
 
 
-def _difference(
-    group: ModelGroup, member: int, kind: Kind, count: int, before: State, times: Comparison
-) -> str | None:
+def _difference(group: ModelGroup, member: int, kind: Kind, count: int, before: State, times: Comparison) -> str | None:
     """Compare the state that Keras's steps leave with the one that the graph of as many steps leaves."""
     model = group.models[member]
     before.restore()
