@@ -11,11 +11,12 @@ import torch
 TYPES = {"sgemm": np.float32, "dgemm": np.float64}
 
 
-@pytest.fixture(params=["torch's own", "SciPy's"])
+@pytest.fixture(params=["torch's own", "SciPy's", "SciPy's alone"])
 def source(request, monkeypatch):
-    """Both libraries that a pointer may come from; the second where torch exports none."""
+    """Both libraries that a pointer may come from; the last where torch exports none."""
     blas.gemm_pointer.cache_clear()
-    if request.param == "SciPy's":
+    monkeypatch.setattr(blas, "_architecture", lambda: "SkylakeX" if request.param == "SciPy's" else "Haswell")
+    if request.param == "SciPy's alone":
         monkeypatch.setattr(blas.ctypes, "CDLL", lambda path: object())
     yield request.param
     blas.gemm_pointer.cache_clear()
@@ -52,14 +53,14 @@ def test_a_pointer_computes_a_product(source, name):
     np.testing.assert_allclose(product(blas.gemm_pointer(name), a, b), a @ b, rtol=1e-5, atol=1e-6)
 
 
-def test_the_libraries_differ_where_torch_exports_products(monkeypatch):
-    blas.gemm_pointer.cache_clear()
-    own = blas.gemm_pointer("sgemm")
-    blas.gemm_pointer.cache_clear()
-    monkeypatch.setattr(blas.Path, "glob", lambda path, pattern: iter(()))  # as on systems with other file names
-    other = blas.gemm_pointer("sgemm")
-    blas.gemm_pointer.cache_clear()
-    assert (own != other) == torch.backends.mkl.is_available()
+def test_scipys_library_is_used_where_it_is_fast_or_alone(source):
+    own = source == "torch's own" and torch.backends.mkl.is_available()
+    assert (blas.gemm_pointer("sgemm") == blas._scipy_pointer("sgemm")) != own
+
+
+def test_the_kernels_of_scipys_library_have_a_name():
+    names = [each.get("architecture") for each in threadpoolctl.threadpool_info() if "scipy.libs" in each["filepath"]]
+    assert blas._architecture() in (names or [""])
 
 
 @pytest.mark.parametrize("count", [1, 2])
