@@ -128,7 +128,7 @@ def test_products_of_parts_are_right_or_refused(function):
     mine, expected = [x, torch.zeros(3, 4, 4)], [x.clone(), torch.zeros(3, 4, 4)]
     function(*expected)
     example = small_steps.without_batch(function, mine)
-    if function is not joined:
+    if function is repeated_rows:
         with pytest.raises(UnsupportedGraph, match=r"more than loops over numbers and matrix products \(a product of"):
             compile_loops([example])
         return
