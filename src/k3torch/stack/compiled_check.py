@@ -46,7 +46,7 @@ def difference_from_graphs(examples: Sequence[Example], loops: Sequence[Loop]) -
     with runtime.single_threaded():  # as in training
         state = {id(tensor): tensor.clone() for example in examples for tensor in example.state}
         for example, loop in zip(examples, loops, strict=True):
-            for size in filter(loop.valid, example.sizes):
+            for size in example.sizes:
                 current = [state[id(tensor)] for tensor in example.state]
                 difference, after = _difference(example, loop, current, size)
                 if difference:
