@@ -15,6 +15,7 @@ from k3torch import interrupts  # first: from here on a script handles signals
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 from dataclasses import fields, is_dataclass
+from functools import partial
 import io
 import itertools
 import os
@@ -26,6 +27,7 @@ import sys
 import textwrap
 from typing import Annotated, TypeVar
 
+from k3torch import saved_settings
 from k3torch.errors import InputError, count_problem, did_you_mean, refuse
 from k3torch.options import flat
 
@@ -43,7 +45,8 @@ program: str | None = None
 def parse(settings: type[Settings], description: str | None = None, arguments: Sequence[str] | None = None) -> Settings:
     """Parse ``arguments``, by default those of the process; a bad one prints a single line and exits with code 2.
 
-    Nested dataclasses become groups of options, shown after the settings' own and without a prefix in their names.
+    Nested dataclasses become groups of options, shown after the settings' own and without a prefix in their names. With
+    ``--resume`` the settings are those of the run to go on with.
     """
     import tyro
 
@@ -58,7 +61,12 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
         _refuse_empty_values(arguments)
         try:
             with contextlib.redirect_stderr(said):
-                parsed = tyro.cli(settings, args=arguments, description="", prog=name, config=markers)
+                parse_from = partial(tyro.cli, settings, args=arguments, description="", prog=name, config=markers)
+                parsed = parse_from()
+                if saved_settings.are_to_be_used(parsed):
+                    parsed = saved_settings.resumed(parsed, lambda default: parse_from(default=default))
+        except InputError as error:
+            _end(f"error: {error}", 2)
         except SystemExit as stop:
             if stop.code == 2:
                 print(f"error: {_one_line(said.getvalue(), _options(settings))}", file=sys.stderr)

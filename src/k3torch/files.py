@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+import re
 import shutil
 import stat
 import sys
@@ -74,10 +75,11 @@ def _access_by_others(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a path beside ``target`` to write to; it replaces ``target`` when the block succeeds.
 
-    Other processes see the old file or the whole new one, also when this process is killed.
+    Other processes see the old file or the whole new one, also when this process is killed. After a power failure this
+    holds only with ``durable``, which waits until the disk has the file: milliseconds to tenths of a second.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_draft_prefix(target), suffix=target.suffix, dir=target.parent)
@@ -86,13 +88,34 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o644)  # mkstemp gives 0600, which users do not expect of a result
+        if durable:
+            _flush(draft)
         draft.replace(target)
+        if durable and os.name == "posix":  # the new name, too; Windows opens no folders
+            _flush(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
+def remove_drafts(target: Path) -> None:
+    """Remove what killed processes left of writing ``target``; call it when no other process can be writing it."""
+    name = re.compile(re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(target.suffix))
+    if target.parent.is_dir():
+        for path in list(target.parent.iterdir()):
+            if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
 def _draft_prefix(target: Path) -> str:
     return f".{target.stem}-"
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:
@@ -136,8 +159,8 @@ def _cached_in(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
             return path
         if path.exists():
             _notice(f"the cached file {path} is damaged: building it again")
-        for abandoned in path.parent.glob(f"{_draft_prefix(path)}*"):  # by a killed process: this one holds the lock
-            abandoned.unlink(missing_ok=True)
+        remove_drafts(path)  # this process holds the lock
+        remove_drafts(checksum_file)
         with atomic_path(path) as draft:
             write(draft)
             checksum = sha256(draft)
