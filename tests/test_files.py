@@ -206,10 +206,10 @@ def test_a_held_lock_is_mentioned_and_given_up(cache, capsys, monkeypatch):
 
 def test_drafts_of_killed_processes_are_removed(cache):
     cache.mkdir()
-    (cache / ".a-killed.txt").write_text("half")
-    (cache / ".b-killed.txt").write_text("of another file")
+    (cache / ".a-killed00.txt").write_text("half")
+    (cache / ".b-killed00.txt").write_text("of another file")
     cached_file("a.txt", lambda path: path.write_text("content"))
-    assert sorted(path.name for path in cache.glob(".*")) == [".b-killed.txt"]
+    assert sorted(path.name for path in cache.glob(".*")) == [".b-killed00.txt"]
 
 
 def test_the_compiler_gets_a_cache_folder_inside_ours(cache, monkeypatch):

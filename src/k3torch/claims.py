@@ -17,7 +17,7 @@ class Claimed(Exception):  # noqa: N818  (a reason, not an error)
 
 
 def claim(folder: Path) -> Callable[[], None]:
-    """Claim a folder, which exists, and return the function that ends the claim.
+    """Claim a folder, which exists, and return the function that ends the claim, which may be called twice.
 
     Other processes of this machine cannot claim it in the meantime; nothing is written into it. Where the file system
     has no locks, nothing is claimed.
@@ -67,7 +67,8 @@ def _lock_folder(folder: Path) -> Callable[[], None]:
     except OSError:  # a file system without locks
         os.close(descriptor)
         return lambda: None
-    return lambda: os.close(descriptor)
+    held = [descriptor]
+    return lambda: os.close(held.pop()) if held else None
 
 
 def _lock_name(folder: Path) -> Callable[[], None]:

@@ -25,7 +25,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 from k3torch import saved_settings
 from k3torch.errors import InputError, count_problem, did_you_mean, refuse
@@ -72,7 +72,7 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
                 print(f"error: {_one_line(said.getvalue(), _options(settings))}", file=sys.stderr)
             raise
     progress("loading Keras ...", end="")
-    return parsed
+    return cast(Settings, parsed)
 
 
 def run_script(name: str) -> None:

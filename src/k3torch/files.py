@@ -97,12 +97,17 @@ def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def is_draft(path: Path, target: Path) -> bool:
+    """Return whether ``path`` is what a killed process left of writing ``target``, in the same folder."""
+    name = re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(target.suffix)
+    return bool(re.fullmatch(name, path.name)) and path.is_file() and not path.is_symlink()
+
+
 def remove_drafts(target: Path) -> None:
     """Remove what killed processes left of writing ``target``; call it when no other process can be writing it."""
-    name = re.compile(re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(target.suffix))
     if target.parent.is_dir():
         for path in list(target.parent.iterdir()):
-            if name.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            if is_draft(path, target):
                 path.unlink(missing_ok=True)
 
 

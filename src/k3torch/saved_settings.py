@@ -36,7 +36,7 @@ def resumed(settings: Settings, parse: Callable[[Settings], Settings]) -> Settin
     Raises:
         InputError: for a folder without the settings of this command and version, and for options that contradict them.
     """
-    run: Path = settings.output.resume  # type: ignore[attr-defined]
+    run: Path = flat(settings)["resume"]
     saved = load(type(settings), run)
     # A flag that is on cannot be given on the command line: off is the default of all of them.
     defaults = _with(saved, {name: False for name, value in flat(saved).items() if isinstance(value, bool)})
@@ -96,7 +96,7 @@ def _hints(kind: type) -> dict[str, Any]:
     """Return the type of each option, by its name."""
     hints: dict[str, Any] = {}
     own = get_type_hints(kind)
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):
         group = type(field.default)
         hints |= _hints(group) if is_dataclass(group) else {field.name: own[field.name]}
     return hints

@@ -44,8 +44,9 @@ class Manifest:
     def set_earlier_aside(self) -> None:
         """Move the files that the earlier run listed to a hidden folder. Without a valid manifest nothing is moved."""
         self._recover()
-        if names := _read(self.folder):
-            self._remove_drafts(names)
+        names = _read(self.folder)
+        self._remove_drafts(names)
+        if names:
             aside = next(path for path in _numbered(self.folder / EARLIER) if not _exists(path))
             aside.mkdir()
             _move(names, self.folder, aside)

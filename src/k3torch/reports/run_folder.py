@@ -14,8 +14,9 @@ from typing import Any, Self
 from k3torch import __version__, interrupts, options
 from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError, first_line
-from k3torch.files import atomic_path
+from k3torch.files import atomic_path, is_draft
 from k3torch.reports.manifest import BOOKKEEPING, Manifest
+from k3torch.reports.manifest import NAME as MANIFEST
 
 CHECKPOINTS = "checkpoints"
 """The folder in a run folder from which an interrupted run goes on; a complete run has none."""
@@ -53,7 +54,7 @@ class RunFolder:
         self.settings = settings
         self.metrics: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
-        resume = getattr(settings.output, "resume", None)
+        resume = settings.output.resume if isinstance(settings.output, options.Resumable) else None
         self.resumed = resume is not None
         """Whether the run goes on with an interrupted one."""
         self.path = resume or settings.output.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
@@ -120,7 +121,7 @@ class RunFolder:
     def _go_on(self) -> None:
         """Open the folder of an interrupted run."""
         self._claim()
-        self._before = resumable_metrics(self.path, self.name)
+        self._before = resumable_metrics(self.path)
         self._manifest = Manifest(self.path)
         self._manifest.go_on()
         self._write_metrics("running")
@@ -229,33 +230,35 @@ class RunFolder:
         self.write_json("metrics.json", {"status": status, **self.metrics})
 
 
-def resumable_metrics(folder: Path, name: str) -> bytes:
+def resumable_metrics(folder: Path) -> bytes:
     """Return the content of ``metrics.json`` of a run that can be resumed; empty if it was killed before that file.
 
     Raises:
-        InputError: for a folder without a run of the job ``name``, and a run that is complete.
+        InputError: for a folder without a run, and a run that is complete.
     """
-    expected = f"expected the folder of an interrupted run of {name!r} for --resume, got {folder}"
     try:
-        found = json.loads((folder / "config.json").read_text("utf-8"))["name"]
         path = folder / "metrics.json"
         content = path.read_bytes() if path.exists() else b""
-        status = json.loads(content or b"{}").get("status", "running")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{expected}: {_reason(error)}") from error
-    if found != name:
-        raise InputError(f"{expected}, a run of {found!r}")
+        status = json.loads(content or b"{}").get("status")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"expected the folder of an interrupted run for --resume, got {folder}: {_reason(error)}"
+        ) from error
     if status == "complete":
-        raise InputError(f"{expected}, whose run is complete: begin a new one without --resume")
+        raise InputError(f"expected an interrupted run for --resume, got {folder}, whose run is complete")
     return content
 
 
 def check_free(output: options.Output) -> None:
-    """Refuse a chosen folder that a run would overwrite; call it before the long work starts.
+    """Refuse a chosen folder that a run would overwrite or cannot resume; call it before the long work starts.
 
     Raises:
-        InputError: if ``output.out`` is a file or cannot be read, or contains files and ``output.force`` is not set.
+        InputError: if ``output.out`` is a file or cannot be read, or contains files and ``output.force`` is not set; if
+            ``output.resume`` has no interrupted run.
     """
+    if isinstance(output, options.Resumable) and output.resume is not None:
+        resumable_metrics(output.resume)
+        return
     out = output.out
     try:
         if out is None or not (out.exists() or out.is_symlink()):
@@ -264,7 +267,8 @@ def check_free(output: options.Output) -> None:
             raise InputError(
                 f"expected a folder for --out, got the {'file' if out.exists() else 'dangling link'} {out}"
             )
-        used = any(out.iterdir())
+        manifest = out / MANIFEST
+        used = any(not is_draft(path, manifest) for path in out.iterdir())
     except OSError as error:  # a name that is too long, no permission
         raise InputError(f"expected a folder for --out, got {out}: {_reason(error)}") from error
     if used and not output.force:
