@@ -193,7 +193,12 @@ class RunFolder:
         return self._manifest.add(name, written)
 
     def checkpoint(self, path: Path) -> Path:
-        """List a checkpoint, a file in the folder, before it is written, and drop those that were deleted since."""
+        """List a checkpoint, a file in the folder, before it is written, and drop those that were deleted since.
+
+        ``history.csv`` is written too, so that a killed run has its history up to then.
+        """
+        if self.history:
+            self.write_csv("history.csv", self.history)
         name = path.relative_to(self.path)
         self._manifest.drop_deleted(f"{name.parent.as_posix()}/")
         return self.file(name.as_posix())
