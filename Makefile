@@ -53,10 +53,10 @@ predict-reviews: setup  ## predict whether film reviews are positive or negative
 figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
-runs: setup  ## list runs with their status, the settings in which they differ, and their metrics
+runs: setup  ## list runs with their status, settings and metrics
 	@$(BIN)/python scripts/list_runs.py $(ARGS)
 
-compare: setup  ## compare runs: the settings that differ, the metrics side by side, and the curves in one plot
+compare: setup  ## compare the settings, metrics and curves of runs
 	@$(BIN)/python scripts/compare_runs.py $(ARGS)
 
 test: setup  ## run the tests

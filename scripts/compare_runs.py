@@ -1,9 +1,10 @@
-"""Compare runs: the settings that differ, the metrics side by side, and the curves in one plot.
+"""Compare the settings, metrics and curves of runs.
 
     k3torch compare runs/imdb-TIME runs/imdb-OTHER
     k3torch compare runs/imdb-TIME runs/imdb-OTHER --plot both.svg
 
-The plot is written beside the first run, as NAME-vs-NAME.png, and replaced when the same runs are compared again.
+The settings are those that differ, and all curves are in one plot. It is written beside the first run, as
+NAME-vs-NAME.png, and replaced when the same runs are compared again.
 """
 
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def distinct_names(paths: tuple[Path, ...]) -> list[str]:
 def show(runs: list[Run], labels: list[str]) -> None:
     same_job = len({run.name for run in runs}) == 1
     settings = differing(runs)
-    rows = [] if same_job else [("command", *(run.name for run in runs))]
+    rows: list[tuple[str | None, ...]] = [] if same_job else [("command", *(run.name for run in runs))]
     rows += [
         (name, *(as_typed(run.settings[name]) if name in run.settings else None for run in runs)) for name in settings
     ]

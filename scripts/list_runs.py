@@ -1,11 +1,11 @@
-"""List runs with their status, the settings in which they differ, and their metrics.
+"""List runs with their status, settings and metrics.
 
     k3torch runs
     k3torch runs elsewhere/runs
 
-A run that neither ended nor is running was killed; train-imdb and train-digits go on with one that was killed or
-interrupted, or has failed: `k3torch train-imdb --resume RUN`. The metrics are those in metrics.json, the settings those
-in config.json.
+Of the settings, those in which runs of one command differ are shown. A run that neither ended nor is running was
+killed. train-imdb and train-digits go on with one that was killed or interrupted, or has failed: `k3torch train-imdb
+--resume RUN`.
 """
 
 from dataclasses import dataclass

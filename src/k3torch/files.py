@@ -46,7 +46,7 @@ def _usable(chosen: str) -> Path:
         if problem is None and not os.access(folder, os.W_OK | os.X_OK):
             problem = "it is read-only"
     except (OSError, ValueError, RuntimeError) as error:  # a file in its place, a NUL in its name, no home folder
-        problem = _reason(error)
+        problem = reason_of(error)
     if problem is None:
         return folder
     _notice(f"the cache folder {chosen} is not used: {problem}")
@@ -151,7 +151,7 @@ def cached_file(name: str, write: Callable[[Path], None]) -> Path:
     try:
         return _cached_in(cache_dir(), name, write)
     except OSError as error:
-        _notice(f"continuing without the cache folder {cache_dir()}: {_reason(error)}")
+        _notice(f"continuing without the cache folder {cache_dir()}: {reason_of(error)}")
         return _cached_in(_temporary_dir(), name, write)
 
 
@@ -230,7 +230,7 @@ def download(url: str, target: Path, checksum: str, deadline: float) -> Path:
             "check the network, or give a local file"
         ) from error
     except OSError as error:
-        raise InputError(f"expected to write {target}, got: {_reason(error)}") from error
+        raise InputError(f"expected to write {target}, got: {reason_of(error)}") from error
     except ValueError as error:  # pooch raises it for a wrong checksum
         raise InputError(f"expected {url} to match its checksum, but it does not: try again later") from error
     return target
@@ -264,7 +264,8 @@ def private_compiler_cache() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a file could not be read or written."""
     return getattr(error, "strerror", None) or first_line(error)
 
 

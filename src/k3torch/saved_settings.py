@@ -11,7 +11,8 @@ import re
 from typing import Any, TypeVar, get_type_hints
 
 from k3torch import __version__
-from k3torch.errors import InputError, first_line
+from k3torch.errors import InputError
+from k3torch.files import reason_of
 from k3torch.options import Resumable, flat, option, typed
 import typeguard
 
@@ -72,9 +73,8 @@ def load(kind: type[Settings], run: Path) -> Settings:
         if not isinstance(content, dict) or not isinstance(content.get("name"), str):
             raise ValueError("other content")
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
         raise InputError(
-            f"expected the folder of an interrupted run for --resume, got {run}: its {NAME}: {reason}"
+            f"expected the folder of an interrupted run for --resume, got {run}: its {NAME}: {reason_of(error)}"
         ) from error
     name, version = content.pop("name"), content.pop("version", None)
     if set(content) != set(known):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from k3torch.errors import InputError, first_line
 from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, epoch_axis, figure_to
@@ -28,9 +29,10 @@ def read_curves(folder: Path) -> Curves:
         return {}
     try:
         table = pandas.read_csv(path)
-        if "epoch" not in table:
-            raise ValueError("no column epoch")
-        means = table.select_dtypes("number").groupby("epoch").mean()
+        numbers = table.select_dtypes("number")
+        if "epoch" not in numbers:
+            raise ValueError("no column epoch of numbers")
+        means = numbers.groupby("epoch").mean()
     except (OSError, ValueError) as error:
         raise InputError(f"expected the history of a run in {path}, got: {first_line(error)}") from error
     return {name: means[name] for name in means.columns if name not in _NO_METRICS}
@@ -64,7 +66,8 @@ def plot_runs(path: Path, runs: Mapping[str, Curves], title: str) -> None:
                     if name in curves:
                         curve = curves[name]
                         mark = "o" if len(curve) == 1 else None
-                        look = {"color": colour, "marker": mark, "linewidth": width, "label": f"{run}: {part}"}
+                        look: dict[str, Any] = {"color": colour, "marker": mark, "linewidth": width}
+                        look["label"] = f"{run}: {part}"
                         axes.plot(curve.index, curve, line, **look)
             axes.set(ylabel=metric)
             axes.grid(alpha=0.25)

@@ -13,10 +13,11 @@ from typing import Any, Self
 
 from k3torch import __version__, interrupts, options
 from k3torch.claims import Claimed, claim
-from k3torch.errors import InputError, first_line
-from k3torch.files import atomic_path, is_draft
+from k3torch.errors import InputError
+from k3torch.files import atomic_path, reason_of
 from k3torch.reports.manifest import BOOKKEEPING, Manifest
-from k3torch.reports.manifest import NAME as MANIFEST
+from k3torch.reports.run_checks import check_free as check_free
+from k3torch.reports.run_checks import resumable_metrics
 
 CHECKPOINTS = "checkpoints"
 """The folder in a run folder from which an interrupted run goes on; a complete run has none."""
@@ -235,60 +236,8 @@ class RunFolder:
         self.write_json("metrics.json", {"status": status, **self.metrics})
 
 
-def resumable_metrics(folder: Path) -> bytes:
-    """Return the content of ``metrics.json`` of a run that can be resumed; empty if it was killed before that file.
-
-    Raises:
-        InputError: for a folder without a run, and a run that is complete.
-    """
-    try:
-        path = folder / "metrics.json"
-        content = path.read_bytes() if path.exists() else b""
-        status = json.loads(content or b"{}").get("status")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"expected the folder of an interrupted run for --resume, got {folder}: {_reason(error)}"
-        ) from error
-    if status == "complete":
-        raise InputError(f"expected an interrupted run for --resume, got {folder}, whose run is complete")
-    return content
-
-
-def check_free(output: options.Output) -> None:
-    """Refuse a chosen folder that a run would overwrite or cannot resume; call it before the long work starts.
-
-    Raises:
-        InputError: if ``output.out`` is a file or cannot be read, or contains files and ``output.force`` is not set; if
-            ``output.resume`` has no interrupted run.
-    """
-    if isinstance(output, options.Resumable) and output.resume is not None:
-        resumable_metrics(output.resume)
-        return
-    out = output.out
-    try:
-        if out is None or not (out.exists() or out.is_symlink()):
-            return
-        if not out.is_dir():
-            raise InputError(
-                f"expected a folder for --out, got the {'file' if out.exists() else 'dangling link'} {out}"
-            )
-        manifest = out / MANIFEST
-        used = any(not is_draft(path, manifest) for path in out.iterdir())
-    except OSError as error:  # a name that is too long, no permission
-        raise InputError(f"expected a folder for --out, got {out}: {_reason(error)}") from error
-    if used and not output.force:
-        raise InputError(
-            f"expected an empty folder for --out, found files in {out}: "
-            "--force deletes those that an earlier run wrote, and keeps the others"
-        )
-
-
 def _not_written(folder: Path, error: OSError) -> InputError:
-    return InputError(f"expected to write to the run folder {folder}, got: {_reason(error)}: set --out")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+    return InputError(f"expected to write to the run folder {folder}, got: {reason_of(error)}: set --out")
 
 
 def _plain(value: Any) -> Any:

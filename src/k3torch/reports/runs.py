@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from k3torch.claims import is_claimed
-from k3torch.errors import InputError, first_line
+from k3torch.errors import InputError
+from k3torch.files import reason_of
 from k3torch.options import typed
 
 STATUSES = ("running", "killed", "interrupted", "failed", "complete")
@@ -48,14 +49,16 @@ def read_run(folder: Path) -> Run:
     """
     try:
         config, found = (_mapping(folder / name) for name in ("config.json", "metrics.json"))
-        name, status = str(config["name"]), str(found["status"])
+        name, status = config["name"], found["status"]
+        if not isinstance(name, str):
+            raise ValueError("the name in config.json is no text")
         begun = (folder / "config.json").stat().st_mtime
         if status not in STATUSES:
             raise ValueError(f"the status {status!r} in metrics.json")
         if status == "running" and not is_claimed(folder):
             status = "killed"
     except (OSError, ValueError, KeyError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or first_line(error)
+        reason = f"no {error}" if isinstance(error, KeyError) else reason_of(error)
         raise InputError(f"expected a run folder, with config.json and metrics.json, got {folder}: {reason}") from error
     numbers = {key: float(value) for key, value in found.items() if _is_number(value)}
     return Run(

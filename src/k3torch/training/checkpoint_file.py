@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from k3torch.errors import InputError, first_line
-from k3torch.files import atomic_path, remove_drafts
+from k3torch.files import atomic_path, reason_of, remove_drafts
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -78,8 +78,7 @@ class CheckpointFolder:
                 if old <= number - KEPT:
                     self.file(old).unlink(missing_ok=True)
         except OSError as error:
-            reason = error.strerror or first_line(error)
-            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason}") from error
+            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason_of(error)}") from error
         self._written = time.monotonic()
         self._due = self._written + (self._written - started) / COST
 
