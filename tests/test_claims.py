@@ -31,8 +31,8 @@ sys.stdin.readline()
 
 
 @pytest.fixture(params=["folders", "names"])
-def by_name(request, monkeypatch, cache):
-    """Both ways to claim: the folder itself, and a file in the cache folder, as on Windows."""
+def by_name(request, monkeypatch):
+    """Both ways to claim: the folder itself, and a temporary file, as on Windows."""
     if request.param == "names":
         monkeypatch.setattr(claims, "_lock", claims._lock_name)
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 import hashlib
 import os
 from pathlib import Path
+import tempfile
 import time
 
 from filelock import FileLock, Timeout
-from k3torch.files import cache_dir
 
 _TRIES, _PAUSE = 5, 0.05  # ``is_claimed`` of another process may be looking; seconds between two tries
 
@@ -72,11 +72,9 @@ def _lock_folder(folder: Path) -> Callable[[], None]:
 
 
 def _lock_name(folder: Path) -> Callable[[], None]:
-    """Lock a file in the cache folder that stands for ``folder``: Windows locks files only."""
+    """Lock a temporary file that stands for ``folder``: Windows locks files only."""
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
-    path = cache_dir() / "claims" / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"k3torch-{name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -28,7 +28,8 @@ import textwrap
 from typing import Annotated, TypeVar, cast
 
 from k3torch import saved_settings
-from k3torch.errors import InputError, count_problem, did_you_mean, refuse
+from k3torch.errors import InputError, count_problem, did_you_mean, first_line, refuse
+from k3torch.files import reason_of
 from k3torch.options import flat
 
 Settings = TypeVar("Settings")
@@ -85,8 +86,8 @@ def run_script(name: str) -> None:
 def run(main: Callable[[Settings], None], settings: Settings) -> None:
     """Call ``main`` with the parsed settings.
 
-    Exit codes: 0 complete, 2 bad input (one line on standard error), 130 interrupted, 143 terminated. Any other
-    exception is a defect and keeps its traceback.
+    Exit codes: 0 complete, 2 bad input, or a file or memory that the system denies (one line on standard error), 130
+    interrupted, 143 terminated. Any other exception is a defect and keeps its traceback.
     """
     progress(interrupts.ERASE_LINE, end="")
     with closed_output_allowed():
@@ -97,9 +98,22 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
         except (KeyboardInterrupt, Exception) as error:
             if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
                 _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
-            if not isinstance(error, InputError):
+            line = _line(error)
+            if line is None:
                 raise
-            _end(f"error: {_with_options(str(error), settings)}", 2)
+            _end(f"error: {_with_options(line, settings)}", 2)
+
+
+def _line(error: BaseException) -> str | None:
+    """Return the line for an exception that is no defect: bad input, a disk that is full, no permission; or None."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return str(InputError(f"expected the run to fit in memory, got: {first_line(error)}"))
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError | ConnectionError) and error.errno:
+        files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return str(InputError(f"expected to read or write {' and '.join(files) or 'files'}, got: {reason_of(error)}"))
+    return None
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+from k3torch.claims import claim, is_claimed
 from k3torch.errors import InputError, first_line
 import platformdirs
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
+_TEMPORARY, _NEW = "k3torch-cache-", 60.0  # a temporary folder; seconds in which a process claims the one that it made
 LOCK_NOTICE, LOCK_TIMEOUT = 2.0, 600.0  # seconds until a lock that another process holds is mentioned, and given up
 
 
@@ -57,7 +59,13 @@ def _usable(chosen: str) -> Path:
 def _temporary_dir() -> Path:
     import atexit  # only a process without a usable cache needs it
 
-    folder = Path(tempfile.mkdtemp(prefix="k3torch-"))  # mode 0700
+    for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}????????"):  # by killed processes, which claim nothing
+        with contextlib.suppress(OSError):
+            old = left.lstat().st_mtime < time.time() - _NEW
+            if old and left.is_dir() and not _access_by_others(left) and not is_claimed(left):
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))  # mode 0700
+    claim(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -136,8 +144,12 @@ def cached_arrays(name: str, build: "Callable[[], Mapping[str, NDArray[np.generi
     def write(path: Path) -> None:
         np.savez(path, allow_pickle=False, **build())
 
-    with np.load(cached_file(f"{name}.npz", write), allow_pickle=False) as stored:
-        return dict(stored)
+    try:
+        with np.load(cached_file(f"{name}.npz", write), allow_pickle=False) as stored:
+            return dict(stored)
+    except OSError as error:  # no space in the temporary folder either
+        _notice(f"continuing without any cache: {reason_of(error)}")
+        return dict(build())
 
 
 def cached_file(name: str, write: Callable[[Path], None]) -> Path:
