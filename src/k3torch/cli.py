@@ -90,6 +90,8 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
     interrupted, 143 terminated. Any other exception is a defect and keeps its traceback.
     """
     progress(interrupts.ERASE_LINE, end="")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not UTF-8
     with closed_output_allowed():
         try:
             with interrupts.raising():
