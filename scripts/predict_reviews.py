@@ -162,7 +162,7 @@ class Classifier:
 
     def __init__(self, run: Path):
         self._vocabulary, self._num_words, self.labels = Vocabulary.load(run / "vocabulary.json")
-        self._model = load_model(run / "model.keras", (None, self._num_words), (None, 1))
+        self._model = load_model(run / "model.keras", (None, self._num_words), outputs=[1])
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """Return a prediction for each text that has words."""

@@ -354,15 +354,15 @@ def test_a_file_that_would_take_more_memory_than_it_has_weights_is_refused(chang
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**21  # KiB
 
 
-@pytest.mark.parametrize("outputs", [2, [1, 1], {"a": 1, "b": 1}])
+@pytest.mark.parametrize("outputs", [2, [1, 1], {"a": 1}])
 def test_a_model_of_other_outputs_is_refused_in_one_line(outputs, tmp_path):
     inputs = keras.Input((3,))
     keras.Model(inputs, keras.tree.map_structure(lambda n: keras.layers.Dense(n)(inputs), outputs)).save(
         tmp_path / "model.keras"
     )
     load_model(tmp_path / "model.keras", (None, 3))
-    with pytest.raises(InputError, match=r"expected a model with outputs of shape \(None, 1\) in "):
-        load_model(tmp_path / "model.keras", (None, 3), (None, 1))
+    with pytest.raises(InputError, match=r"expected a model with 1 output in .*, got (outputs of shape|list|dict)"):
+        load_model(tmp_path / "model.keras", (None, 3), [1])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

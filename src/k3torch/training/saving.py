@@ -1,5 +1,6 @@
 """How the fast models are named in model files, so that Keras alone loads them, and loading with one-line errors."""
 
+from collections.abc import Collection
 import contextlib
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ import zipfile
 from k3torch.errors import InputError, first_line
 from k3torch.training.keras_internals import API_REGISTRY, MissingPart, private_import
 import keras
+import numpy as np
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"  # members of a .keras file
 _LARGEST, _RATIO = 2**26, 10  # bytes of a member other than the weights, and how far it may have been compressed
@@ -31,10 +33,9 @@ def save_as(kind: type[keras.Model], keras_name: str) -> None:
         private_import(API_REGISTRY)(keras_name, kind)
 
 
-Shape = tuple[int | None, ...]
-
-
-def load_model(path: Path, input_shape: Shape | None = None, output_shape: Shape | None = None) -> keras.Model:
+def load_model(
+    path: Path, input_shape: tuple[int | None, ...] | None = None, outputs: Collection[int] = ()
+) -> keras.Model:
     """Load a model file in Keras's safe mode, which runs no code from the file.
 
     A file whose model is larger than the file is refused before the model takes memory.
@@ -42,7 +43,8 @@ def load_model(path: Path, input_shape: Shape | None = None, output_shape: Shape
     Args:
         path: a .keras file.
         input_shape: that the model must have, with None for the batch; None takes any.
-        output_shape: the same for its outputs.
+        outputs: how many outputs of a sample the model may have, in one array; empty takes any. It needs
+            ``input_shape``.
 
     Raises:
         InputError: for a file that is damaged or no model, for a model of other inputs or outputs, and for one with
@@ -57,23 +59,31 @@ def load_model(path: Path, input_shape: Shape | None = None, output_shape: Shape
         raise
     except Exception as error:  # Keras raises errors of many types for a damaged file
         raise InputError(f"expected a Keras model in {path}, got: {first_line(error)}: train again") from error
-    for side, expected in (("input", input_shape), ("output", output_shape)):
-        found = _shape(model, f"{side}_shape")
-        if expected is not None and found != expected:
-            raise InputError(
-                f"expected a model with {side}s of shape {expected} in {path}, got {found}: give the run "
-                "folder that the model was saved in"
-            )
+    found = getattr(model, "input_shape", None)
+    if input_shape is not None and found != input_shape:
+        raise InputError(
+            f"expected a model with inputs of shape {input_shape} in {path}, got {found}: give the run "
+            "folder that the model was saved in"
+        )
     if not all(bool(variable.value.isfinite().all()) for variable in model.weights):
         raise InputError(f"expected a trained model in {path}, got weights that are NaN or infinite: train again")
+    if input_shape is not None and outputs:
+        _check_outputs(model, path, input_shape[1:], outputs)
     return model
 
 
-def _shape(model: keras.Model, name: str) -> object:
+def _check_outputs(model: keras.Model, path: Path, features: tuple[int | None, ...], outputs: Collection[int]) -> None:
     try:
-        return getattr(model, name, None)
-    except (AttributeError, ValueError, RuntimeError):  # a model that was never called
-        return None
+        found = model(np.zeros((1, *(size or 1 for size in features)), "float32"), training=False)
+    except Exception as error:  # of any layer
+        raise InputError(f"expected a model that predicts a sample in {path}, got: {first_line(error)}") from error
+    shape = getattr(found, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] not in outputs:
+        raise InputError(
+            f"expected a model with {' or '.join(map(str, outputs))} output{'s'[: max(outputs) > 1]} in {path}, got "
+            f"{f'outputs of shape {tuple(shape)[1:]}' if shape is not None else type(found).__name__}: give the run "
+            "folder that the model was saved in"
+        )
 
 
 def _check_size(path: Path) -> None:
