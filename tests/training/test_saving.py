@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import pickle
-import resource
 import subprocess
 import sys
 import zipfile
@@ -343,6 +342,7 @@ def changed(source, target, **changes):
     ],
 )
 def test_a_file_that_would_take_more_memory_than_it_has_weights_is_refused(changes, said, tmp_path):
+    resource = pytest.importorskip("resource")  # Windows lacks it
     inputs = keras.Input((13,))
     keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "whole.keras")
     changed(tmp_path / "whole.keras", tmp_path / "model.keras", **changes)
