@@ -1,0 +1,254 @@
+"""n-grams of words as sparse matrices, made from word ids with NumPy; no loop over words.
+
+An n-gram is n consecutive words of one review. Each order is numbered from the order below: an n-gram is two
+(n - 1)-grams that overlap, and its key is one integer made of their two numbers. So any n fits in 64 bits, and an
+n-gram is looked up only where both of its parts were found. ``fit`` sorts the keys of an order to count them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from k3torch.data.arrays import number_array
+from k3torch.data.bags import bag_of_words
+from k3torch.data.sparse import is_partition
+from k3torch.data.text import FIRST_WORD
+from k3torch.errors import InputError, Problem, count_problem, refuse, unless
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
+
+Ints = NDArray[np.int64]
+
+MAX_N = 8
+NOT_FOUND = -1
+
+
+@dataclass(frozen=True)
+class Ngrams:
+    """A vocabulary of n-grams, of 1 to ``n`` words, each with the number of its column.
+
+    Words are numbered first, then pairs, triples and so on; within an order by the numbers of their parts. Ids below 4
+    (padding, start, unknown word) belong to no n-gram, and none contains words on both sides of them.
+
+    Attributes:
+        keys: for each order an int64 array, sorted. The first holds word ids. For n of 2 or more, with k keys in the
+            order below, ``a * k + b`` is the n-gram that begins with its (n - 1)-gram number ``a`` and ends with its
+            (n - 1)-gram number ``b``, both counted from 0 within that order.
+    """
+
+    keys: tuple[Ints, ...]
+
+    @classmethod
+    def fit(
+        cls, ids: ArrayLike, offsets: ArrayLike, n: int = 3, *, min_count: int = 2, max_features: int | None = None
+    ) -> "Ngrams":
+        """Learn the vocabulary of reviews; give it training samples alone.
+
+        Args:
+            ids: word ids of all reviews, one review after another, int, shape (words,).
+            offsets: review ``i`` is ``ids[offsets[i]:offsets[i + 1]]``; int, shape (reviews + 1,).
+            n: longest n-gram, from 1 to 8 words.
+            min_count: n-grams that occur less often are left out; every occurrence counts.
+            max_features: keep this many of the most frequent, or all (None). Of equally frequent ones the shorter are
+                kept, then those with smaller numbers.
+
+        Raises:
+            InputError: for arguments that cannot be used, and for reviews without any such n-gram.
+        """
+        refuse([n_problem(n), count_problem("min_count", min_count)])
+        refuse([] if max_features is None else [count_problem("max_features", max_features)])
+        words, bounds = checked_reviews(ids, offsets)
+        keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
+        orders, frequencies = [keys], [counts]
+        for order in range(2, n + 1):
+            pairs = _overlapping(numbers, len(keys), bounds if order == 2 else None)
+            keys, counts, numbers = _count(pairs, min_count)
+            orders.append(keys)
+            frequencies.append(counts)
+        if not len(orders[0]):
+            raise InputError(f"expected words that occur {min_count} times or more, got none: lower min_count")
+        return cls(tuple(orders if max_features is None else _most_frequent(orders, frequencies, max_features)))
+
+    @property
+    def n(self) -> int:
+        """The longest n-gram, in words."""
+        return len(self.keys)
+
+    @property
+    def num_features(self) -> int:
+        """The number of n-grams, which is the number of columns."""
+        return sum(map(len, self.keys))
+
+    def transform(self, ids: ArrayLike, offsets: ArrayLike, counts: bool = False) -> csr_matrix:
+        """Return which n-grams occur in each review, float32 CSR of shape (reviews, ``num_features``).
+
+        Args:
+            ids: as in ``fit``; ids that it has not seen are in no n-gram.
+            offsets: as in ``fit``.
+            counts: store how often each n-gram occurs instead of 1.
+
+        Raises:
+            InputError: for ids and offsets that are not reviews.
+        """
+        words, bounds = checked_reviews(ids, offsets)
+        found: list[NDArray[np.int32]] = []
+        numbers, first = _word_numbers(words, self.keys[0]), 0
+        for below, keys in pairwise((None, *self.keys)):
+            assert keys is not None
+            if below is not None:
+                pairs = _overlapping(numbers, len(below), bounds if len(found) == 1 else None)
+                numbers = _numbers_of(pairs, keys)
+            found.append(_shifted(numbers, first))
+            first += len(keys)
+        return bag_of_found(found, bounds, self.num_features, counts)
+
+    def word_ids(self, features: ArrayLike) -> list[tuple[int, ...]]:
+        """Return the word ids of n-grams, given by their columns.
+
+        Raises:
+            InputError: for a column that does not exist.
+        """
+        columns = number_array("features", features).reshape(-1)
+        if len(columns) and not 0 <= columns.min() <= columns.max() < self.num_features:
+            low, high = columns.min(), columns.max()
+            raise InputError(f"expected columns from 0 to {self.num_features - 1}, got {low} to {high}")
+        starts = np.cumsum([0, *map(len, self.keys)])
+        orders = np.searchsorted(starts, columns, side="right")  # 1 for words
+        numbers = columns - starts[orders - 1]
+        return [self._words(int(order), int(number)) for order, number in zip(orders, numbers, strict=True)]
+
+    def _words(self, order: int, number: int) -> tuple[int, ...]:
+        key = int(self.keys[order - 1][number])
+        if order == 1:
+            return (key,)
+        first, last = divmod(key, len(self.keys[order - 2]))
+        return (*self._words(order - 1, first), self._words(order - 1, last)[-1])
+
+
+def n_problem(n: int) -> Problem:
+    """Return a problem unless ``n`` is a whole number from 1 to 8."""
+    return count_problem("n", n) or unless(n <= MAX_N, f"n up to {MAX_N}, got {n}")
+
+
+def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.integer], Ints]:
+    """Return ids and offsets as arrays of integers.
+
+    Raises:
+        InputError: for anything but integers in one dimension, for offsets that do not divide the ids into reviews,
+            and for ids below 0 or of 2**31 or more.
+    """
+    arrays = [number_array("ids", ids), number_array("offsets", offsets)]
+    refuse(
+        unless(
+            array.ndim == 1 and (array.dtype.kind in "iu" or not array.size),
+            f"{name} as integers in one dimension, got {array.dtype} of shape {array.shape}",
+        )
+        for name, array in zip(("ids", "offsets"), arrays, strict=True)
+    )
+    words, bounds = (array if array.size else array.astype(np.int64) for array in arrays)
+    refuse(
+        [
+            unless(
+                is_partition(bounds, len(words)),
+                f"offsets that do not decrease, from 0 to {len(words)}, the number of ids, "
+                f"got {len(bounds)} from {bounds[:1]} to {bounds[-1:]}",
+            ),
+            unless(
+                not len(words) or 0 <= words.min() <= words.max() < 2**31,
+                f"word ids from 0 to {2**31 - 1}, got {words.min(initial=0)} to {words.max(initial=0)}",
+            ),
+        ]
+    )
+    return words, bounds.astype(np.int64)
+
+
+def bag_of_found(found: Sequence[NDArray[np.int32]], bounds: Ints, num_features: int, counts: bool) -> csr_matrix:
+    """Return the bags of the columns found at each position, one array for each order, -1 for none."""
+    columns = np.stack(found, axis=1)
+    present = columns != NOT_FOUND
+    ends = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
+    return bag_of_words(columns[present], ends[bounds], num_features, counts)
+
+
+def _overlapping(numbers: NDArray[np.int32], size: int, bounds: Ints | None) -> Ints:
+    """Return the key at each position: of the number there and the next one; -1 where one of them is missing.
+
+    ``bounds`` are needed for pairs of words alone: longer n-grams overlap, so none reaches into another review.
+    """
+    keys = np.full(len(numbers), NOT_FOUND, np.int64)
+    starts = np.flatnonzero(first_of_pairs(numbers != NOT_FOUND, bounds))
+    keys[starts] = numbers[starts].astype(np.int64) * size + numbers[starts + 1]
+    return keys
+
+
+def first_of_pairs(present: NDArray[np.bool_], bounds: Ints | None = None) -> NDArray[np.bool_]:
+    """Return where something is present at a position and at the next one; with ``bounds``, in the same review."""
+    both = np.zeros(len(present), bool)
+    both[:-1] = present[:-1] & present[1:]
+    if bounds is not None:
+        both[bounds[(bounds > 0)] - 1] = False  # the last word of a review
+    return both
+
+
+def _count(keys: NDArray[np.integer], min_count: int) -> tuple[Ints, Ints, NDArray[np.int32]]:
+    """Return the keys that occur ``min_count`` times or more, sorted, how often they occur, and their numbers.
+
+    The numbers are those at each position of ``keys``: -1 for a key of -1 and for a rare one.
+    """
+    positions = np.flatnonzero(keys != NOT_FOUND)
+    order = np.argsort(keys[positions])
+    sorted_keys = keys[positions][order]
+    starts = np.flatnonzero(np.diff(sorted_keys, prepend=NOT_FOUND))
+    counts = np.diff(starts, append=len(sorted_keys))
+    frequent = counts >= min_count
+    numbers = np.full(len(keys), NOT_FOUND, np.int32)
+    numbers[positions[order]] = np.repeat(_renumbered(frequent), counts)
+    return sorted_keys[starts[frequent]].astype(np.int64), counts[frequent], numbers
+
+
+def _renumbered(kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the number of each kept element among the kept ones, -1 for the others."""
+    return np.where(kept, np.cumsum(kept) - 1, NOT_FOUND).astype(np.int32)
+
+
+def _most_frequent(orders: Sequence[Ints], frequencies: Sequence[Ints], max_features: int) -> list[Ints]:
+    """Keep the most frequent n-grams. Their parts are kept too: they are as frequent, or more, and shorter."""
+    ranking = np.argsort(-np.concatenate(frequencies), kind="stable")[:max_features]
+    chosen = np.zeros(sum(map(len, orders)), bool)
+    chosen[ranking] = True
+    kept, first, below = [], 0, None
+    for keys in orders:
+        here = chosen[first : first + len(keys)]
+        chosen_keys = keys[here]
+        if below is not None:
+            new, size = _renumbered(below), int(below.sum())
+            start, end = np.divmod(chosen_keys, len(below))
+            chosen_keys = new[start].astype(np.int64) * size + new[end]
+        kept.append(chosen_keys)
+        first, below = first + len(keys), here
+    return kept
+
+
+def _word_numbers(words: NDArray[np.integer], keys: Ints) -> NDArray[np.int32]:
+    """Return the number of each word, -1 for one that is not in the vocabulary."""
+    table: NDArray[np.int32] = np.full(int(keys[-1]) + 2, NOT_FOUND, np.int32)  # the last element is for all larger ids
+    table[keys] = np.arange(len(keys))
+    return table[np.minimum(words, len(table) - 1)]
+
+
+def _numbers_of(pairs: Ints, keys: Ints) -> NDArray[np.int32]:
+    """Return the number of each key, -1 for a key of -1 and for one that is not in the vocabulary."""
+    numbers = np.full(len(pairs), NOT_FOUND, np.int32)
+    if not len(keys):
+        return numbers
+    positions = np.flatnonzero(pairs != NOT_FOUND)
+    order = np.argsort(pairs[positions])  # a sorted search reads the vocabulary once, from start to end
+    wanted = pairs[positions][order]
+    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    numbers[positions[order]] = np.where(keys[places] == wanted, places, NOT_FOUND)
+    return numbers
+
+
+def _shifted(numbers: NDArray[np.int32], first: int) -> NDArray[np.int32]:
+    return np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first))
