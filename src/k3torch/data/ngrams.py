@@ -232,9 +232,10 @@ def _most_frequent(orders: Sequence[Ints], frequencies: Sequence[Ints], max_feat
 
 def _word_numbers(words: NDArray[np.integer], keys: Ints) -> NDArray[np.int32]:
     """Return the number of each word, -1 for one that is not in the vocabulary."""
-    table: NDArray[np.int32] = np.full(int(keys[-1]) + 2, NOT_FOUND, np.int32)  # the last element is for all larger ids
+    table = np.full(int(keys[-1]) + 2, NOT_FOUND, np.int32)  # the last element is for all larger ids
     table[keys] = np.arange(len(keys))
-    return table[np.minimum(words, len(table) - 1)]
+    numbers: NDArray[np.int32] = table[np.minimum(words, len(table) - 1)]
+    return numbers
 
 
 def _numbers_of(pairs: Ints, keys: Ints) -> NDArray[np.int32]:
