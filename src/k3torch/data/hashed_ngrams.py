@@ -5,7 +5,7 @@ Two n-grams may have the same column. With about as many columns as different n-
 
 from dataclasses import dataclass
 
-from k3torch.data.ngrams import NOT_FOUND, bag_of_found, checked_reviews, first_of_pairs, n_problem
+from k3torch.data.ngrams import NOT_FOUND, bags_in_chunks, checked_reviews, first_of_pairs, n_problem
 from k3torch.data.text import FIRST_WORD
 from k3torch.errors import Problem, count_problem, refuse, unless
 import numpy as np
@@ -58,16 +58,18 @@ class HashedNgrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        present, hashes = words >= FIRST_WORD, _mixed(words.astype(np.uint64))
-        found = [self._columns(hashes, present)]
-        for order in range(2, self.n + 1):
-            hashes = _mixed(hashes + _INCREMENT * _following(words, order - 1))
-            present = first_of_pairs(present, bounds if order == 2 else None)
-            found.append(self._columns(hashes, present))
-        return bag_of_found(found, bounds, self.num_features, counts)
+        return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
 
-    def _columns(self, hashes: Hashes, present: NDArray[np.bool_]) -> NDArray[np.int32]:
-        return np.where(present, (hashes >> np.uint64(64 - self.bits)).astype(np.int32), NOT_FOUND)
+    def _columns(self, words: NDArray[np.integer], bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        """Return for each order the column of the n-gram that begins at each position, -1 for none."""
+        present, hashes = words >= FIRST_WORD, _mixed(words.astype(np.uint64))
+        found = []
+        for order in range(1, self.n + 1):
+            if order > 1:
+                hashes = _mixed(hashes + _INCREMENT * _following(words, order - 1))
+                present = first_of_pairs(present, bounds if order == 2 else None)
+            found.append(np.where(present, (hashes >> np.uint64(64 - self.bits)).astype(np.int32), NOT_FOUND))
+        return found
 
 
 def bits_problem(name: str, bits: int) -> Problem:

@@ -1,18 +1,17 @@
 """Reviews as weighted n-grams: the vocabulary and the weights, both learned from training samples alone."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from k3torch.data.hashed_ngrams import HashedNgrams, bits_problem
 from k3torch.data.imdb import Reviews
 from k3torch.data.ngrams import Ngrams, n_problem
 from k3torch.data.scaled_rows import with_columns_scaled, with_unit_rows
 from k3torch.errors import Problem, choice_problem, count_problem, refuse, unless
+from k3torch.options import Weighting
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
-
-Weighting = Literal["naive-bayes", "tf-idf", "plain"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class NgramFeatures:
         cls,
         reviews: Reviews,
         n: int = 3,
-        *,
         min_count: int = 2,
         max_features: int | None = None,
         hash_bits: int | None = None,

@@ -5,12 +5,12 @@ An n-gram is n consecutive words of one review. Each order is numbered from the 
 n-gram is looked up only where both of its parts were found. ``fit`` sorts the keys of an order to count them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from k3torch.data.arrays import number_array
-from k3torch.data.bags import bag_of_words
+from k3torch.data.bags import CHUNK, bag_of_words
 from k3torch.data.sparse import is_partition
 from k3torch.data.text import FIRST_WORD
 from k3torch.errors import InputError, Problem, count_problem, refuse, unless
@@ -92,16 +92,17 @@ class Ngrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        found: list[NDArray[np.int32]] = []
-        numbers, first = _word_numbers(words, self.keys[0]), 0
-        for below, keys in pairwise((None, *self.keys)):
-            assert keys is not None
-            if below is not None:
-                pairs = _overlapping(numbers, len(below), bounds if len(found) == 1 else None)
-                numbers = _numbers_of(pairs, keys)
-            found.append(_shifted(numbers, first))
+        return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
+
+    def _columns(self, words: NDArray[np.integer], bounds: Ints) -> list[NDArray[np.int32]]:
+        """Return for each order the column of the n-gram that begins at each position, -1 for none."""
+        numbers, first = _word_numbers(words, self.keys[0]), len(self.keys[0])
+        found = [numbers]
+        for below, keys in pairwise(self.keys):
+            numbers = _numbers_of(_overlapping(numbers, len(below), bounds if len(found) == 1 else None), keys)
+            found.append(np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first)))
             first += len(keys)
-        return bag_of_found(found, bounds, self.num_features, counts)
+        return found
 
     def word_ids(self, features: ArrayLike) -> list[tuple[int, ...]]:
         """Return the word ids of n-grams, given by their columns.
@@ -163,12 +164,26 @@ def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.inte
     return words, bounds.astype(np.int64)
 
 
-def bag_of_found(found: Sequence[NDArray[np.int32]], bounds: Ints, num_features: int, counts: bool) -> csr_matrix:
-    """Return the bags of the columns found at each position, one array for each order, -1 for none."""
-    columns = np.stack(found, axis=1)
-    present = columns != NOT_FOUND
-    ends = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
-    return bag_of_words(columns[present], ends[bounds], num_features, counts)
+def bags_in_chunks(
+    columns_of: Callable[[NDArray[np.integer], Ints], Sequence[NDArray[np.int32]]],
+    words: NDArray[np.integer],
+    bounds: Ints,
+    num_features: int,
+    counts: bool,
+) -> csr_matrix:
+    """Return the bags of the columns that ``columns_of`` finds, for some reviews at a time, which takes less memory.
+
+    ``columns_of`` gets words and bounds, and returns a column for each position and order, -1 for none.
+    """
+    columns, ends = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+    for first in range(0, len(bounds) - 1, CHUNK):
+        here = bounds[first : first + CHUNK + 1]
+        found = np.stack(columns_of(words[here[0] : here[-1]], here - here[0]), axis=1)
+        present = found != NOT_FOUND
+        columns.append(found[present])
+        totals = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
+        ends.append(ends[-1][-1] + totals[here[1:] - here[0]])
+    return bag_of_words(np.concatenate(columns), np.concatenate(ends), num_features, counts)
 
 
 def _overlapping(numbers: NDArray[np.int32], size: int, bounds: Ints | None) -> Ints:
@@ -249,7 +264,3 @@ def _numbers_of(pairs: Ints, keys: Ints) -> NDArray[np.int32]:
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     numbers[positions[order]] = np.where(keys[places] == wanted, places, NOT_FOUND)
     return numbers
-
-
-def _shifted(numbers: NDArray[np.int32], first: int) -> NDArray[np.int32]:
-    return np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first))
