@@ -62,8 +62,9 @@ class Ngrams:
         keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
         orders, frequencies = [keys], [counts]
         for order in range(2, n + 1):
-            pairs = _overlapping(numbers, len(keys), bounds if order == 2 else None)
-            keys, counts, numbers = _count(pairs, min_count)
+            keys, counts, numbers = _count(
+                _overlapping(numbers, len(keys), bounds if order == 2 else None), min_count
+            )
             orders.append(keys)
             frequencies.append(counts)
         if not len(orders[0]):
@@ -211,15 +212,18 @@ def _count(keys: NDArray[np.integer], min_count: int) -> tuple[Ints, Ints, NDArr
 
     The numbers are those at each position of ``keys``: -1 for a key of -1 and for a rare one.
     """
-    positions = np.flatnonzero(keys != NOT_FOUND)
-    order = np.argsort(keys[positions])
-    sorted_keys = keys[positions][order]
-    starts = np.flatnonzero(np.diff(sorted_keys, prepend=NOT_FOUND))
-    counts = np.diff(starts, append=len(sorted_keys))
+    size = len(keys)
+    positions = np.flatnonzero(keys != NOT_FOUND).astype(np.int32)
+    keys = keys[positions]  # arrays of all words are large: none is kept for longer than needed
+    order = np.argsort(keys)
+    keys, positions = keys[order], positions[order]
+    del order
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+    counts = np.diff(starts, append=len(keys))
     frequent = counts >= min_count
-    numbers = np.full(len(keys), NOT_FOUND, np.int32)
-    numbers[positions[order]] = np.repeat(_renumbered(frequent), counts)
-    return sorted_keys[starts[frequent]].astype(np.int64), counts[frequent], numbers
+    numbers = np.full(size, NOT_FOUND, np.int32)
+    numbers[positions] = np.repeat(_renumbered(frequent), counts)
+    return keys[starts[frequent]].astype(np.int64), counts[frequent], numbers
 
 
 def _renumbered(kept: NDArray[np.bool_]) -> NDArray[np.int32]:

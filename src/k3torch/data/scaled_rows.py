@@ -33,11 +33,12 @@ def with_unit_rows(matrix: csr_matrix) -> csr_matrix:
         matrix = matrix.copy()
         matrix.sum_duplicates()
     sizes = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(len(sizes)), sizes)
-    squares = np.square(matrix.data, dtype=np.float64)
-    lengths = np.sqrt(np.bincount(rows, weights=squares, minlength=len(sizes)))
-    factors = 1 / np.where(lengths > 0, lengths, 1)
-    return _like(matrix, (matrix.data * factors[rows]).astype(np.float32))
+    squares = np.zeros(len(sizes))
+    filled = sizes > 0
+    if filled.any():
+        squares[filled] = np.add.reduceat(np.square(matrix.data, dtype=np.float64), matrix.indptr[:-1][filled])
+    factors = 1 / np.sqrt(np.where(squares > 0, squares, 1))
+    return _like(matrix, matrix.data * np.repeat(factors.astype(np.float32), sizes))
 
 
 def _like(matrix: csr_matrix, values: NDArray[np.float32]) -> csr_matrix:
