@@ -76,6 +76,8 @@ from k3torch.reports.ngrams import plot_surest, surest_ngrams
 from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.callbacks import any_callback, check_callbacks, make_callbacks
+from k3torch.training.epoch_bar import EpochBar
+from k3torch.training.fast_model import FastModel
 from k3torch.training.rate_selection import select_rate
 from k3torch.training.rungs import DENSE, OWN_LOOP, build, check_options, nan_refused, serve, train
 import keras
@@ -154,17 +156,19 @@ def with_best_rate(training: BagDataset, validation: BagDataset, settings: Setti
     network = settings.network
     if settings.ngrams.ngrams is None or network.units or network.learning_rate is not None:
         return settings
-    best = select_rate(
-        lambda rate: build(
-            Settings.rung, training.bags.shape[1], **builder_options(replace(network, learning_rate=rate))
-        ),
-        training,
-        validation,
-        RATES,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=settings.machine.seed,
-    )
+    with EpochBar("learning rates", len(RATES)) as bar:
+        best = select_rate(
+            lambda rate: imdb_classifier(
+                training.bags.shape[1], **builder_options(replace(network, learning_rate=rate), FastModel)
+            ),
+            training,
+            validation,
+            RATES,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.machine.seed,
+            bar=bar,
+        )
     run.metrics["learning_rate"] = best.rate
     return replace(settings, network=replace(network, learning_rate=best.rate))
 
@@ -268,7 +272,10 @@ def show_results(settings: Settings, run: RunFolder) -> None:
             ("best epoch", None, found["best_epoch"], None, LECTURE["best epoch"]),
         ],
     )
-    if changes := settings.network.differences(Settings.network):
+    changes = settings.network.differences(Settings.network)
+    if settings.ngrams.ngrams is not None:
+        changes.insert(0, f"--ngrams {settings.ngrams.ngrams} instead of bags of words")
+    if changes:
         print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
 
 

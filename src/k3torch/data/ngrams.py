@@ -62,9 +62,7 @@ class Ngrams:
         keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
         orders, frequencies = [keys], [counts]
         for order in range(2, n + 1):
-            keys, counts, numbers = _count(
-                _overlapping(numbers, len(keys), bounds if order == 2 else None), min_count
-            )
+            keys, counts, numbers = _count(_overlapping(numbers, len(keys), bounds if order == 2 else None), min_count)
             orders.append(keys)
             frequencies.append(counts)
         if not len(orders[0]):

@@ -1,6 +1,6 @@
 """What a single unit learned from n-grams: those that make it surest of each class, as numbers and as a plot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +8,11 @@ from k3torch.data.ngram_features import NgramFeatures
 from k3torch.data.ngrams import Ngrams
 from k3torch.data.text import Vocabulary
 from k3torch.errors import InputError
-from k3torch.reports.plots import BLUE, RED, figure_to
+from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, figure_to
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Curves = Mapping[str, Sequence[float]]
 
 TOP = 15
 """n-grams of each class that are listed."""
@@ -81,3 +83,33 @@ def plot_surest(
         for axis in axes:
             axis.set_xlim(0, limit)  # so that the bars of both classes can be compared
         figure.suptitle(f"The surest n-grams of each label ({data})")
+
+
+def order_name(n: int) -> str:
+    """Return what n-grams of up to ``n`` words are called."""
+    return {1: "words", 2: "pairs", 3: "triples"}.get(n, f"{n}-grams")
+
+
+def plot_accuracies(path: Path, panels: Mapping[str, Curves], baseline: tuple[str, float], title: str) -> None:
+    """Draw test accuracies over the longest n-gram, in a panel for each way to weight them.
+
+    Args:
+        path: of the plot.
+        panels: name of each panel to its curves: name of a model to its accuracies, from n = 1.
+        baseline: name and accuracy of a model that is drawn as a horizontal line in all panels.
+        title: of the plot, with the data set.
+    """
+    looks = list(zip((BLUE, ORANGE, GREEN, PURPLE), "os^D", strict=True))
+    with figure_to(path, 10.0, 4.2, columns=len(panels), sharey=True) as (figure, axes):
+        for axis, (name, curves) in zip(axes, panels.items(), strict=True):
+            orders = range(1, 1 + max(map(len, curves.values())))
+            for (model, accuracies), (colour, marker) in zip(curves.items(), looks, strict=False):
+                axis.plot(orders, accuracies, color=colour, marker=marker, label=model)
+            axis.axhline(baseline[1], color=BLACK, linestyle=":", label=baseline[0])
+            axis.set(title=name, xlim=(0.7, len(orders) + 0.3))
+            axis.set_xticks(orders, [order_name(n) for n in orders])
+            axis.grid(alpha=0.25)
+        axes[0].set_ylabel("test accuracy")
+        figure.suptitle(title)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)

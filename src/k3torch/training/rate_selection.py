@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from k3torch.data.bags import BagDataset, bag_loader
+from k3torch import runtime
+from k3torch.data.bags import BagDataset, Batch, bag_loader
 from k3torch.errors import refuse, unless
-from k3torch.training.progress import fit
+from k3torch.training.epoch_bar import EpochBar
+from k3torch.training.progress import History
 from k3torch.training.rungs import nan_refused
 import keras
+from torch.utils.data import DataLoader
 
 PATIENCE = 2  # epochs without a lower validation loss after which a rate is given up
 
@@ -31,6 +34,7 @@ def select_rate(
     epochs: int,
     batch_size: int = 512,
     seed: int = 0,
+    bar: EpochBar | None = None,
 ) -> Selection:
     """Train a model with each learning rate, and return the rate and the epoch of the lowest validation loss.
 
@@ -44,38 +48,35 @@ def select_rate(
         epochs: the most epochs for each; it ends after two epochs without a lower loss.
         batch_size: samples per update.
         seed: of the models and of the order of samples.
+        bar: advanced by one for each rate.
 
     Raises:
         InputError: if there are no rates, or the outputs of a model become NaN.
     """
     refuse([unless(len(rates) > 0, "one learning rate or more, got none")])
-    found = [
-        Selection(rate, int(epoch["epoch"]), epoch["val_loss"], epoch["val_accuracy"])
-        for rate in rates
-        for epoch in _history(build, training, validation, rate, epochs, batch_size, seed)
-    ]
+    found: list[Selection] = []
+    for rate in rates:
+        keras.utils.set_random_seed(seed)
+        batches = bag_loader(training, batch_size, shuffle=True, seed=seed), bag_loader(validation, batch_size)
+        history = _trained(build(rate), *batches, epochs)
+        found += [Selection(rate, int(e["epoch"]), e["val_loss"], e["val_accuracy"]) for e in history]
+        if bar is not None:
+            bar.advance({f"rate {rate:g}: val_loss": min(epoch["val_loss"] for epoch in history)})
     return min(found, key=lambda selection: selection.validation_loss)
 
 
-def _history(
-    build: Callable[[float], keras.Model],
-    training: BagDataset,
-    validation: BagDataset,
-    rate: float,
-    epochs: int,
-    batch_size: int,
-    seed: int,
+def _trained(
+    model: keras.Model, batches: DataLoader[Batch], validation: DataLoader[Batch], epochs: int
 ) -> list[dict[str, float]]:
     """Return the metrics of each epoch."""
-    keras.utils.set_random_seed(seed)
     history: list[dict[str, float]] = []
-    fit(
-        build(rate),
-        bag_loader(training, batch_size, shuffle=True, seed=seed),
-        validation=bag_loader(validation, batch_size),
-        epochs=epochs,
-        title=f"learning rate {rate:g}",
-        history=history,
-        callbacks=[keras.callbacks.EarlyStopping(patience=PATIENCE)],
-    )
+    with runtime.single_threaded():
+        model.fit(
+            batches,
+            validation_data=validation,
+            epochs=epochs,
+            callbacks=[keras.callbacks.EarlyStopping(patience=PATIENCE), History(history)],
+            shuffle=False,  # the loader shuffles
+            verbose=0,
+        )
     return history
