@@ -60,7 +60,7 @@ class HashedNgrams:
         words, bounds = checked_reviews(ids, offsets)
         return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
 
-    def _columns(self, words: NDArray[np.integer], bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+    def _columns(self, words: NDArray[np.int32], bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """Return for each order the column of the n-gram that begins at each position, -1 for none."""
         present, hashes = words >= FIRST_WORD, _mixed(words.astype(np.uint64))
         found = []
@@ -77,7 +77,7 @@ def bits_problem(name: str, bits: int) -> Problem:
     return count_problem(name, bits, MIN_BITS) or unless(bits <= MAX_BITS, f"{name} up to {MAX_BITS}, got {bits}")
 
 
-def _following(words: NDArray[np.integer], distance: int) -> Hashes:
+def _following(words: NDArray[np.int32], distance: int) -> Hashes:
     """Return the id that is ``distance`` places further at each position, 0 at the end."""
     shifted = np.zeros(len(words), np.uint64)
     shifted[: max(0, len(words) - distance)] = words[distance:]

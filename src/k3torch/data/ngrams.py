@@ -93,7 +93,7 @@ class Ngrams:
         words, bounds = checked_reviews(ids, offsets)
         return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
 
-    def _columns(self, words: NDArray[np.integer], bounds: Ints) -> list[NDArray[np.int32]]:
+    def _columns(self, words: NDArray[np.int32], bounds: Ints) -> list[NDArray[np.int32]]:
         """Return for each order the column of the n-gram that begins at each position, -1 for none."""
         numbers, first = _word_numbers(words, self.keys[0]), len(self.keys[0])
         found = [numbers]
@@ -131,8 +131,8 @@ def n_problem(n: int) -> Problem:
     return count_problem("n", n) or unless(n <= MAX_N, f"n up to {MAX_N}, got {n}")
 
 
-def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.integer], Ints]:
-    """Return ids and offsets as arrays of integers.
+def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.int32], Ints]:
+    """Return ids and offsets as arrays of int32 and int64.
 
     Raises:
         InputError: for anything but integers in one dimension, for offsets that do not divide the ids into reviews,
@@ -147,6 +147,7 @@ def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.inte
         for name, array in zip(("ids", "offsets"), arrays, strict=True)
     )
     words, bounds = (array if array.size else array.astype(np.int64) for array in arrays)
+    low, high = (words.min(), words.max()) if len(words) else (0, 0)
     refuse(
         [
             unless(
@@ -154,18 +155,15 @@ def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.inte
                 f"offsets that do not decrease, from 0 to {len(words)}, the number of ids, "
                 f"got {len(bounds)} from {bounds[:1]} to {bounds[-1:]}",
             ),
-            unless(
-                not len(words) or 0 <= words.min() <= words.max() < 2**31,
-                f"word ids from 0 to {2**31 - 1}, got {words.min(initial=0)} to {words.max(initial=0)}",
-            ),
+            unless(low >= 0 and high < 2**31, f"word ids from 0 to {2**31 - 1}, got {low} to {high}"),
         ]
     )
-    return words, bounds.astype(np.int64)
+    return words.astype(np.int32, copy=False), bounds.astype(np.int64)
 
 
 def bags_in_chunks(
-    columns_of: Callable[[NDArray[np.integer], Ints], Sequence[NDArray[np.int32]]],
-    words: NDArray[np.integer],
+    columns_of: Callable[[NDArray[np.int32], Ints], Sequence[NDArray[np.int32]]],
+    words: NDArray[np.int32],
     bounds: Ints,
     num_features: int,
     counts: bool,
@@ -247,12 +245,10 @@ def _most_frequent(orders: Sequence[Ints], frequencies: Sequence[Ints], max_feat
     return kept
 
 
-def _word_numbers(words: NDArray[np.integer], keys: Ints) -> NDArray[np.int32]:
+def _word_numbers(words: NDArray[np.int32], keys: Ints) -> NDArray[np.int32]:
     """Return the number of each word, -1 for one that is not in the vocabulary."""
-    table = np.full(int(keys[-1]) + 2, NOT_FOUND, np.int32)  # the last element is for all larger ids
-    table[keys] = np.arange(len(keys))
-    numbers: NDArray[np.int32] = table[np.minimum(words, len(table) - 1)]
-    return numbers
+    places = np.minimum(np.searchsorted(keys, words), len(keys) - 1)
+    return np.where(keys[places] == words, places, NOT_FOUND).astype(np.int32)
 
 
 def _numbers_of(pairs: Ints, keys: Ints) -> NDArray[np.int32]:
