@@ -66,7 +66,7 @@ from sklearn.svm import LinearSVC
 WORDS = 10_000  # of the lecture's bags
 LECTURE, UNIT = "16-16-1", "sigmoid unit"
 RATES = (0.03, 0.1, 0.3)  # of the sigmoid unit
-PENALTIES: dict[str, Sequence[float]] = {"LogisticRegression": (1.0, 10.0, 100.0), "LinearSVC": (0.1, 1.0, 10.0)}
+PENALTIES: dict[str, Sequence[float]] = {"LogisticRegression": (1.0, 10.0, 100.0), "LinearSVC": (0.1, 1.0, 3.0)}
 """Values of C, the inverse of the strength of the L2 penalty, for each model of scikit-learn."""
 MODELS = (UNIT, *PENALTIES)
 
@@ -212,7 +212,7 @@ def sklearn_score(name: str, selection: Samples, final: Samples) -> Score:
     """Select C by the validation accuracy; then train with it, and test once."""
     build: Callable[[float], Any] = {
         "LogisticRegression": lambda c: LogisticRegression(C=c, solver="liblinear", dual=True, random_state=0),
-        "LinearSVC": lambda c: LinearSVC(C=c, random_state=0),
+        "LinearSVC": lambda c: LinearSVC(C=c, random_state=0, max_iter=5000),
     }[name]
     started = time.perf_counter()
     found = {c: accuracy(build(c), selection) for c in PENALTIES[name]}

@@ -62,11 +62,12 @@ def _write(path: Path, arrays: Arrays) -> None:
 def _features(arrays: Arrays) -> NgramFeatures:
     weights, hashed = arrays.pop("weights", None), arrays.pop("hashed", None)
     ngrams: Ngrams | HashedNgrams
-    if hashed is not None and not arrays:
+    if hashed is not None:
+        refuse([unless(not arrays, "hashed n-grams or a vocabulary, got both")])
         n, bits = hashed.tolist()
         ngrams = HashedNgrams(n, bits)
     else:
-        keys = [arrays.pop(f"keys_{n}") for n in range(1, len(arrays) + 1)]
+        keys = [arrays.pop(f"keys_{n}") for n in range(1, max(2, len(arrays) + 1))]
         refuse([_words_problem(keys[0]), *(_keys_problem(n, *both) for n, both in enumerate(pairwise(keys), 2))])
         ngrams = Ngrams(tuple(keys))
     refuse([None if weights is None else _weights_problem(weights, ngrams.num_features)])
@@ -80,7 +81,7 @@ def _words_problem(words: NDArray[Any]) -> Problem:
 
 def _keys_problem(n: int, below: NDArray[Any], keys: NDArray[Any]) -> Problem:
     """Check that each n-gram is made of two of those in the order ``below``."""
-    fits = _is_sorted(keys) and (len(keys) == 0 or (keys[0] >= 0 and keys[-1] < len(below) ** 2))
+    fits = _is_sorted(keys) and (len(keys) == 0 or (keys[0] >= 0 and keys[-1] < below.size**2))
     return unless(fits, f"sorted keys of {n}-grams, got {keys.dtype} of shape {keys.shape}")
 
 
