@@ -1,4 +1,4 @@
-"""Compare words, pairs and triples of words, and ways to weight them, on film reviews.
+"""Compare words, pairs and triples of words on film reviews.
 
     make ngrams-imdb
     make ngrams-imdb ARGS="--ngrams 2 --seed 1"
@@ -69,6 +69,8 @@ RATES = (0.03, 0.1, 0.3)  # of the sigmoid unit
 PENALTIES: dict[str, Sequence[float]] = {"LogisticRegression": (1.0, 10.0, 100.0), "LinearSVC": (0.1, 1.0, 3.0)}
 """Values of C, the inverse of the strength of the L2 penalty, for each model of scikit-learn."""
 MODELS = (UNIT, *PENALTIES)
+SHORT = (UNIT, "logistic", "SVC")
+"""Their names in the tables, which fit into 80 columns."""
 
 
 class Job(NamedTuple):
@@ -211,7 +213,9 @@ def sigmoid_unit(features: int, rate: float) -> keras.Model:
 def sklearn_score(name: str, selection: Samples, final: Samples) -> Score:
     """Select C by the validation accuracy; then train with it, and test once."""
     build: Callable[[float], Any] = {
-        "LogisticRegression": lambda c: LogisticRegression(C=c, solver="liblinear", dual=True, random_state=0),
+        "LogisticRegression": lambda c: LogisticRegression(
+            C=c, solver="liblinear", dual=True, random_state=0, max_iter=1000
+        ),
         "LinearSVC": lambda c: LinearSVC(C=c, random_state=0, max_iter=5000),
     }[name]
     started = time.perf_counter()
@@ -267,12 +271,12 @@ def show(results: Sequence[Result], run: RunFolder) -> None:
     named = {f"{order_name(r.n)}, {r.weighting}": r for r in results[1:]} | {f"lecture's {LECTURE}": results[0]}
     tables.show(
         "Accuracy: validation / test",
-        ["", *MODELS],
+        ["", *SHORT],
         [(name, *accuracies_of(result)) for name, result in named.items()],
     )
     tables.show(
-        "Cost: megabytes of the training samples, seconds to make them, seconds to select and train",
-        ["", "features", "MB", "s", *MODELS],
+        "Megabytes of the training samples; seconds to make them, and to train",
+        ["", "features", "MB", "s", *SHORT],
         [
             (name, f"{r.features:,}", f"{r.megabytes:.0f}", f"{r.seconds:.1f}", *seconds_of(r))
             for name, r in named.items()

@@ -81,6 +81,19 @@ def test_the_most_frequent_are_kept_with_all_of_their_parts(reviews, n, max_feat
     np.testing.assert_array_equal(bags.sum(axis=0), [[expected[name] for name in names]])
 
 
+@settings(max_examples=100, deadline=None)
+@given(some_reviews, st.integers(1, 4), st.integers(1, 3), st.none() | st.integers(1, 12))
+def test_fit_transform_returns_what_fit_and_transform_return(reviews, n, min_count, max_features):
+    if not counted(reviews, n, min_count):
+        return
+    options = {"min_count": min_count, "max_features": max_features}
+    expected = Ngrams.fit(*flat(reviews), n, **options)
+    found, bags = Ngrams.fit_transform(*flat(reviews), n, **options)
+    assert [keys.tolist() for keys in found.keys] == [keys.tolist() for keys in expected.keys]
+    assert bags.dtype == np.float32
+    np.testing.assert_array_equal(bags.toarray(), expected.transform(*flat(reviews)).toarray())
+
+
 def test_of_equally_frequent_ngrams_the_shorter_are_kept_then_those_of_smaller_numbers():
     found = Ngrams.fit([7, 6, 1, 7, 6], [0, 5], 2, min_count=1, max_features=2)
     assert found.word_ids([0, 1]) == [(6,), (7,)]

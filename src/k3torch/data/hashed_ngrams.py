@@ -58,7 +58,7 @@ class HashedNgrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
+        return bags_in_chunks(lambda part, here: self._columns(words[part], here), bounds, self.num_features, counts)
 
     def _columns(self, words: NDArray[np.int32], bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
         """Return for each order the column of the n-gram that begins at each position, -1 for none."""

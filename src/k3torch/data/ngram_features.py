@@ -50,12 +50,12 @@ class NgramFeatures:
             InputError: for arguments that cannot be used, and reviews of one class with "naive-bayes".
         """
         refuse(problems(n, min_count, max_features, hash_bits, weighting))
-        ngrams: Ngrams | HashedNgrams
+        ids, offsets = reviews.ids, reviews.offsets
         if hash_bits is None:
-            ngrams = Ngrams.fit(reviews.ids, reviews.offsets, n, min_count=min_count, max_features=max_features)
-        else:
-            ngrams = HashedNgrams(n, hash_bits)
-        return cls(ngrams, _weights(ngrams, reviews, weighting))
+            ngrams, bags = Ngrams.fit_transform(ids, offsets, n, min_count=min_count, max_features=max_features)
+            return cls(ngrams, _weights(bags, reviews.labels, weighting))
+        hashed = HashedNgrams(n, hash_bits)
+        return cls(hashed, _weights(hashed.transform(ids, offsets), reviews.labels, weighting))
 
     @property
     def num_features(self) -> int:
@@ -99,12 +99,11 @@ def problems(n: int, min_count: int, max_features: int | None, hash_bits: int | 
     ]
 
 
-def _weights(ngrams: Ngrams | HashedNgrams, reviews: Reviews, weighting: Weighting) -> NDArray[np.float32] | None:
+def _weights(bags: csr_matrix, labels: NDArray[np.float32], weighting: Weighting) -> NDArray[np.float32] | None:
     if weighting == "plain":
         return None
     # Imported here, since scikit-learn takes a second, and only learning needs it.
     from k3torch.data.feature_weights import NaiveBayesWeights, TfidfWeights
 
-    bags = ngrams.transform(reviews.ids, reviews.offsets)
     learner = NaiveBayesWeights() if weighting == "naive-bayes" else TfidfWeights()
-    return learner.fit(bags, reviews.labels).weights_
+    return learner.fit(bags, labels).weights_

@@ -8,6 +8,7 @@ n-gram is looked up only where both of its parts were found. ``fit`` sorts the k
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from k3torch.data.arrays import number_array
 from k3torch.data.bags import CHUNK, bag_of_words
@@ -56,18 +57,22 @@ class Ngrams:
         Raises:
             InputError: for arguments that cannot be used, and for reviews without any such n-gram.
         """
-        refuse([n_problem(n), count_problem("min_count", min_count)])
-        refuse([] if max_features is None else [count_problem("max_features", max_features)])
-        words, bounds = checked_reviews(ids, offsets)
-        keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
-        orders, frequencies = [keys], [counts]
-        for order in range(2, n + 1):
-            keys, counts, numbers = _count(_overlapping(numbers, len(keys), bounds if order == 2 else None), min_count)
-            orders.append(keys)
-            frequencies.append(counts)
-        if not len(orders[0]):
-            raise InputError(f"expected words that occur {min_count} times or more, got none: lower min_count")
-        return cls(tuple(orders if max_features is None else _most_frequent(orders, frequencies, max_features)))
+        orders, frequencies, _, _ = _learn(ids, offsets, n, min_count, max_features, keep=False)
+        return cls(tuple(_most_frequent(orders, frequencies, max_features)))
+
+    @classmethod
+    def fit_transform(
+        cls, ids: ArrayLike, offsets: ArrayLike, n: int = 3, *, min_count: int = 2, max_features: int | None = None
+    ) -> tuple["Ngrams", csr_matrix]:
+        """Return what ``fit`` and then ``transform`` return, in less time: no n-gram is looked up again.
+
+        The arguments and errors are those of ``fit``.
+        """
+        orders, frequencies, found, bounds = _learn(ids, offsets, n, min_count, max_features, keep=True)
+        bags = bags_in_chunks(lambda part, _: [columns[part] for columns in found], bounds, sum(map(len, orders)))
+        if max_features is not None:
+            bags = bags[:, _ranking(frequencies, max_features)]
+        return cls(tuple(_most_frequent(orders, frequencies, max_features))), bags
 
     @property
     def n(self) -> int:
@@ -91,7 +96,7 @@ class Ngrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        return bags_in_chunks(self._columns, words, bounds, self.num_features, counts)
+        return bags_in_chunks(lambda part, here: self._columns(words[part], here), bounds, self.num_features, counts)
 
     def _columns(self, words: NDArray[np.int32], bounds: Ints) -> list[NDArray[np.int32]]:
         """Return for each order the column of the n-gram that begins at each position, -1 for none."""
@@ -161,21 +166,44 @@ def checked_reviews(ids: ArrayLike, offsets: ArrayLike) -> tuple[NDArray[np.int3
     return words.astype(np.int32, copy=False), bounds.astype(np.int64)
 
 
+def _learn(
+    ids: ArrayLike, offsets: ArrayLike, n: int, min_count: int, max_features: int | None, keep: bool
+) -> tuple[list[Ints], list[Ints], list[NDArray[np.int32]], Ints]:
+    """Return keys and frequencies of each order, the column at each position if ``keep``, and the bounds."""
+    limit = None if max_features is None else count_problem("max_features", max_features)
+    refuse([n_problem(n), count_problem("min_count", min_count), limit])
+    words, bounds = checked_reviews(ids, offsets)
+    orders: list[Ints] = []
+    frequencies: list[Ints] = []
+    found: list[NDArray[np.int32]] = []
+    numbers, first = words, 0
+    for order in range(1, n + 1):
+        if order == 1:
+            keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
+        else:
+            keys, counts, numbers = _count(_overlapping(numbers, len(keys), bounds if order == 2 else None), min_count)
+        if keep:
+            found.append(np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first)))
+        first += len(keys)
+        orders.append(keys)
+        frequencies.append(counts)
+    if not len(orders[0]):
+        raise InputError(f"expected words that occur {min_count} times or more, got none: lower min_count")
+    return orders, frequencies, found, bounds
+
+
 def bags_in_chunks(
-    columns_of: Callable[[NDArray[np.int32], Ints], Sequence[NDArray[np.int32]]],
-    words: NDArray[np.int32],
-    bounds: Ints,
-    num_features: int,
-    counts: bool,
+    columns_of: Callable[[slice, Ints], Sequence[NDArray[Any]]], bounds: Ints, num_features: int, counts: bool = False
 ) -> csr_matrix:
     """Return the bags of the columns that ``columns_of`` finds, for some reviews at a time, which takes less memory.
 
-    ``columns_of`` gets words and bounds, and returns a column for each position and order, -1 for none.
+    ``columns_of`` gets a range of positions and the bounds of its reviews, which begin at 0, and returns a column for
+    each position and order, -1 for none.
     """
     columns, ends = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     for first in range(0, len(bounds) - 1, CHUNK):
         here = bounds[first : first + CHUNK + 1]
-        found = np.stack(columns_of(words[here[0] : here[-1]], here - here[0]), axis=1)
+        found = np.stack(columns_of(slice(here[0], here[-1]), here - here[0]), axis=1)
         present = found != NOT_FOUND
         columns.append(found[present])
         totals = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
@@ -227,11 +255,19 @@ def _renumbered(kept: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.where(kept, np.cumsum(kept) - 1, NOT_FOUND).astype(np.int32)
 
 
-def _most_frequent(orders: Sequence[Ints], frequencies: Sequence[Ints], max_features: int) -> list[Ints]:
+def _ranking(frequencies: Sequence[Ints], max_features: int) -> NDArray[np.bool_]:
+    """Return which columns are kept."""
+    counts = np.concatenate(frequencies)
+    chosen = np.zeros(len(counts), bool)
+    chosen[np.argsort(-counts, kind="stable")[:max_features]] = True
+    return chosen
+
+
+def _most_frequent(orders: Sequence[Ints], frequencies: Sequence[Ints], max_features: int | None) -> Sequence[Ints]:
     """Keep the most frequent n-grams. Their parts are kept too: they are as frequent, or more, and shorter."""
-    ranking = np.argsort(-np.concatenate(frequencies), kind="stable")[:max_features]
-    chosen = np.zeros(sum(map(len, orders)), bool)
-    chosen[ranking] = True
+    if max_features is None:
+        return orders
+    chosen = _ranking(frequencies, max_features)
     kept, first, below = [], 0, None
     for keys in orders:
         here = chosen[first : first + len(keys)]
