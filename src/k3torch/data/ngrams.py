@@ -64,7 +64,7 @@ class Ngrams:
     def fit_transform(
         cls, ids: ArrayLike, offsets: ArrayLike, n: int = 3, *, min_count: int = 2, max_features: int | None = None
     ) -> tuple["Ngrams", csr_matrix]:
-        """Return what ``fit`` and then ``transform`` return, in less time; arguments and errors are those of ``fit``."""
+        """Return what ``fit`` and ``transform`` return, in less time; arguments and errors are those of ``fit``."""
         orders, frequencies, found, bounds = _learn(ids, offsets, n, min_count, max_features, keep=True)
         bags = bags_in_chunks(lambda part, _: [columns[part] for columns in found], bounds, sum(map(len, orders)))
         if max_features is not None:
