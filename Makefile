@@ -44,6 +44,9 @@ bench: setup  ## time this project and other ways to train its networks
 overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 	@$(BIN)/python scripts/compare_overfitting.py $(ARGS)
 
+ngrams-imdb: setup  ## compare words, pairs and triples of words on film reviews
+	@$(BIN)/python scripts/ngrams_imdb.py $(ARGS)
+
 train-digits: setup  ## classify handwritten digits
 	@$(BIN)/python scripts/train_digits.py $(ARGS)
 
@@ -78,4 +81,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits predict-reviews figures runs compare
+.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare

@@ -49,8 +49,9 @@ import sys
 from typing import NamedTuple
 
 from k3torch import runtime
-from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
-from k3torch.data.text import UNKNOWN, Vocabulary, tokenize
+from k3torch.data.bags import BagDataset, bag_loader
+from k3torch.data.review_features import load_features
+from k3torch.data.text import UNKNOWN, tokenize
 from k3torch.errors import InputError
 from k3torch.training.saving import load_model
 import numpy as np
@@ -161,8 +162,8 @@ class Classifier:
     """The model of a run folder, with its vocabulary and the names of its labels."""
 
     def __init__(self, run: Path):
-        self._vocabulary, self._num_words, self.labels = Vocabulary.load(run / "vocabulary.json")
-        self._model = load_model(run / "model.keras", (None, self._num_words), outputs=[1])
+        self._features, self._vocabulary, self.labels = load_features(run)
+        self._model = load_model(run / "model.keras", (None, self._features.num_features), outputs=[1])
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """Return a prediction for each text that has words."""
@@ -171,7 +172,7 @@ class Classifier:
             return []
         ids = [self._vocabulary.encode(words) for _, _, words in found]
         offsets = np.cumsum([0, *map(len, ids)])
-        samples = BagDataset(bag_of_words(np.concatenate(ids), offsets, self._num_words), np.zeros(len(ids)))
+        samples = BagDataset(self._features.transform(np.concatenate(ids), offsets), np.zeros(len(ids)))
         outputs = self._model.predict(bag_loader(samples, 512), verbose=0)
         if not isinstance(outputs, np.ndarray) or not ((outputs >= 0) & (outputs <= 1)).all():
             raise InputError("expected a model that returns probabilities, got other outputs: train again")

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict-table": "predict_table.py",
     "nested-boston": "nested_boston.py",
     "overfit-imdb": "compare_overfitting.py",
+    "ngrams-imdb": "ngrams_imdb.py",
     "train-digits": "train_digits.py",
     "predict-reviews": "predict_reviews.py",
     "figures": "figures.py",

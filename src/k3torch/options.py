@@ -15,6 +15,7 @@ Precision = Literal["float32", "bfloat16"]
 Schedule = Literal["constant", "step", "exponential", "cosine"]
 Rung = Literal[1, 2, 3, 4, 5, 6]
 Format = Literal["png", "svg", "pdf"]
+Weighting = Literal["naive-bayes", "tf-idf", "plain"]
 
 
 def shown_as(metavar: str, default: str | None = None) -> Any:
@@ -40,6 +41,24 @@ class ReviewLabels:
     labels: Annotated[tuple[str, ...], shown_as("NEGATIVE POSITIVE", "0 1, neg pos or negative positive")] = ()
     """The two labels, or the two folders of texts. Reviews with any other label are left out, and counted. Several
     labels are joined by commas: `--labels 1,2 4,5` for one to five stars, where three stars are neither."""
+
+
+@dataclass(frozen=True)
+class Ngrams:
+    """Sequences of up to n words instead of single words, weighted and scaled to length 1."""
+
+    ngrams: Annotated[int | None, shown_as("INT", "bags of single words")] = None
+    """Longest sequence, such as 2 for words and pairs. Unless --units or --optimizer say otherwise, the network is
+    then a single sigmoid unit trained with Adam, and --learning-rate is the best of 0.03, 0.1 and 0.3 on validation."""
+    min_count: int = 2
+    """Leave out what occurs less often in the training samples."""
+    max_features: Annotated[int | None, shown_as("INT", "all")] = None
+    """Keep this many of the most frequent."""
+    hash_bits: Annotated[int | None, shown_as("INT", "learn a vocabulary")] = None
+    """Hash to 2**INT columns instead, from 4 to 24."""
+    weighting: Weighting = "naive-bayes"
+    """naive-bayes: how much more often an n-gram occurs in positive reviews (log-count ratio). tf-idf: in how few
+    reviews it occurs. plain: none."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from . import explain as explain
 from . import ladder as ladder
 from . import manifest as manifest
 from . import nested as nested
+from . import ngrams as ngrams
 from . import overfitting as overfitting
 from . import plots as plots
 from . import run_checks as run_checks

@@ -15,6 +15,7 @@ from . import keras_internals as keras_internals
 from . import model_state as model_state
 from . import progress as progress
 from . import python_state as python_state
+from . import rate_selection as rate_selection
 from . import rungs as rungs
 from . import saving as saving
 from . import scaling_layers as scaling_layers
