@@ -1,12 +1,15 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
+from . import benchmark as benchmark
 from . import demos as demos
 from . import digits as digits
 from . import explain as explain
 from . import ladder as ladder
+from . import machine as machine
 from . import manifest as manifest
 from . import nested as nested
 from . import overfitting as overfitting
 from . import plots as plots
 from . import run_folder as run_folder
+from . import sizes as sizes
 from . import tables as tables
