@@ -14,8 +14,8 @@ seconds of the whole job without imports, and microseconds per update after star
 In each round every contender runs once, in a process of its own, so that a slow minute of the machine affects all of
 them; an epoch's time is the median over a run's epochs without the first. A ratio is a contender's time divided by
 that of the table's base in the same round: the median, and the lowest and highest. The base is the first row, and for
-sizes JAX. On two cores reviews and boston take eight minutes with all contenders, sizes half an hour. The tables are
-also written to the run folder, as benchmark.md.
+sizes JAX. On two cores reviews and boston take eight minutes with all contenders, sizes a quarter of an hour for each
+optimizer. The tables are also written to the run folder, as benchmark.md.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,6 @@ if __name__ == "__main__":
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-import importlib.util
 import json
 import os
 import statistics
@@ -90,7 +89,7 @@ from k3torch.errors import InputError
 from k3torch.options import flat
 from k3torch.reports import sizes, tables
 from k3torch.reports.benchmark import JOBS, markdown, summary
-from k3torch.reports.machine import check_load, describe_machine, kernel_settings
+from k3torch.reports.machine import check_load, describe_machine, kernel_settings, missing_package
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.progress import EpochBar
 import numpy as np
@@ -98,7 +97,10 @@ import scipy.sparse
 
 HERE = Path(__file__).parent
 Pythons = dict[str, dict[str, Path]]  # of each job, the contenders and the Python interpreter for each
-JAX, TENSORFLOW = ("keras-jax", "jax-4", "jax-32", "jax"), ("keras-tensorflow",)
+PACKAGES = {  # that a contender needs beside those of this project
+    "numba": ("numba",), "jax": ("jax",), "jax-4": ("jax",), "jax-32": ("jax",), "keras-jax": ("jax", "keras"),
+    "keras-tensorflow": ("tensorflow", "keras"),
+}  # fmt: skip
 # The contenders' own settings, and caches of compilers that would make a first run a second one.
 NOT_PASSED_ON = ("KERAS_", "JAX_COMPILATION_CACHE", "TORCHINDUCTOR_CACHE")
 
@@ -135,9 +137,9 @@ WRITE_DATA = {"reviews": write_reviews, "boston": write_boston}  # the contender
 def main(settings: Settings) -> None:
     """Run all rounds of all jobs, and leave a run folder."""
     check(settings)
-    load = check_load(settings.allow_load)
     pythons = interpreters(settings)
     runtime.configure(**vars(settings.machine))  # refuses a device that this machine lacks
+    load = check_load(settings.allow_load)
     with tempfile.TemporaryDirectory() as folder:
         tasks = tasks_of(settings, Path(folder))
         with RunFolder("benchmark", settings) as run:
@@ -241,13 +243,15 @@ def interpreters(settings: Settings) -> Pythons:
         wanted = [n for n in JOBS[job].contenders if not settings.contenders or n in settings.contenders]
         found[job] = {JOBS[job].first: Path(sys.executable)}
         for name in wanted:
-            other = settings.jax_python if name in JAX else settings.tensorflow_python if name in TENSORFLOW else None
-            missing = name in JAX + TENSORFLOW or (name == "numba" and not importlib.util.find_spec("numba"))
-            if other is not None or not missing:
-                found[job][name] = other or Path(sys.executable)
+            other = {"jax": settings.jax_python, "tensorflow": settings.tensorflow_python}
+            needed = PACKAGES.get(name, ())
+            python = other.get(needed[0], Path(sys.executable)) if needed else Path(sys.executable)
+            missing = f"--{needed[0]}-python" if python is None else missing_package(python, needed)
+            if python is not None and missing is None:
+                found[job][name] = python
             elif settings.contenders:
-                needed = "--jax-python" if name in JAX else "--tensorflow-python" if name in TENSORFLOW else "numba"
-                raise InputError(f"expected {needed} for the contender {name}, got none")
+                place = "" if python is None else f" in the environment of {python}"
+                raise InputError(f"expected {missing}{place} for the contender {name}, got none")
     return found
 
 

@@ -1,9 +1,11 @@
-"""The machine of a measurement, and whether other programs use it."""
+"""The machine of a measurement, what it lacks, and whether other programs use it."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 import os
 from pathlib import Path
 import platform
+import subprocess
 
 from k3torch.errors import InputError
 
@@ -51,3 +53,18 @@ def check_load(allowed: bool) -> float | None:
             "wait until other programs are done, or set --allow-load"
         )
     return load
+
+
+def missing_package(python: Path, packages: Sequence[str]) -> str | None:
+    """Return the first of these packages that an environment lacks, or None.
+
+    Args:
+        python: the interpreter of the environment.
+        packages: by the names under which they are imported.
+    """
+    if not packages:
+        return None
+    code = "import importlib.util as u, sys; print(*(name for name in sys.argv[1:] if not u.find_spec(name)))"
+    done = subprocess.run([python, "-c", code, *packages], capture_output=True, text=True, check=False)
+    missing = done.stdout.split() if done.returncode == 0 else packages
+    return missing[0] if missing else None

@@ -106,7 +106,9 @@ def plot_sizes(path: Path, job: Job, results: Results, title: str) -> None:
         for axes in (whole, steady):
             axes.set(xscale="log", yscale="log")
             axes.grid(alpha=0.25)
-        whole.plot([], [], " ", label="numbers: line of the table")
+        whole.plot([], [], " ", label="numbers: lines of the table")
+        for line in steady.lines:
+            line.set_label(None)  # in the legend once
         legend_below(whole, columns=5)
 
 
