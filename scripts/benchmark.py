@@ -162,8 +162,8 @@ def tasks_of(settings: Settings, folder: Path) -> list[Task]:
         if job == "sizes":
             found += [
                 Task(size_name(optimizer, line), job, (optimizer, *sizes.GRID[line - 1]))
-                for optimizer in settings.optimizers
-                for line in settings.lines
+                for optimizer in dict.fromkeys(settings.optimizers)
+                for line in sorted(set(settings.lines))
             ]
         else:
             WRITE_DATA[job](path := folder / f"{job}.npz", settings)
