@@ -31,6 +31,18 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture(params=["compiled loops", "operators"])
+def with_and_without_loops(request, monkeypatch):
+    """Runs a test twice: with the compiled loops of ``kernels``, and as on a machine without a C++ compiler."""
+    from k3torch import kernels
+
+    if request.param == "operators":
+        monkeypatch.setattr(kernels, "load", lambda: None)
+    elif kernels.load() is None:
+        pytest.skip("no C++ compiler")
+    return request.param
+
+
 @pytest.fixture
 def without_keras_parts(monkeypatch):
     """A function that takes private parts of Keras away, and returns a list of all that are asked for afterwards.

@@ -57,9 +57,12 @@ def test_sizes_are_cross_validated_by_each_contender(monkeypatch, capsys, tmp_pa
     assert "OPENBLAS_CORETYPE=Haswell" in metrics["kernel settings"]
     (found,) = metrics["sizes, rmsprop, line 1"]
     assert list(found) == ["k3torch-cached", "k3torch-cold", "keras-fit"]
-    assert [result["engine"] for result in found.values()] == ["stacked", "stacked", "fit"]
-    assert all(0 < result["steady seconds"] < result["seconds"] for name, result in found.items() if "cold" not in name)
-    assert found["k3torch-cold"]["steady seconds"] is None
+    # So small a job may be trained by fit, where that is faster; there is no stack to time then.
+    cached, cold, fit = found.values()
+    assert (cached["steady seconds"] is None) == (cached["engine"] == "fit")
+    assert cold["steady seconds"] is None
+    assert fit["engine"] == "fit"
+    assert 0 < fit["steady seconds"] < fit["seconds"]
     # All train the same models on the same batches.
     errors = [result["validation error"] for result in found.values()]
     assert errors == pytest.approx([errors[0]] * 3, rel=1e-4)
@@ -71,7 +74,6 @@ def test_sizes_are_cross_validated_by_each_contender(monkeypatch, capsys, tmp_pa
     assert parts[1].splitlines()[0] == "| line: size | k3torch cached | k3torch cold | Keras |"
     assert parts[1].splitlines()[2].startswith("| 1: 40 3 8 16 2 2 | ")
     assert parts[2] == "## sizes, rmsprop: seconds of the whole job, divided by k3torch cached's"
-    assert len(parts) == 8
     assert plt.imread(out / "sizes-rmsprop.png")[..., :3].std() > 0.1
     printed = capsys.readouterr().out
     assert "OPENBLAS_CORETYPE=Haswell is set." in " ".join(printed.split())

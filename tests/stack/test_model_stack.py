@@ -5,7 +5,7 @@ from k3torch.stack.batch_loop import Samples
 from k3torch.stack.compiled_loops import library_name
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs
 from k3torch.stack.model_stack import ModelStack
-from k3torch.stack.reasons import SlowerThanFit
+from k3torch.stack.reasons import SlowerThanFit, UnsupportedGraph
 import keras
 import numpy as np
 import pytest
@@ -182,15 +182,15 @@ def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled
 
 def test_a_step_that_cannot_be_compiled_and_is_slower_than_fit_is_refused_unless_required(monkeypatch):
     samples = Samples(np.ones((6, 5), "float32"), np.ones((6, 1), "float32"))
-    compare = model_stack.compare_with_keras
 
-    def slow(groups):
-        comparison = compare(groups)
-        comparison.graph_seconds = 10 * comparison.keras_seconds
-        return comparison
+    def not_compiled(*_):
+        raise UnsupportedGraph("a reason")
 
-    monkeypatch.setattr(model_stack, "compare_with_keras", slow)
-    with pytest.raises(SlowerThanFit, match="a step of all models takes .* ms, Keras's own .* ms a model"):
+    monkeypatch.setattr(model_stack, "_seconds_of_step", lambda _: 1000.0)
+    ModelStack([build()], [samples], [samples], 2, epochs=1, required=False)  # too short a training to matter
+    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
+    monkeypatch.setattr(CompiledModel, "bind", not_compiled)
+    with pytest.raises(SlowerThanFit, match=r"a step of all models takes .* ms, Keras's own .* ms a model"):
         ModelStack([build()], [samples], [samples], 2, epochs=1, required=False)
     ModelStack([build()], [samples], [samples], 2, epochs=1)
 

@@ -10,9 +10,8 @@ from k3torch import runtime
 import threadpoolctl
 import torch
 
-
-# OpenBLAS's kernels with 512-bit vectors are, for products of all sizes, twice as fast as MKL's on AMD processors, and as
-# fast on Intel's. Its others are slower than MKL's for matrices of 16 rows.
+# With its kernels for 512-bit vectors, OpenBLAS takes half of MKL's time on AMD's processors, for products of all
+# sizes; with its others it takes up to seven times as long for matrices of few rows.
 _FAST_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 

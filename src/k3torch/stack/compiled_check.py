@@ -13,14 +13,12 @@ What is compared:
   loop must leave a finite number too. Their values differ, since a loop has its own random numbers.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from k3torch import runtime
+from k3torch.stack.step_graphs import Example
 import torch
-
-if TYPE_CHECKING:
-    from k3torch.stack.compiled_loops import CompiledLoop, Example
 
 Tensors = Sequence[torch.Tensor]
 
@@ -31,7 +29,14 @@ _RTOL, _ATOL = 1e-4, 1e-5
 _NOISE = 1e-6
 
 
-def difference_from_graphs(examples: "Sequence[Example]", loops: "Sequence[CompiledLoop]") -> str | None:
+class Loop(Protocol):
+    """A step that runs otherwise than by its graph: ``compiled_loops.CompiledLoop``."""
+
+    def bind(self, state: Tensors, arrays: Tensors, seed: torch.Tensor) -> Callable[..., None]:
+        """Return a function of the size of a batch, the number of batches and the order of the samples."""
+
+
+def difference_from_graphs(examples: Sequence[Example], loops: Sequence[Loop]) -> str | None:
     """Return which step, and which of its tensors, a loop computes wrongly, or None if none does.
 
     Args:
@@ -50,9 +55,7 @@ def difference_from_graphs(examples: "Sequence[Example]", loops: "Sequence[Compi
     return None
 
 
-def _difference(
-    example: "Example", loop: "CompiledLoop", current: Tensors, size: int
-) -> tuple[str | None, list[torch.Tensor]]:
+def _difference(example: Example, loop: Loop, current: Tensors, size: int) -> tuple[str | None, list[torch.Tensor]]:
     """Compare one step over a batch of ``size`` samples; also return the state that the graph leaves."""
     graph = example.step.graph
     samples = len(example.arrays[0]) if example.arrays else 0
@@ -68,9 +71,7 @@ def _difference(
         return [*inputs[: len(state)], inputs[-1]]
 
     # From the floats that one step leaves: factors of zero would hide wrong numbers.
-    before = [
-        new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)
-    ]
+    before = [new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)]
     computed, seed = [tensor.clone() for tensor in before], torch.zeros((), dtype=torch.int64)
     loop.bind(computed, example.arrays, seed)(size, 1, order)
     expected, drawn = run(before), random_inputs(graph)

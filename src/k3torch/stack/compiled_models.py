@@ -1,12 +1,13 @@
-"""A model that is trained by compiled C++ loops over its own samples, beside others that share the loops."""
+"""A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
 from collections.abc import Iterable, Sequence
 
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
-from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop, Example
+from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
-from k3torch.stack.step_graphs import StepGraph, sizes_to_trace, trace_step
+from k3torch.stack.reasons import UnsupportedGraph
+from k3torch.stack.step_graphs import Example, sizes_to_trace, trace_step
 import keras
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ class StepGraphs:
         rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
         self.first_sum = len(state) - len(model.metrics_variables)
         traced = sizes_to_trace(sizes)
-        self.steps: dict[Kind, StepGraph] = {
-            kind: trace_step(_on_batch(step), state, rows, traced, kind)
-            for kind, step in (("training", stateless.train_step(model)), ("validation", stateless.test_step(model)))
+        steps: dict[Kind, stateless.Step] = {
+            "training": stateless.train_step(model),
+            "validation": stateless.test_step(model),
         }
+        self.steps = {kind: trace_step(_on_batch(step), state, rows, traced, kind) for kind, step in steps.items()}
         read, names = stateless.results(model), stateless.metric_names(model)
         sums = [*state[self.first_sum :], torch.zeros(len(names))]
         self.read = trace_step(lambda old, _: [*old[:-1], read(old[:-1])], sums, [], (1,), "reading metrics")
@@ -61,9 +63,7 @@ class CompiledModel:
 
     stacked = False
 
-    def __init__(
-        self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int
-    ):
+    def __init__(self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int):
         self.models, self._graphs, self._batch_size = [model], graphs, batch_size
         self._state = [variable.value.detach().clone().contiguous() for variable in stateless.variables(model)]
         self._sums = self._state[graphs.first_sum :]
@@ -87,8 +87,16 @@ class CompiledModel:
         return [*steps, Example(self._graphs.read, [*self._sums, self._values], [], (1,))]
 
     def bind(self, loops: Sequence[CompiledLoop]) -> None:
-        """Use these loops, compiled from the steps of ``examples``, from now on."""
+        """Use these loops, compiled from the steps of ``examples``, from now on.
+
+        Raises:
+            reasons.UnsupportedGraph: if they are not for the sizes of this model's batches.
+        """
         training, validation, read = loops
+        for loop, arrays in zip((training, validation), self._arrays.values(), strict=True):
+            for size in batch_sizes(len(arrays[0]), self._batch_size):
+                if not loop.valid(size):
+                    raise UnsupportedGraph(f"the compiled step is not for batches of {size} samples")
         self._loops = {
             "training": training.bind(self._state, self._arrays["training"], self._seed),
             "validation": validation.bind(self._state, self._arrays["validation"], self._seed),

@@ -19,6 +19,7 @@ Tensor = torch.Tensor
 Function = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 aten = torch.ops.aten
 
+
 class StepGraph(NamedTuple):
     """A step over ``[*state, *batch, *constants, size, seed]``, which writes the new state into the old.
 
@@ -44,6 +45,22 @@ class StepGraph(NamedTuple):
     def inputs(self, state: Sequence[Tensor], batch: Sequence[Tensor], size: int, seed: Tensor) -> list[Tensor]:
         """Return all inputs of the graph."""
         return [*state, *batch, *self.constants, torch.tensor(size), seed]
+
+
+class Example(NamedTuple):
+    """A step with what it is compiled and checked for.
+
+    Attributes:
+        step: the step.
+        state: the tensors of its state.
+        arrays: all samples: for each array of a batch (samples, ...).
+        sizes: numbers of samples in a batch, for the check.
+    """
+
+    step: StepGraph
+    state: list[Tensor]
+    arrays: list[Tensor]
+    sizes: tuple[int, ...]
 
 
 def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
@@ -93,7 +110,7 @@ class _Joined:
         self.constants: list[Tensor] = []
 
     def graph(self) -> torch.fx.GraphModule:
-        """Return the joined graph: its inputs are those of the graphs, with the constants and the size before the last."""
+        """Return the joined graph: its inputs are those of the graphs, with constants and size before the last."""
         lists = [list(graph.graph.nodes) for graph in self._graphs]
         if len({len(nodes) for nodes in lists}) > 1:
             raise _differ("numbers of operations")
@@ -157,7 +174,7 @@ class _Joined:
                 leaves.append(values[0])
             elif position in scalars:
                 target = _tensor_overload(target)
-                leaves.append(self._of_size_tensor([float(value) for value in values], None))
+                leaves.append(self._of_size_tensor([float(value) for value in values], _float_type(first)))
             else:
                 leaves.append(self._of_length(values))
         remaining = iter(leaves)
@@ -175,14 +192,18 @@ class _Joined:
         node = length if factor == 1 else self._nodes.call_function(operator.mul, (length, int(factor)))
         return node if not summand else self._nodes.call_function(operator.add, (node, int(summand)))
 
-    def _of_size_tensor(self, values: Sequence[float], dtype: torch.dtype | None) -> torch.fx.Node:
+    def _of_size_tensor(self, values: Sequence[float], dtype: torch.dtype) -> torch.fx.Node:
         """Return a number as a scalar tensor that is computed from the input ``batch_size``."""
         call = self._nodes.call_function
-        size = call(aten.to.dtype, (self._size, dtype or torch.float32))
+        size = call(aten.to.dtype, (self._size, dtype))
+        factor, summand = self._line(values)
+        if not dtype.is_floating_point:
+            if dtype == torch.bool or not (factor.is_integer() and summand.is_integer()):
+                raise _differ(f"a number of type {dtype}")
+            factor, summand = int(factor), int(summand)
         products = [value * size for value, size in zip(values, self._sizes, strict=True)]
         if max(products) - min(products) <= 1e-6 * abs(products[0]):
             return call(aten.mul.Tensor, (call(aten.reciprocal.default, (size,)), products[0]))
-        factor, summand = self._line(values)
         product = size if factor == 1 else call(aten.mul.Tensor, (size, factor))
         return product if not summand else call(aten.add.Tensor, (product, summand))
 
@@ -204,9 +225,16 @@ def _scalar_positions(node: torch.fx.Node) -> Iterator[int]:
     schema = getattr(node.target, "_schema", None)
     position = 0
     for number, argument in enumerate(node.args):
-        if schema is not None and str(schema.arguments[number].type) in ("number", "float"):
+        kind = "" if schema is None else str(schema.arguments[number].type)
+        if kind in ("number", "float") or (kind == "Tensor" and isinstance(argument, float)):
             yield position
         position += len(_leaves(argument))
+
+
+def _float_type(node: torch.fx.Node) -> torch.dtype:
+    """Return the precision that an operator computes in."""
+    dtype = getattr(node.meta.get("val"), "dtype", torch.float32)
+    return dtype if dtype.is_floating_point else torch.float32
 
 
 def _tensor_overload(target: Any) -> Any:
