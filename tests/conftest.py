@@ -74,3 +74,8 @@ def without_keras_parts(monkeypatch):
         return asked
 
     return take_away
+
+
+def pytest_make_parametrize_id(val):
+    """Name a test by what its bytes are, not by what they contain: compressed files contain the time of day."""
+    return "bytes" if isinstance(val, bytes) else None
