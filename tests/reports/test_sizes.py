@@ -82,6 +82,7 @@ def test_the_plot_has_a_line_per_contender_in_order_of_size(tmp_path, drawn):
     assert list(steady.lines[0].get_xdata()) == [GRID[i - 1].weights * GRID[i - 1].batch for i in (2, 7, 5)]
     assert list(steady.lines[0].get_ydata()) == pytest.approx([2e3 / GRID[i - 1].updates for i in (2, 7, 5)])
     assert {axes.get_xscale() for axes in (whole, steady)} == {axes.get_yscale() for axes in (whole, steady)} == {"log"}
+    assert whole.get_ylim() == (0.1, 1000)  # whole decades around 0.5 and 400
     assert [(text.get_text(), text.xy) for text in whole.texts] == [
         (str(i), (GRID[i - 1].work, 40.0 * scale)) for i, scale in ((2, 1), (7, 10), (5, 5))
     ]
@@ -92,3 +93,11 @@ def test_the_plot_has_a_line_per_contender_in_order_of_size(tmp_path, drawn):
 def test_each_contender_has_its_colour_and_marker():
     assert len(sizes.STYLES) >= len(JOB.contenders)
     assert len({part for style in sizes.STYLES for part in style}) == 2 * len(sizes.STYLES)
+
+
+def test_the_plot_of_one_line_without_steady_epochs_has_labelled_axes(tmp_path, drawn):
+    plot_sizes(tmp_path / "a.png", JOB, {6: [results(steady=None, without=["jax", "keras-fit"])]}, "Cross-validation")
+    whole, steady = drawn[0].axes
+    assert whole.get_xlim() == pytest.approx((1e11, 1e12))
+    assert whole.get_ylim() == pytest.approx((0.1, 10))
+    assert not steady.lines

@@ -104,12 +104,20 @@ def plot_sizes(path: Path, job: Job, results: Results, title: str) -> None:
         _draw(steady, job, results, "steady seconds", lambda size: size.weights * size.batch, _per_update)
         steady.set(xlabel="weights × batch size", ylabel="microseconds per update, after start-up")
         for axes in (whole, steady):
-            axes.set(xscale="log", yscale="log")
+            (left, low), (right, high) = axes.dataLim.min, axes.dataLim.max
+            axes.set(xscale="log", yscale="log", xlim=_decades(left, right), ylim=_decades(low, high))
             axes.grid(alpha=0.25)
         whole.plot([], [], " ", label="numbers: lines of the table")
         for line in steady.lines:
             line.set_label(None)  # in the legend once
         legend_below(whole, columns=5)
+
+
+def _decades(low: float, high: float) -> tuple[float, float] | None:
+    """Return powers of ten around the values, so that an axis has labels; None without values."""
+    if not 0 < low <= high < math.inf:
+        return None
+    return 10.0 ** math.floor(math.log10(low)), 10.0 ** (math.floor(math.log10(high)) + 1)
 
 
 def _unscaled(_: Size) -> float:
