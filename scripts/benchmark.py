@@ -7,12 +7,15 @@
 reviews: 15,000 film reviews to train and 10,000 to validate, 10,000 words, 16-16-1, RMSprop, batches of 512; seconds
 per epoch, validation included (the rungs of ladder.py validate in batches of 2,500, the peers in PyTorch and Numba in
 one, Keras peers in batches of 512). boston: 13-64-64-1, RMSprop, batches of one sample; microseconds per update of one
-model (the stacks and JAX train 4 or 32 models at once).
+model (the stacks and JAX train 4 or 32 models at once). sizes: cross-validation of networks with two hidden layers, on
+a grid of eight lines from 404 samples, width 64 and batches of one to 20,000 samples, width 1,024 and batches of 256;
+seconds of the whole job without imports, and microseconds per update after start-up, also as plots.
 
 In each round every contender runs once, in a process of its own, so that a slow minute of the machine affects all of
 them; an epoch's time is the median over a run's epochs without the first. A ratio is a contender's time divided by
-that of the table's first row in the same round: the median, and the lowest and highest. Takes eight minutes on two
-cores with all of them. The tables are also written to the run folder, as benchmark.md.
+that of the table's base in the same round: the median, and the lowest and highest. The base is the first row, and for
+sizes JAX. On two cores reviews and boston take eight minutes with all contenders, sizes a quarter of an hour for each
+optimizer. The tables are also written to the run folder, as benchmark.md.
 """
 
 from dataclasses import dataclass
@@ -20,12 +23,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Output, ReviewSource, shown_as
+from k3torch.options import Flag, Machine, Output, ReviewSource, shown_as
 
-JobName = Literal["reviews", "boston"]
+JobName = Literal["reviews", "boston", "sizes"]
+Optimizer = Literal["adam", "rmsprop", "sgd-momentum"]
+Line = Literal[1, 2, 3, 4, 5, 6, 7, 8]
 Contender = Literal[
     "rung-1", "rung-2", "rung-3", "rung-4", "rung-5", "rung-6", "keras-torch", "torch-dense", "torch-bag", "numba",
     "keras-jax", "keras-tensorflow", "stacked-4", "stacked-32", "torch", "jax-4", "jax-32",
+    "k3torch-cached", "k3torch-cold", "jax", "keras-fit",
 ]  # fmt: skip
 
 
@@ -33,22 +39,28 @@ Contender = Literal[
 class Settings:
     """Command-line options."""
 
-    jobs: Annotated[tuple[JobName, ...], shown_as("{reviews,boston} ...")] = ("reviews", "boston")
+    jobs: Annotated[tuple[JobName, ...], shown_as("{reviews,boston,sizes} ...")] = ("reviews", "boston", "sizes")
     """Networks to train."""
     source: ReviewSource = "auto"
     """Reviews, as for train-imdb."""
     num_words: int = 10_000
     """Width of the bags: the number of most frequent words that are told apart."""
     epochs: int = 6
-    """Timed epochs per run, after a first one that is not timed."""
+    """Timed epochs per run of reviews and boston, after a first one that is not timed."""
     rounds: int = 3
     """How often each contender runs."""
     contenders: Annotated[tuple[Contender, ...], shown_as("NAME ...", "all that are installed")] = ()
-    """What to run beside the base of the ratios. reviews has rung-1 to rung-6, keras-torch, torch-dense, torch-bag,
-    numba, keras-jax, keras-tensorflow; boston has stacked-4, stacked-32, keras-torch, torch, numba, jax-4, jax-32,
-    keras-jax, keras-tensorflow."""
+    """What to run beside the first contender of each job. reviews has rung-1 to rung-6, keras-torch, torch-dense,
+    torch-bag, numba, keras-jax, keras-tensorflow; boston has stacked-4, stacked-32, keras-torch, torch, numba, jax-4,
+    jax-32, keras-jax, keras-tensorflow; sizes has k3torch-cached, k3torch-cold, jax, keras-fit."""
+    lines: Annotated[tuple[Line, ...], shown_as("NUMBER ...", "1 to 8")] = (1, 2, 3, 4, 5, 6, 7, 8)
+    """Lines of the grid of sizes."""
+    optimizers: Annotated[tuple[Optimizer, ...], shown_as("{adam,rmsprop,sgd-momentum} ...")] = ("adam",)
+    """Optimizers of sizes."""
+    allow_load: Flag = False
+    """Measure even if the load average is over 1.5, which other programs cause: they change the ratios too."""
     jax_python: Annotated[Path | None, shown_as("PATH", "none")] = None
-    """Python interpreter of an environment with Keras and JAX, for the contenders that need them."""
+    """Python interpreter of an environment with Keras and JAX, for the contenders that need them; sizes needs JAX."""
     tensorflow_python: Annotated[Path | None, shown_as("PATH", "none")] = None
     """Python interpreter of an environment with Keras and TensorFlow, for the contender that needs them."""
     output: Output = Output()
@@ -58,12 +70,10 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
-import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -77,7 +87,9 @@ from k3torch.data.imdb import load_data
 from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError
 from k3torch.options import flat
-from k3torch.reports import tables
+from k3torch.reports import sizes, tables
+from k3torch.reports.benchmark import JOBS, markdown, summary
+from k3torch.reports.machine import check_load, describe_machine, kernel_settings, missing_package
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.progress import EpochBar
 import numpy as np
@@ -85,19 +97,21 @@ import scipy.sparse
 
 HERE = Path(__file__).parent
 Pythons = dict[str, dict[str, Path]]  # of each job, the contenders and the Python interpreter for each
-JAX, TENSORFLOW = ("keras-jax", "jax-4", "jax-32"), ("keras-tensorflow",)
+PACKAGES = {  # that a contender needs beside those of this project
+    "numba": ("numba",), "jax": ("jax",), "jax-4": ("jax",), "jax-32": ("jax",), "keras-jax": ("jax", "keras"),
+    "keras-tensorflow": ("tensorflow", "keras"),
+}  # fmt: skip
+# The contenders' own settings, and caches of compilers that would make a first run a second one.
+NOT_PASSED_ON = ("KERAS_", "JAX_COMPILATION_CACHE", "TORCHINDUCTOR_CACHE")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One network to train: contenders, the base of the ratios, and what is measured."""
+class Task:
+    """A job, or one line of the grid with one optimizer, and what its script is told after the contender's name."""
 
-    contenders: dict[str, str]
-    base: str
-    time: str  # the name under which a contender prints its times
-    columns: dict[str, tuple[str, str]]  # its other results: heading and format
-    write_data: Callable[[Path, Settings], None]
-    script: str
+    name: str
+    job: str
+    arguments: tuple[object, ...]
 
 
 def write_reviews(path: Path, settings: Settings) -> None:
@@ -117,47 +131,7 @@ def write_boston(path: Path, _: Settings) -> None:
     np.savez(path, x=Standardizer.fit(x).transform(x).astype("float32"), y=y.astype("float32"))
 
 
-JOBS = {
-    "reviews": Job(
-        {
-            "rung-1": "1 fit on arrays",
-            "rung-2": "2 fit on a dense DataLoader",
-            "rung-3": "3 fit on the sparse DataLoader",
-            "rung-4": "4 an overridden train_step",
-            "rung-5": "5 a custom training loop",
-            "rung-6": "6 the compiled step",
-            "keras-torch": "Keras on torch, fit on a matrix",
-            "torch-dense": "PyTorch, dense",
-            "torch-bag": "PyTorch, EmbeddingBag",
-            "numba": "Numba loop, one core",
-            "keras-jax": "Keras on JAX, fit on a matrix",
-            "keras-tensorflow": "Keras on TensorFlow, fit on a matrix",
-        },
-        base="rung-4",
-        time="seconds",
-        columns={"peak memory MB": ("peak MB", ".0f"), "validation accuracy": ("accuracy", ".4f")},
-        write_data=write_reviews,
-        script="benchmark_reviews.py",
-    ),
-    "boston": Job(
-        {
-            "stacked-4": "4 models as a stack",
-            "stacked-32": "32 models as a stack",
-            "keras-torch": "Keras on torch, fit",
-            "torch": "PyTorch",
-            "numba": "Numba loop, one core",
-            "jax-4": "JAX by hand, 4 models",
-            "jax-32": "JAX by hand, 32 models",
-            "keras-jax": "Keras on JAX, fit",
-            "keras-tensorflow": "Keras on TensorFlow, fit",
-        },
-        base="stacked-4",
-        time="microseconds",
-        columns={"peak memory MB": ("peak MB", ".0f"), "training error": ("error", ".2f")},
-        write_data=write_boston,
-        script="benchmark_boston.py",
-    ),
-}
+WRITE_DATA = {"reviews": write_reviews, "boston": write_boston}  # the contenders of sizes draw their samples
 
 
 def main(settings: Settings) -> None:
@@ -165,34 +139,84 @@ def main(settings: Settings) -> None:
     check(settings)
     pythons = interpreters(settings)
     runtime.configure(**vars(settings.machine))  # refuses a device that this machine lacks
+    load = check_load(settings.allow_load)
     with tempfile.TemporaryDirectory() as folder:
-        data: dict[str, Path] = {name: Path(folder) / f"{name}.npz" for name in settings.jobs}
-        for name, path in data.items():
-            JOBS[name].write_data(path, settings)
+        tasks = tasks_of(settings, Path(folder))
         with RunFolder("benchmark", settings) as run:
-            run.metrics |= {"machine": machine()}
-            run_all(settings, pythons, data, run)
-            tables_of = {name: summary(JOBS[name], run.metrics[name]) for name in settings.jobs}
-            counts = f"Rounds: {settings.rounds}, epochs: {settings.epochs}."
-            parts = [f"{date.today()}, {'; '.join(machine().values())}. {counts}", *map(markdown, tables_of.values())]
+            run.metrics |= {"machine": describe_machine(), "load average": load, "kernel settings": kernel_settings()}
+            run_all(settings, pythons, tasks, run, Path(folder))
+            tables_of = results(settings, run)
+            about = f"{date.today()}, {'; '.join(describe_machine().values())}. {caption(settings, load)}"
+            parts = [f"## {title}\n\n{markdown(rows)}" for title, rows in tables_of.items()]
             with run.draft("benchmark.md") as path:
-                path.write_text("\n\n".join(parts) + "\n")
-    print(f"written to {run.path}\n")
-    for name, rows in tables_of.items():
-        tables.show(name, list(rows[0]), [tuple(row.values()) for row in rows])
+                path.write_text("\n\n".join([about, *parts]) + "\n")
+    print(f"written to {run.path}\n\n{cli.wrapped(about)}\n")
+    for title, rows in tables_of.items():
+        tables.show(title, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
-def run_all(settings: Settings, pythons: Pythons, data: Mapping[str, Path], run: RunFolder) -> None:
+def tasks_of(settings: Settings, folder: Path) -> list[Task]:
+    """Write the data of the jobs into the folder, and return what the contenders run on."""
+    found = []
+    for job in dict.fromkeys(settings.jobs):
+        if job == "sizes":
+            found += [
+                Task(size_name(optimizer, line), job, (optimizer, *sizes.GRID[line - 1]))
+                for optimizer in dict.fromkeys(settings.optimizers)
+                for line in sorted(set(settings.lines))
+            ]
+        else:
+            WRITE_DATA[job](path := folder / f"{job}.npz", settings)
+            found.append(Task(job, job, (path, settings.epochs + 1)))
+    return found
+
+
+def size_name(optimizer: str, line: int) -> str:
+    """Return the name of a task of the job sizes, in the metrics of the run folder too."""
+    return f"sizes, {optimizer}, line {line}"
+
+
+def run_all(settings: Settings, pythons: Pythons, tasks: Sequence[Task], run: RunFolder, folder: Path) -> None:
     """Run each contender in each round; an interrupted run keeps the results so far in its metrics."""
-    with EpochBar("runs", settings.rounds * sum(map(len, pythons.values()))) as bar:
-        for name, contenders in pythons.items():
-            rounds: list[dict[str, Any]] = run.metrics.setdefault(name, [])
+    with EpochBar("runs", settings.rounds * sum(len(pythons[task.job]) for task in tasks)) as bar:
+        for task in tasks:
+            rounds: list[dict[str, Any]] = run.metrics.setdefault(task.name, [])
+            time = JOBS[task.job].time
             for _ in range(settings.rounds):
                 rounds.append({})
-                for contender in contenders:
-                    found = measure(JOBS[name], contender, data[name], contenders, settings)
+                for contender, python in pythons[task.job].items():
+                    found = measure(task, contender, python, settings, folder)
                     rounds[-1][contender] = found
-                    bar.advance({f"{contender}: {JOBS[name].time}": found[JOBS[name].time]})
+                    bar.advance({f"{contender}: {time}": found[time]})
+
+
+def results(settings: Settings, run: RunFolder) -> dict[str, list[dict[str, str]]]:
+    """Return the tables by title, and draw the plots."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for name in dict.fromkeys(settings.jobs):
+        job = JOBS[name]
+        if name != "sizes":
+            found[name] = summary(job, run.metrics[name])
+            continue
+        for optimizer in dict.fromkeys(settings.optimizers):
+            lines: dict[int, Any] = {
+                line: run.metrics[size_name(optimizer, line)] for line in sorted(set(settings.lines))
+            }
+            tables_of = sizes.size_tables(job, lines)
+            found |= {f"sizes, {optimizer}: {title}": rows for title, rows in tables_of.items()}
+            sizes.plot_sizes(run.plot(f"sizes-{optimizer}"), job, lines, f"Cross-validation with {optimizer}")
+    return found
+
+
+def caption(settings: Settings, load: float | None) -> str:
+    """Return what a reader must know of the tables."""
+    parts = [f"Rounds: {settings.rounds}, epochs of reviews and boston: {settings.epochs}."]
+    if load is not None:
+        parts.append(f"Load average at the start: {load:.1f}.")
+    parts += [f"{setting} is set." for setting in kernel_settings()]
+    if "sizes" in settings.jobs:
+        parts.append(sizes.CAPTION)
+    return " ".join(parts)
 
 
 def check(settings: Settings) -> None:
@@ -200,6 +224,9 @@ def check(settings: Settings) -> None:
     cli.check_counts(settings, "num_words", "epochs", "rounds")
     if not settings.jobs:
         raise InputError(f"expected at least one job among {', '.join(JOBS)}, got none")
+    for option in ("lines", "optimizers"):
+        if not getattr(settings, option):
+            raise InputError(f"expected a value for --{option}, got none")
     for option, python in (("jax", settings.jax_python), ("tensorflow", settings.tensorflow_python)):
         if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
             raise InputError(f"expected a Python interpreter for --{option}-python, got {python}")
@@ -214,85 +241,57 @@ def interpreters(settings: Settings) -> Pythons:
     found: Pythons = {}
     for job in settings.jobs:
         wanted = [n for n in JOBS[job].contenders if not settings.contenders or n in settings.contenders]
-        found[job] = {JOBS[job].base: Path(sys.executable)}
+        found[job] = {JOBS[job].first: Path(sys.executable)}
         for name in wanted:
-            other = settings.jax_python if name in JAX else settings.tensorflow_python if name in TENSORFLOW else None
-            missing = name in JAX + TENSORFLOW or (name == "numba" and not importlib.util.find_spec("numba"))
-            if other is not None or not missing:
-                found[job][name] = other or Path(sys.executable)
+            other = {"jax": settings.jax_python, "tensorflow": settings.tensorflow_python}
+            needed = PACKAGES.get(name, ())
+            python = other.get(needed[0], Path(sys.executable)) if needed else Path(sys.executable)
+            missing = f"--{needed[0]}-python" if python is None else missing_package(python, needed)
+            if python is not None and missing is None:
+                found[job][name] = python
             elif settings.contenders:
-                needed = "--jax-python" if name in JAX else "--tensorflow-python" if name in TENSORFLOW else "numba"
-                raise InputError(f"expected {needed} for the contender {name}, got none")
+                place = "" if python is None else f" in the environment of {python}"
+                raise InputError(f"expected {missing}{place} for the contender {name}, got none")
     return found
 
 
-def measure(job: Job, name: str, data: Path, pythons: Mapping[str, Path], settings: Settings) -> dict[str, float]:
-    """Run one contender in a process of its own, and return its median time and the other results that it prints."""
+def measure(task: Task, name: str, python: Path, settings: Settings, folder: Path) -> dict[str, Any]:
+    """Run one contender in a process of its own, and return its median time and the other results that it prints.
+
+    A contender of sizes has a cache folder to itself: an empty one, or the one that an earlier run has filled.
+    """
     if name.startswith("rung"):
         names = ("source", "num_words", "epochs", "device", "precision", "seed")
         options = [f"--{option.replace('_', '-')}={flat(settings)[option]}" for option in names]
         command = [sys.executable, HERE / "ladder.py", f"--rung={name[-1]}", *options]
     else:
-        command = [pythons[name], HERE / job.script, name, data, settings.epochs + 1]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("KERAS_")}
+        command = [python, HERE / f"benchmark_{task.job}.py", name, *task.arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
+    if task.job == "sizes":
+        cache = folder / f"cache of {task.name}"
+        environment["K3TORCH_CACHE"] = str(cache if name == "k3torch-cached" else tempfile.mkdtemp(dir=folder))
+        if name == "k3torch-cached" and not cache.exists():
+            printed_by(name, command, environment)  # compiles
+    found = printed_by(name, command, environment)
+    time = JOBS[task.job].time
+    if isinstance(found[time], list):
+        found[time] = statistics.median(found[time][1:])
+    return found
+
+
+def printed_by(name: str, command: Sequence[object], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Run the command of a contender, and return the results in the last line that it prints.
+
+    Raises:
+        InputError: if it refuses its input.
+    """
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 2:
         raise InputError(done.stderr.strip().removeprefix("error: "))
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if isinstance(found[job.time], list):
-        found[job.time] = statistics.median(found[job.time][1:])
     return found
-
-
-def summary(job: Job, rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> list[dict[str, str]]:
-    """Return a row per contender: medians over rounds, and the ratio to the base with its lowest and highest round."""
-    rows = []
-    for name in rounds[0]:
-        ratios = [found[name][job.time] / found[job.base][job.time] for found in rounds]
-        medians = {key: statistics.median(found[name][key] for found in rounds) for key in (job.time, *job.columns)}
-        row = {
-            "contender": job.contenders[name],
-            job.time: _short(medians[job.time]),
-            "ratio": _short(statistics.median(ratios)),
-            "in rounds": f"{_short(min(ratios))} to {_short(max(ratios))}",
-            **{heading: f"{medians[key]:{form}}" for key, (heading, form) in job.columns.items()},
-        }
-        if rounds[0][job.base].get("seconds by device events"):
-            row["device s"] = _short(rounds[0][name].get("seconds by device events") or float("nan"))
-        rows.append(row)
-    return rows
-
-
-def _short(value: float) -> str:
-    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
-
-
-def machine() -> dict[str, str]:
-    """Describe the machine and the software of the measurement."""
-    import keras
-    import torch
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = models[0] if models else cpu
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    software = f"Python {platform.python_version()}, torch {torch.__version__}, Keras {keras.__version__}"
-    return {"processor": f"{cpu}, {os.cpu_count()} cores, {device}", "software": software}
-
-
-def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return the rows as a Markdown table."""
-    columns = list(rows[0])
-    lines = [
-        "| " + " | ".join(columns) + " |",
-        "|---" + "|---:" * (len(columns) - 1) + "|",
-        *("| " + " | ".join(row.values()) + " |" for row in rows),
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

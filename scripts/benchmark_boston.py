@@ -31,7 +31,7 @@ def folds(x: Any, y: Any, models: int) -> tuple[Any, Any]:
 
 
 def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
-    """The stack of this project, metrics of every epoch included; it compiles before the first epoch."""
+    """The stack of this project, metrics of every epoch included; it validates on one sample, the least it can."""
     from k3torch.models.builders import boston_regressor
     from k3torch.stack.batch_loop import Samples
     from k3torch.stack.model_stack import EpochResult, ModelStack
@@ -39,16 +39,19 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
 
     keras.utils.set_random_seed(0)
     samples = [Samples(a, b[:, None]) for a, b in zip(*folds(x, y, models), strict=True)]
-    # As for a long training, so that it compiles however few epochs are measured.
-    stack = ModelStack([boston_regressor(x.shape[1]) for _ in samples], samples, samples, 1, epochs=1000)
+    first = [Samples(part.x[:1], part.y[:1]) for part in samples]
+    of_models = [boston_regressor(x.shape[1]) for _ in samples]
+    stack = ModelStack(of_models, samples, first, 1, epochs=1000)  # compiled, as for a long training
     draw = np.random.default_rng(0)
-    seconds, results = [], list[EpochResult]()
-    for _ in range(epochs):
-        results.clear()
-        started = time.perf_counter()
-        stack.train(1, lambda model, _: draw.permutation(len(samples[model])), results.append)
-        seconds.append(time.perf_counter() - started)
-    return seconds, float(np.concatenate([result.validation[1] for result in results]).mean())
+    ends = [time.perf_counter()] * (epochs + 1)  # of an epoch: when the last model has completed it
+
+    def report(done: EpochResult) -> None:
+        ends[done.epoch + 1] = time.perf_counter()
+
+    stack.train(epochs, lambda model, _: draw.permutation(len(samples[model])), report)
+    outputs = [model.predict_on_batch(part.x) for model, part in zip(stack.unstack(), samples, strict=True)]
+    errors = [np.abs(own - part.y).mean() for own, part in zip(outputs, samples, strict=True)]
+    return np.diff(ends).tolist(), float(np.mean(errors))
 
 
 def keras_fit(x: Any, y: Any, epochs: int) -> Found:

@@ -109,6 +109,7 @@ def test_jobs_and_contenders_are_those_of_the_benchmark():
     script = load("benchmark")
     assert get_args(script.JobName) == script.Settings().jobs == tuple(script.JOBS)
     assert set(get_args(script.Contender)) == {name for job in script.JOBS.values() for name in job.contenders}
+    assert get_args(script.Line) == script.Settings().lines == tuple(range(1, len(script.sizes.GRID) + 1))
 
 
 def test_a_resumable_run_folder_is_an_output_with_one_more_option():
