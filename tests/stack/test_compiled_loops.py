@@ -280,3 +280,9 @@ def test_batches_beyond_the_compilers_assumption_train_uncompiled_with_one_line(
     for mine, theirs in zip(stack.unstack()[0].get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
     assert notices == ["training uncompiled: the compiled step is not for batches of 5000 samples"]
+
+
+def test_code_of_torchs_compiler_runs_in_the_same_process(cache):
+    compiled(decay, inputs())[0](1)
+    function = torch.compile(lambda x: torch.relu(x + 1) * 2)  # its header has a variable of the same name as ours
+    assert function(torch.tensor([-3.0, 0.5])).tolist() == [0.0, 3.0]

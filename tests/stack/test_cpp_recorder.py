@@ -216,7 +216,7 @@ def test_a_product_may_be_written_into_a_part_of_a_matrix():
     recorder = Recorder(0, range(0), [])
     recorder.names()["extern_kernels"].mm(buffer(3, 4), buffer(4, 2), out=buffer(3, 2, stride=(5, 1), base="c"))
     layouts = "false, std::max<int64_t>(4, 4), false, std::max<int64_t>(2, 2), std::max<int64_t>(5, 2)"
-    assert recorder.calls == [f"product<float>(sgemm, {layouts}, 3, 2, 4, x, x, c);"]
+    assert recorder.calls == [f"product<float>(k3torch_sgemm, {layouts}, 3, 2, 4, x, x, c);"]
 
 
 def test_constants_of_several_numbers_are_refused_as_arguments():

@@ -89,7 +89,7 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
         path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(steps), path))
         library = ctypes.CDLL(str(path))
         for product in ("sgemm", "dgemm"):
-            ctypes.c_void_p.in_dll(library, product).value = blas.gemm_pointer(product)
+            ctypes.c_void_p.in_dll(library, f"k3torch_{product}").value = blas.gemm_pointer(product)
         loops = [CompiledLoop(library, number, example.step) for number, example in enumerate(examples)]
         pairs = zip(examples, loops, strict=True)
         usable = [example._replace(sizes=tuple(filter(loop.valid, example.sizes))) for example, loop in pairs]

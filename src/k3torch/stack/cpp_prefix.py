@@ -23,7 +23,9 @@ HEADER = r"""
   if (C10_UNLIKELY(!(condition))) throw std::runtime_error(message)
 #define AOTI_TORCH_CHECK(condition, message) TORCH_CHECK(condition, message)
 
+// Everything is local to the file: torch's header has the same names, and a process may load code with either.
 namespace c10 {
+namespace {
 template <typename T, typename U>
 inline T convert(U value) { return static_cast<T>(value); }
 
@@ -31,26 +33,25 @@ inline int64_t div_floor_integer(int64_t a, int64_t b) {
   if (C10_UNLIKELY(b == 0)) throw std::runtime_error("division by zero");
   return a / b - ((a % b != 0) && ((a < 0) != (b < 0)));
 }
+}  // namespace
 }  // namespace c10
 
-inline thread_local std::atomic<int>* inductor_cpu_integer_div_error_flag = nullptr;
+namespace {
+thread_local std::atomic<int>* inductor_cpu_integer_div_error_flag = nullptr;
 inline void inductor_cpu_throw_if_integer_div_error(std::atomic<int>& error) {
   if (error.load()) throw std::runtime_error("division by zero");
 }
 
 template <typename T>
-inline T max_propagate_nan(T a, T b) { return std::isnan(a) || a > b ? a : b; }
-template <>
-inline int64_t max_propagate_nan(int64_t a, int64_t b) { return std::max(a, b); }
-template <>
-inline int32_t max_propagate_nan(int32_t a, int32_t b) { return std::max(a, b); }
-
+inline T max_propagate_nan(T a, T b) {
+  if constexpr (std::is_integral_v<T>) return std::max(a, b);
+  else return std::isnan(a) || a > b ? a : b;
+}
 template <typename T>
-inline T min_propagate_nan(T a, T b) { return std::isnan(a) || a < b ? a : b; }
-template <>
-inline int64_t min_propagate_nan(int64_t a, int64_t b) { return std::min(a, b); }
-template <>
-inline int32_t min_propagate_nan(int32_t a, int32_t b) { return std::min(a, b); }
+inline T min_propagate_nan(T a, T b) {
+  if constexpr (std::is_integral_v<T>) return std::min(a, b);
+  else return std::isnan(a) || a < b ? a : b;
+}
 
 // Random numbers by counter: two rounds of a 64-bit mixing function, of which 24 bits make a float in [0, 1).
 inline uint64_t mixed(uint64_t x) {
@@ -61,4 +62,5 @@ inline uint64_t mixed(uint64_t x) {
 inline float normalized_rand_cpu(int64_t seed, int64_t offset) {
   return (mixed(mixed(seed) + 0x9e3779b97f4a7c15ULL * (offset + 1)) >> 40) * 0x1p-24f;
 }
+}  // namespace
 """

@@ -32,8 +32,8 @@ typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const 
                         const int*, const float*, const int*, const float*, float*, const int*);
 typedef void (*dgemm_t)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
                         const int*, const double*, const int*, const double*, double*, const int*);
-sgemm_t sgemm = nullptr;  // set by the caller
-dgemm_t dgemm = nullptr;
+sgemm_t k3torch_sgemm = nullptr;  // set by the caller
+dgemm_t k3torch_dgemm = nullptr;
 }
 // Row-major c (m, n) = a (m, k) times b (k, n): BLAS reads rows as columns, so it computes the transposed product.
 template <typename T, typename F>
@@ -203,7 +203,7 @@ class _Products:
 
 
 def _product(a: Buffer, b: Buffer, out: Buffer) -> str:
-    gemm = {torch.float32: "float>(sgemm", torch.float64: "double>(dgemm"}.get(out.dtype)
+    gemm = {torch.float32: "float>(k3torch_sgemm", torch.float64: "double>(k3torch_dgemm"}.get(out.dtype)
     if gemm is None or out.stride[-1] != 1 or {a.dtype, b.dtype} != {out.dtype}:
         raise UnsupportedGraph(_more_than_loops(f"a product of {out.dtype}"))
     (m, k), n = a.shape, b.shape[1]
