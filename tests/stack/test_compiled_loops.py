@@ -157,7 +157,7 @@ def test_another_width_and_batches_of_one_sample_alone_are_other_libraries():
     assert len(set(names)) == 3
 
 
-def test_a_size_that_the_compiler_has_excluded_is_refused(cache):
+def test_a_loop_says_for_which_sizes_it_is(cache):
     """Inductor chooses to compute a sum in one pass, for up to 4096 numbers here."""
 
     def sums(sizes):
@@ -165,8 +165,7 @@ def test_a_size_that_the_compiler_has_excluded_is_refused(cache):
 
     (loop,) = compile_loops([example := sums((4, 3))])
     assert [bool(loop.valid(size)) for size in (-1, 0, 1, 2, 4096, 4097)] == [False, False, True, True, True, False]
-    with pytest.raises(UnsupportedGraph, match="the compiled step is not for batches of 5000 samples"):
-        compile_loops([sums((4, 5000))])
+    compile_loops([sums((4, 5000))])  # each model looks whether its own batches are among the sizes
     assert is_cached([example])  # it serves other sizes
 
 
@@ -282,6 +281,7 @@ def test_batches_beyond_the_compilers_assumption_train_uncompiled_with_one_line(
     assert notices == ["training uncompiled: the compiled step is not for batches of 5000 samples"]
 
 
+@pytest.mark.slow
 def test_code_of_torchs_compiler_runs_in_the_same_process(cache):
     compiled(decay, inputs())[0](1)
     function = torch.compile(lambda x: torch.relu(x + 1) * 2)  # its header has a variable of the same name as ours

@@ -3,6 +3,7 @@
 from k3torch.stack import compiled_loops, stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, batch_sizes
+from k3torch.stack.reasons import UnsupportedGraph
 import keras
 import numpy as np
 import pytest
@@ -137,3 +138,12 @@ def test_an_order_of_any_integer_type_and_layout_is_taken():
         results.append(group.train())
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_batches_larger_than_the_loops_are_for_are_refused(monkeypatch):
+    training, validation = samples(10), samples(7)
+    group = CompiledModel(build(), StepGraphs(build(), training, {4, 2, 3}), training, validation, 4)
+    loops = compiled_loops.compile_loops(group.examples())
+    monkeypatch.setattr(loops[0], "valid", lambda size: size != 2)
+    with pytest.raises(UnsupportedGraph, match="the compiled step is not for batches of 2 samples"):
+        group.bind(loops)

@@ -4,14 +4,22 @@ import importlib
 import pkgutil
 import sys
 
-from k3torch.stack import inductor_cpp, model_stack
+from k3torch.stack import cpp_prefix, inductor_cpp, model_stack
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.compiled_loops import compile_loops
 from k3torch.stack.cpp_recorder import Recorder
 from k3torch.stack.graphs import trace
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import UnsupportedGraph, UntraceableStep
-from k3torch.stack.torch_internals import CPP_KERNEL, MAKE_FX, PRIVATE_PARTS, private_part
+from k3torch.stack.torch_internals import (
+    CPP_BUILDER,
+    CPP_KERNEL,
+    CPP_OPTIONS,
+    INVALID_ISA,
+    MAKE_FX,
+    PRIVATE_PARTS,
+    private_part,
+)
 import keras
 import numpy as np
 import pytest
@@ -85,14 +93,32 @@ def test_with_all_parts_it_is_compiled_to_the_same_numbers(always_compile, expec
 
 
 # Without make_fx nothing can be traced at all; random numbers are looked up even by a step that draws none.
-COMPILER_PARTS = [path for path in PRIVATE_PARTS if path != MAKE_FX]
+# What compiles with torch's header is used where our own lacks something.
+FOR_TORCHS_HEADER = (CPP_BUILDER, CPP_OPTIONS, INVALID_ISA)
+COMPILER_PARTS = [path for path in PRIVATE_PARTS if path not in (MAKE_FX, *FOR_TORCHS_HEADER)]
 
 
-@pytest.mark.parametrize("error", [ImportError, AttributeError])
-@pytest.mark.parametrize("path", COMPILER_PARTS)
+@pytest.mark.parametrize(
+    ("path", "error"), [*((path, ImportError) for path in COMPILER_PARTS), (COMPILER_PARTS[0], AttributeError)]
+)
 def test_a_missing_part_leaves_training_uncompiled(always_compile, expected, monkeypatch, path, error):
     remove(monkeypatch, path, error)
     assert_uncompiled(expected, f"PyTorch {torch.__version__} has no {path.replace(':', '.')}")
+
+
+@pytest.fixture
+def no_header_of_ours(monkeypatch):
+    monkeypatch.setattr(cpp_prefix, "HEADER", "#error our header\n")
+
+
+def test_where_our_header_lacks_something_it_is_compiled_with_torchs(always_compile, expected, no_header_of_ours):
+    test_with_all_parts_it_is_compiled_to_the_same_numbers(always_compile, expected)
+
+
+@pytest.mark.parametrize("path", FOR_TORCHS_HEADER)
+def test_without_either_header_it_is_not_compiled(always_compile, expected, no_header_of_ours, monkeypatch, path):
+    remove(monkeypatch, path, ImportError)
+    assert_uncompiled(expected, f"has no {path.replace(':', '.')}")
 
 
 # What torch itself cannot trace without stays.
