@@ -90,6 +90,7 @@ import torch
 # Loss and accuracy of the lecture's own runs: 15,000 training, 10,000 validation, 25,000 test samples.
 LECTURE = {"epoch 1": (0.4437, 0.8386), "epoch 20": (0.5788, 0.8699), "test": (0.3231, 0.8735), "best epoch": "3 or 4"}
 LECTURE_WORDS = 10_000
+NOTHING = Reviews(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty(0, np.float32))
 RATES = (0.03, 0.1, 0.3)  # tried for n-grams
 
 
@@ -100,7 +101,6 @@ def main(settings: Settings) -> None:
     device = runtime.configure(**vars(settings.machine))
     data = load_data(settings.source, num_words, **vars(settings.reviews))
     print(cli.wrapped(data.reason))
-
     held_out = len(data.train) * 2 // 5  # 10,000 of 25,000
     validation, training = data.train.slice(0, held_out), data.train.slice(held_out, len(data.train))
     sizes = {"train": len(training), "validation": len(validation), "test": len(data.test)}
@@ -111,15 +111,15 @@ def main(settings: Settings) -> None:
         parts = samples(training, features, device), samples(validation, features, device)
         settings = with_best_rate(*parts, settings, run)
         best_epoch = study(*parts, settings, run)
-        del parts
+        del parts, training, validation
         gc.collect()  # Keras models refer to themselves: the first would stay in memory beside the second
-
         features = learn_features(data.train, num_words, settings.ngrams)
         everything, test = samples(data.train, features, device), samples(data.test, features, device)
+        data = replace(data, train=NOTHING)  # from here on the bags hold it
         model = final(everything, test, best_epoch, settings, run)
         run.save_model(model)
         save_features(features, data, run.file)
-        explain(model, features, data, run)
+        explain(model, features, data, len(everything), run)
         run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
     show_reviews(data, model, test)
     show_results(settings, run)
@@ -232,7 +232,7 @@ def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Setti
     return model
 
 
-def explain(model: keras.Model, features: ReviewFeatures, data: Imdb, run: RunFolder) -> None:
+def explain(model: keras.Model, features: ReviewFeatures, data: Imdb, trained: int, run: RunFolder) -> None:
     """List and plot the n-grams that a single unit is surest of; nothing for hidden layers, hashes and words."""
     unit = model.get_layer("output")
     if not isinstance(features, NgramFeatures) or not isinstance(features.ngrams, NgramVocabulary):
@@ -241,7 +241,7 @@ def explain(model: keras.Model, features: ReviewFeatures, data: Imdb, run: RunFo
         return
     negative, positive = surest_ngrams(features, unit.get_weights()[0], data.vocabulary)
     run.write_csv("ngrams.csv", [one._asdict() for one in (*positive, *negative)])
-    plot_surest(run.plot("ngrams"), negative, positive, data.labels, f"{len(data.train):,} training samples")
+    plot_surest(run.plot("ngrams"), negative, positive, data.labels, f"{trained:,} training samples")
     tables.show(
         "Surest n-grams of each label",
         [data.labels[1], "weight", data.labels[0], "weight"],
