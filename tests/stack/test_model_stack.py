@@ -235,3 +235,22 @@ def test_two_dropout_layers_of_one_shape_draw_different_numbers_compiled(compile
     trained, _ = one_epoch(ModelStack([model], [samples], [samples], 1, epochs=1), [np.arange(1)])
     # Kept by both layers: a quarter of the numbers, each doubled twice; one mask for both would keep a half.
     assert abs(trained[0, 0] / 4 / 2000 - 0.25) < 0.05
+
+
+def test_the_same_seed_gives_the_same_dropout_in_whatever_order_models_are_trained(compiled, cache):
+    def trained():
+        keras.utils.set_random_seed(0)
+        models = []
+        for _ in range(5):
+            models.append(keras.Sequential([keras.Input((5,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)]))
+            models[-1].compile("sgd", "mse")
+        draw = np.random.default_rng(0)
+        lengths = [40, 3, 25, 3, 60]
+        parts = [Samples(*(draw.normal(size=(n, width)).astype("float32") for width in (5, 1))) for n in lengths]
+        stack = ModelStack(models, parts, parts, 2, epochs=20)
+        stack.train(20, lambda model, epoch: np.arange(lengths[model]), lambda _: None)
+        return [weight for model in stack.unstack() for weight in model.get_weights()]
+
+    first = trained()
+    for _ in range(3):
+        assert all(np.array_equal(a, b) for a, b in zip(first, trained(), strict=True))

@@ -19,3 +19,4 @@ from . import stateless as stateless
 from . import step_graphs as step_graphs
 from . import torch_internals as torch_internals
 from . import verified_stack as verified_stack
+from . import workers as workers

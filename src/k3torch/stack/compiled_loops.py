@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import platform
 import re
+import threading
 from typing import Any
 
 from k3torch.files import cache_dir, cached_file
@@ -38,10 +39,16 @@ class BoundLoop:
     """A loop with its tensors, all contiguous and on the CPU, which it keeps alive."""
 
     def __init__(self, loop: CompiledLoop, state: list[torch.Tensor], arrays: list[torch.Tensor], seed: torch.Tensor):
-        self._loop, self._size = loop, torch.zeros((), dtype=torch.int64)
-        self._inputs = [*state, *arrays, *loop.step.constants, self._size, seed]
-        self._arrays = [(len(state) + number, array) for number, array in enumerate(arrays)]
-        self._pointers = (ctypes.c_void_p * len(self._inputs))(*(tensor.data_ptr() for tensor in self._inputs))
+        self._loop, self._size = loop, ctypes.c_int64()
+        constants = loop.step.constants
+        self._kept = [*state, *arrays, *constants, seed]
+        addresses = [tensor.data_ptr() for tensor in self._kept]
+        addresses.insert(-1, ctypes.addressof(self._size))
+        self._pointers = (ctypes.c_void_p * len(addresses))(*addresses)
+        self._arrays = [
+            (len(state) + number, array.data_ptr(), array.stride(0) * array.dtype.itemsize)
+            for number, array in enumerate(arrays)
+        ]
 
     def epoch(self, batch_size: int, samples: int, order: torch.Tensor | None = None) -> None:
         """Run over all samples, in their own order or in that of ``order``, int64, (samples,)."""
@@ -53,14 +60,27 @@ class BoundLoop:
 
     def __call__(self, size: int, batches: int, order: torch.Tensor | None = None, start: int = 0) -> None:
         """Run over batches of ``size`` samples, from the sample (or the place in the order) ``start`` on."""
-        self._size.fill_(size)
-        for number, array in self._arrays:
-            first = start if order is None else 0
-            self._pointers[number] = array.data_ptr() + first * array.stride(0) * array.dtype.itemsize
+        self._size.value = size
+        for number, address, row in self._arrays:
+            self._pointers[number] = address + (start * row if order is None else 0)
         indices = None if order is None else order.data_ptr() + start * order.dtype.itemsize
-        scratch = torch.empty(self._loop.scratch(size), dtype=torch.uint8)
+        scratch = _scratch(self._loop.scratch(size))
         if error := self._loop.run(batches, size, indices, self._pointers, scratch.data_ptr()):
             raise IndexError(re.sub(r"^.*loops\.cpp:\d+, ", "", error.decode(errors="replace")))
+
+
+class _Scratch(threading.local):
+    memory = torch.empty(0, dtype=torch.uint8)
+
+
+_SCRATCH = _Scratch()  # of each thread, which runs one loop at a time
+
+
+def _scratch(size: int) -> torch.Tensor:
+    """Return memory of at least ``size`` bytes, the same at each call if that is enough."""
+    if _SCRATCH.memory.numel() < size:
+        _SCRATCH.memory = torch.empty(size, dtype=torch.uint8)
+    return _SCRATCH.memory
 
 
 def is_cached(examples: Sequence[Example]) -> bool:

@@ -7,7 +7,6 @@ captured on an accelerator.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -20,6 +19,7 @@ from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
+from k3torch.stack.workers import Workers
 from k3torch.training.model_state import State
 import keras
 import torch
@@ -112,34 +112,29 @@ class ModelStack:
         """
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = max(1, torch.get_num_threads() // self._workers) if large else 1
-        running: dict[Future[tuple[EpochMetrics, EpochMetrics]], tuple[int, int]] = {}
+        stopping = False
 
         def start(number: int, epoch: int) -> None:
-            self._groups[number].load([order(model, epoch) for model in self._members(number)])
-            running[pool.submit(_epoch, self._groups[number])] = (number, epoch)
+            group = self._groups[number]
+            group.load([order(model, epoch) for model in self._members(number)])
+            workers.submit((number, epoch), lambda: _epoch(group))
 
-        def complete(future: Future[tuple[EpochMetrics, EpochMetrics]]) -> None:
-            number, epoch = running.pop(future)
-            training, validation = future.result()
+        def complete() -> None:
+            (number, epoch), (training, validation) = workers.take()
             report(EpochResult(self._members(number), epoch, training, validation))
             if epoch + 1 < epochs and not stopping:
                 start(number, epoch + 1)
 
-        stopping = False
-        with (
-            blas.threads(threads),
-            ThreadPoolExecutor(self._workers, initializer=_begin_thread, initargs=(threads,)) as pool,
-        ):
+        with blas.threads(threads), Workers(self._workers, lambda: _begin_thread(threads)) as workers:
             try:
                 for number in range(len(self._groups) if epochs else 0):
                     start(number, 0)
-                while running:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        complete(future)
+                while workers.pending:
+                    complete()
             finally:
                 stopping = True
-                for future in wait(running).done:
-                    complete(future)
+                while workers.pending:
+                    complete()
 
     def unstack(self) -> list[keras.Model]:
         """Write weights, optimizer slots and other state back into the models, and return them."""
@@ -235,10 +230,10 @@ def _begin_thread(threads: int) -> None:
     torch.set_num_threads(threads)  # OpenMP and MKL keep a number of threads for each thread that calls them
 
 
-def _epoch(group: ModelGroup) -> tuple[EpochMetrics, EpochMetrics]:
-    return group.train(), group.validate()
-
-
 def _largest_layer(model: keras.Model) -> int:
     """Return the number of weights of the largest matrix."""
     return max((int(variable.value.numel()) for variable in model.trainable_variables), default=0)
+
+
+def _epoch(group: ModelGroup) -> tuple[EpochMetrics, EpochMetrics]:
+    return group.train(), group.validate()
