@@ -36,28 +36,57 @@ class FastStep:
         """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
         if self._parts is None:
             return super().train_step(data)  # type: ignore[misc,no-any-return]
-        if self._verification.is_due("train", data):
-            return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
+        kind: Kind = "sparse train" if self._takes_sparse_step(data, self._parts) else "train"
+        if self._verification.is_due(kind, data):
+            self._catch_up()
+            take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
+            return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
         return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
         """Evaluate one batch and return the metrics so far."""
         if self._parts is None:
             return super().test_step(data)  # type: ignore[misc,no-any-return]
+        self._catch_up()
         if self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
         return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
+        step: Any = parts
+        if self._takes_sparse_step(data, parts):
+            step = parts.sparse
+        elif parts.sparse is not None:
+            parts.sparse.catch_up()
         x, y, sample_weight = _unpack(data, parts.device)
-        y_pred = parts.forward(x, True)
+        y_pred = step.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
         for parameter in parts.parameters:
             parameter.grad = None
         self.optimizer.scale_loss(loss).backward()
         with torch.no_grad():
-            parts.update_weights([variable.value.grad for variable in parts.variables], parts.variables)
+            step.update_weights([variable.value.grad for variable in parts.variables], parts.variables)
             return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
+
+    def _takes_sparse_step(self: Any, data: Any, parts: Parts) -> bool:
+        """Return whether to train on a batch by a step on the rows of the first kernel that occur in it."""
+        if parts.sparse is None or not self._rows_may_lag:
+            return False
+        return isinstance(data, tuple) and len(data) > 0 and parts.sparse.suits(data[0])
+
+    def _catch_up(self: Any) -> None:
+        """Bring all weights and optimizer variables up to date, before anybody reads them."""
+        if self._parts is not None and self._parts.sparse is not None:
+            self._parts.sparse.catch_up()
+
+    def _settled_train_step(self: Any, data: Any, parts: Parts) -> Logs:
+        """Train on a batch, and leave all weights, optimizer variables and gradients as a dense step would."""
+        try:
+            logs: Logs = self._fast_train_step(data, parts)
+        finally:
+            if parts.sparse is not None:
+                parts.sparse.settle()
+        return logs
 
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = _unpack(data, parts.device)
@@ -101,6 +130,7 @@ class FastStep:
 
     def predict(self: Any, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
+        self._catch_up()
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
         with threads_for(self, call.arguments["x"], call.arguments.get("batch_size")):
@@ -117,13 +147,18 @@ class FastStep:
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
             after = _AfterCallbacks(every_batch=_any_batch_hook(phase, given))
-            call.arguments["callbacks"] = [*given, *bars, after]
+            call.arguments["callbacks"] = [_BeforeCallbacks(), *given, *bars, after]
+        if phase == "train":
+            self._rows_may_lag = not own_step and _see_whole_epochs(callbacks)
         self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
                 return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
+            if phase == "train":
+                self._rows_may_lag = False
+                self._catch_up()
             for bar in bars:
                 bar.close()
 
@@ -142,6 +177,7 @@ class FastStep:
         settings = settings_of(self)
         if settings == self._chosen_for:
             return
+        self._catch_up()
         choice = choose_parts(self)
         self._chosen_for, self._parts = settings, choice.parts
         self._verification = Verification(choice.keras_parts)
@@ -154,6 +190,7 @@ class FastStep:
     _parts: Parts | None = None
     _chosen_for: Any = None
     _logs_are_read = True
+    _rows_may_lag = False  # of the first kernel and its optimizer variable: see training/sparse_updates.py
 
     def _say(self: Any, reasons: list[str]) -> None:
         """Warn about each reason once in a model's life."""
@@ -208,6 +245,16 @@ _Functional.__name__ = _Functional.__qualname__ = "FastModel"
 save_as(_Functional, "keras.models.Model")
 save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
+
+
+class _BeforeCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
+    """Brings weights and optimizer variables up to date before the caller's callbacks, after which ``fit`` puts it."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Act at the end of an epoch."""
+        catch_up = getattr(self.model, "_catch_up", None)
+        if catch_up is not None:
+            catch_up()
 
 
 class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
@@ -273,6 +320,16 @@ def _reads_no_logs(callback: Any) -> bool:
     """Return whether a callback acts after batches without their metrics, as Keras's line for each epoch does."""
     lines_alone = isinstance(callback, keras.callbacks.ProgbarLogger) and callback.verbose == 2
     return lines_alone or isinstance(callback, _AfterCallbacks | ExactCheckpoint)
+
+
+def _see_whole_epochs(callbacks: Any) -> bool:
+    """Return whether none of the caller's callbacks acts within an epoch, where rows may lag."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return False
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    harmless = (ExactCheckpoint, RichProgress, keras.callbacks.ProgbarLogger, keras.callbacks.TerminateOnNaN)
+    others = [each for each in keras.tree.flatten(callbacks or []) if type(each) not in harmless]
+    return all(is_default(getattr(callback, hook)) for callback in others for hook in hooks)
 
 
 def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:

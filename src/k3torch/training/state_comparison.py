@@ -23,7 +23,7 @@ Step = Callable[[], object]
 
 PERTURBATION = 1e-6  # relative; some 8 units in the last place of float32
 ROUNDING = 1e-5  # relative error that a correct float32 computation of a tensor may have
-CHUNK = 2**16  # elements that are compared at a time
+CHUNK = 2**15  # elements that are compared at a time
 NEGLIGIBLE = 1e-6  # below this fraction of the largest tensor of its kind, a change is a rounding error
 
 
