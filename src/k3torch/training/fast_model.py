@@ -12,7 +12,7 @@ from k3torch.training.keras_internals import Functional, functional_init_argumen
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
 from k3torch.training.step_parts import Parts, choose_parts, settings_of
-from k3torch.training.step_threads import threads_for
+from k3torch.training.step_threads import threads_for, threads_of_sparse_step
 from k3torch.training.verified_step import Kind, Logs, Verification
 import keras
 import torch
@@ -53,11 +53,15 @@ class FastStep:
         return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
-        step: Any = parts
         if self._takes_sparse_step(data, parts):
-            step = parts.sparse
-        elif parts.sparse is not None:
+            with threads_of_sparse_step(self, data[0]):
+                return self._step_with(parts.sparse, data, parts)  # type: ignore[no-any-return]
+        if parts.sparse is not None:
             parts.sparse.catch_up()
+        return self._step_with(parts, data, parts)  # type: ignore[no-any-return]
+
+    def _step_with(self: Any, step: Any, data: Any, parts: Parts) -> Logs:
+        """Train on a batch with the forward pass and the update of ``step``, and all else from ``parts``."""
         x, y, sample_weight = _unpack(data, parts.device)
         y_pred = step.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
