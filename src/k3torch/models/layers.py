@@ -60,9 +60,7 @@ def bag_matmul(bags: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return bag_product(bags.crow_indices(), bags.col_indices(), bags.values().to(kernel.dtype), kernel)
 
 
-def bag_product(
-    offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, kernel: torch.Tensor
-) -> torch.Tensor:
+def bag_product(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Return ``bags @ kernel`` as ``bag_matmul`` does, for the three arrays of the bags."""
     product: torch.Tensor = _BagMatmul.apply(offsets, ids, values, kernel)  # type: ignore[no-untyped-call]
     return product

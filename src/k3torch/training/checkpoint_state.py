@@ -141,7 +141,16 @@ class PythonValues:
 
 # Attributes of models and layers that are no state of the run: those that fit sets or a FastModel chooses, and those in
 # which torch keeps the parts of a module.
-_MODES = {"built", "stop_training", "_said", "_logs_are_read", "_chosen_for", "_parts", "_rows_may_lag", *vars(torch.nn.Module())}
+_MODES = {
+    "built",
+    "stop_training",
+    "_said",
+    "_logs_are_read",
+    "_chosen_for",
+    "_parts",
+    "_dense_reason",
+    *vars(torch.nn.Module()),
+}
 
 
 def _texts(item: Any) -> dict[str, Any]:

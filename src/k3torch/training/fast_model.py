@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 import warnings
 
-from k3torch.training.checkpoint import ExactCheckpoint, fit_with_checkpoints
-from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
+from k3torch.training.checkpoint import fit_with_checkpoints
+from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
+from k3torch.training.sparse_updates import is_sparse
+from k3torch.training.step_callbacks import (
+    AfterCallbacks,
+    BeforeCallbacks,
+    any_batch_hook,
+    reader_within_epochs,
+    reads_every_batch,
+)
 from k3torch.training.step_parts import Parts, choose_parts, settings_of
 from k3torch.training.step_threads import threads_for, threads_of_sparse_step
 from k3torch.training.verified_step import Kind, Logs, Verification
@@ -74,9 +82,14 @@ class FastStep:
 
     def _takes_sparse_step(self: Any, data: Any, parts: Parts) -> bool:
         """Return whether to train on a batch by a step on the rows of the first kernel that occur in it."""
-        if parts.sparse is None or not self._rows_may_lag:
+        if parts.sparse is None and parts.dense_reason is None:
             return False
-        return isinstance(data, tuple) and len(data) > 0 and parts.sparse.suits(data[0])
+        reason, x = parts.dense_reason or self._dense_reason, data[0] if isinstance(data, tuple) and data else None
+        if reason is None and parts.sparse is not None:
+            return parts.sparse.suits(x)
+        if reason and is_sparse(x):
+            self._say_dense(reason)
+        return False
 
     def _catch_up(self: Any) -> None:
         """Bring all weights and optimizer variables up to date, before anybody reads them."""
@@ -150,18 +163,18 @@ class FastStep:
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
-            after = _AfterCallbacks(every_batch=_any_batch_hook(phase, given))
-            call.arguments["callbacks"] = [_BeforeCallbacks(), *given, *bars, after]
+            after = AfterCallbacks(every_batch=any_batch_hook(phase, given))
+            call.arguments["callbacks"] = [BeforeCallbacks(), *given, *bars, after]
         if phase == "train":
-            self._rows_may_lag = not own_step and _see_whole_epochs(callbacks)
-        self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
+            self._dense_reason = "a train_step of its own" if own_step else reader_within_epochs(callbacks)
+        self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
                 return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
             if phase == "train":
-                self._rows_may_lag = False
+                self._dense_reason = ""
                 self._catch_up()
             for bar in bars:
                 bar.close()
@@ -194,7 +207,19 @@ class FastStep:
     _parts: Parts | None = None
     _chosen_for: Any = None
     _logs_are_read = True
-    _rows_may_lag = False  # of the first kernel and its optimizer variable: see training/sparse_updates.py
+    # What keeps rows of the first kernel from lagging behind (training/sparse_updates.py); "" is that no fit runs.
+    _dense_reason: str | None = ""
+
+    def _say_dense(self: Any, reason: str) -> None:
+        """Say once why a step goes through all weights, where one on the rows that occur would be faster."""
+        said = self.__dict__.setdefault("_said", [])
+        if reason not in said:
+            said.append(reason)
+            warnings.warn(
+                f"{type(self).__name__} updates all weights of its first layer at each step, because of {reason}: "
+                "SGD, Adagrad and RMSprop without momentum can update those of the words that occur alone",
+                stacklevel=5,
+            )
 
     def _say(self: Any, reasons: list[str]) -> None:
         """Warn about each reason once in a model's life."""
@@ -251,53 +276,6 @@ save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
 
 
-class _BeforeCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Brings weights and optimizer variables up to date before the caller's callbacks, after which ``fit`` puts it."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Act at the end of an epoch."""
-        catch_up = getattr(self.model, "_catch_up", None)
-        if catch_up is not None:
-            catch_up()
-
-
-class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Chooses the parts of the step again if one of the caller's callbacks has changed the model.
-
-    Keras calls it after the caller's callbacks, since ``fit`` appends it to them. It checks before each epoch, and
-    after each batch if one of the other callbacks acts on batches.
-
-    Since it overrides ``on_train_batch_end`` and ``on_test_batch_end``, Keras calls all callbacks in this thread.
-    Otherwise Keras would call them in a second thread, which competes with the kernels for cores.
-
-    Args:
-        every_batch: whether one of the other callbacks acts on batches.
-    """
-
-    def __init__(self, every_batch: bool):
-        super().__init__()
-        self._every_batch = every_batch
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks, at the beginning of this epoch or at the end of the one before."""
-        self._choose_again_if_changed()
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks that act on batches."""
-        if self._every_batch:
-            self._choose_again_if_changed()
-
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks that act on batches."""
-        if self._every_batch:
-            self._choose_again_if_changed()
-
-    def _choose_again_if_changed(self) -> None:
-        prepare = getattr(self.model, "_prepare_parts", None)
-        if prepare is not None and not self.model.jit_compile:  # compiled parts are kept during a fit
-            prepare()
-
-
 def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
     """Return x, y and sample_weight with all tensors on the device."""
 
@@ -311,33 +289,3 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
         return move(x), move(y), move(sample_weight)
     return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]
-
-
-def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
-    """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
-        callbacks, verbose = [c for c in callbacks.callbacks if not _reads_no_logs(c)], 0
-    return verbose not in (0, 2) or _any_batch_hook(phase, keras.tree.flatten(callbacks or []))
-
-
-def _reads_no_logs(callback: Any) -> bool:
-    """Return whether a callback acts after batches without their metrics, as Keras's line for each epoch does."""
-    lines_alone = isinstance(callback, keras.callbacks.ProgbarLogger) and callback.verbose == 2
-    return lines_alone or isinstance(callback, _AfterCallbacks | ExactCheckpoint)
-
-
-def _see_whole_epochs(callbacks: Any) -> bool:
-    """Return whether none of the caller's callbacks acts within an epoch, where rows may lag."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return False
-    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
-    harmless = (ExactCheckpoint, RichProgress, keras.callbacks.ProgbarLogger, keras.callbacks.TerminateOnNaN)
-    others = [each for each in keras.tree.flatten(callbacks or []) if type(each) not in harmless]
-    return all(is_default(getattr(callback, hook)) for callback in others for hook in hooks)
-
-
-def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:
-    """Return whether a callback acts after batches; a checkpoint does, but changes nothing and reads no logs."""
-    hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
-    others = [callback for callback in callbacks if not isinstance(callback, ExactCheckpoint)]
-    return any(not is_default(getattr(callback, hook)) for callback in others for hook in hooks)

@@ -151,10 +151,8 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
 def _layer_function(layer: keras.Layer, mixed: bool, multiply: Multiply | None = None) -> Forward:
     """Return ``f(x, training)``, which computes what ``layer.call`` does.
 
-    Args:
-        layer: of ``PLAIN_LAYERS``.
-        mixed: whether the values of its variables are to be converted, and so read, at each call.
-        multiply: ``f(x, kernel)`` for a ``Dense``; by default the product of both.
+    ``mixed``: whether the values of its variables are to be converted, and so read, at each call. ``multiply``:
+    ``f(x, kernel)`` for a ``Dense``, by default the product of both.
     """
     if isinstance(layer, keras.layers.Dropout):
         return lambda x, training: layer.call(x, training=training)

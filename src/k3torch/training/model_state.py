@@ -22,13 +22,19 @@ class State:
         tensors: by name, copies of variables, torch parameters, buffers and gradients.
         values: what the caller's own objects and functions hold in Python, by the path on which they hold it.
         random: the global random states of torch, NumPy and Python.
+
+    Args:
+        model: compiled and built.
+        gradients: whether to copy them.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, gradients: bool = True):
         named = list(named_tensors(model))
         self.tensors = {each.name: each.tensor.detach().clone() for each in named}
         self.tensors |= {
-            GRADIENT + each.name: each.tensor.grad.clone() for each in named if each.tensor.grad is not None
+            GRADIENT + each.name: each.tensor.grad.clone()
+            for each in named
+            if gradients and each.tensor.grad is not None
         }
         self.random = get_random_states()
         self._named = named

@@ -74,12 +74,13 @@ class Verification:
         """
         assert self.keras_parts is not None
         key = kind, signature(data)
-        before = State(model)
+        before = State(model, gradients=False)
         logs: dict[str, Logs] = {}
 
         def compare(parts: Parts) -> list[str]:
             before.restore()
-            return compare_steps(model, lambda: logs.update(keras=keras_step()), lambda: logs.update(fast=take(parts)))
+            steps = (lambda: logs.update(keras=keras_step())), (lambda: logs.update(fast=take(parts)))
+            return compare_steps(model, *steps, before)
 
         problems = compare(parts)
         gradients = [variable.value.grad for variable in model.trainable_variables]
@@ -100,7 +101,7 @@ class Verification:
             whole = f"its whole {kind.rpartition(' ')[2]} step (otherwise this differs: {_in_short(problems)})"
             return Outcome(None, logs["keras"], [whole])
         if kind != "test" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
-            after = State(model)
+            after = State(model, gradients=False)
             before.restore()
             sparse = parts.sparse if kind == "sparse train" else None
             update = parts.update_weights if sparse is None else sparse.update_nonzero
