@@ -383,3 +383,37 @@ def test_unknown_ids_are_an_input_error():
     model._dense_reason = None  # as within fit
     with pytest.raises(InputError, match=f"expected word ids from 0 to {WORDS - 1}, got {WORDS + 3}"):
         model.train_step((x, torch.ones(1, 1)))
+
+
+def test_callbacks_that_train_take_dense_steps(steps):
+    """What a callback does with the model between epochs leaves no row behind."""
+    states = []
+    batch = next(iter(bag_loader(samples(2), 5)))
+    for extra in ([], [Dense()]):
+        model = build(OPTIMIZERS["momentum"](0.05))
+        seen = []
+
+        def train_and_look(epoch, logs, model=model, seen=seen):
+            model.train_on_batch(*batch)
+            seen.extend(values(model))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(model, epochs=3, callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=train_and_look), *extra])
+        states.append(seen)
+    assert len(steps) == 19
+    assert_equal(*states, bits=False)
+
+
+def test_a_test_step_of_its_own_sees_rows_that_have_caught_up(steps):
+    seen = []
+
+    class Model(FastModel):
+        def test_step(self, data):
+            seen.append(values(self)[0])
+            return super().test_step(data)
+
+    for train in (fit, fit_dense):
+        train(build(OPTIMIZERS["momentum"](0.05), Model), validation_data=bag_loader(samples(1), 50))
+    assert steps
+    assert_equal(seen[:2], seen[2:], bits=False)

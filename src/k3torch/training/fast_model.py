@@ -55,7 +55,6 @@ class FastStep:
         """Evaluate one batch and return the metrics so far."""
         if self._parts is None:
             return super().test_step(data)  # type: ignore[misc,no-any-return]
-        self._catch_up()
         if self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
         return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
@@ -158,15 +157,15 @@ class FastStep:
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
         bars: list[RichProgress] = []
+        self._catch_up()
         before = self._logs_are_read
         own_step = getattr(type(self), f"{phase}_step") is not getattr(FastStep, f"{phase}_step")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
-            after = AfterCallbacks(every_batch=any_batch_hook(phase, given))
+            dense = "a train_step of its own" if own_step else reader_within_epochs(given)
+            after = AfterCallbacks(any_batch_hook(phase, given), dense)
             call.arguments["callbacks"] = [BeforeCallbacks(), *given, *bars, after]
-        if phase == "train":
-            self._dense_reason = "a train_step of its own" if own_step else reader_within_epochs(callbacks)
         self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):

@@ -42,7 +42,7 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step, before:
     except Exception as error:  # of any kind: the fast step makes assumptions about models that it has not seen
         expected.restore()
         return [first_line(error, with_type=True)]
-    found = State(model)
+    found = State(model, copies=False)
     problems = differences(model, before, expected, found, keras_step)
     (expected if problems else found).restore()
     return problems
@@ -55,15 +55,16 @@ def differences(model: keras.Model, before: State, expected: State, found: State
         model: whose states these are; its state after the call is arbitrary.
         before: the state before the step.
         expected: the state after ``keras_step``.
-        found: the state after the other step.
+        found: the state after the other step; its tensors may be the model's own.
         keras_step: is repeated from perturbed weights if a difference exceeds the resolution of float32.
     """
     problems = _Comparison(before, expected, found).problems()
     if problems:
+        found.keep()
         before.restore()
         perturbed = _perturb(model)
         keras_step()
-        problems = _Comparison(before, expected, found, (perturbed, State(model))).problems()
+        problems = _Comparison(before, expected, found, (perturbed, State(model, copies=False))).problems()
     return problems
 
 

@@ -11,13 +11,12 @@ Logs = dict[str, Any]
 
 
 class BeforeCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Brings weights and optimizer variables up to date before the caller's callbacks, after which ``fit`` puts it."""
+    """Brings weights and optimizer variables up to date before the caller's callbacks, to which ``fit`` prepends it."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Act at the end of an epoch."""
-        catch_up = getattr(self.model, "_catch_up", None)
-        if catch_up is not None:
-            catch_up()
+        """Let rows of the first kernel catch up, and none lag in what callbacks do with the model."""
+        self.model._catch_up()
+        self.model._dense_reason = ""
 
 
 class AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
@@ -31,15 +30,17 @@ class AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         every_batch: whether one of the other callbacks acts on batches.
+        dense_reason: why steps within an epoch go through all weights, or None.
     """
 
-    def __init__(self, every_batch: bool):
+    def __init__(self, every_batch: bool, dense_reason: str | None = None):
         super().__init__()
-        self._every_batch = every_batch
+        self._every_batch, self._dense_reason = every_batch, dense_reason
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Check for changes by callbacks, at the beginning of this epoch or at the end of the one before."""
         self._choose_again_if_changed()
+        self.model._dense_reason = self._dense_reason
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Check for changes by callbacks that act on batches."""
@@ -70,14 +71,12 @@ def _reads_no_logs(callback: Any) -> bool:
     return lines_alone or isinstance(callback, AfterCallbacks | ExactCheckpoint)
 
 
-def reader_within_epochs(callbacks: Any) -> str | None:
+def reader_within_epochs(callbacks: list[Any]) -> str | None:
     """Return which of the caller's callbacks may read weights within an epoch, or None."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return "its CallbackList"
     hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     reads_no_weights = (ExactCheckpoint, RichProgress, keras.callbacks.ProgbarLogger, keras.callbacks.TerminateOnNaN)
     savers = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
-    for each in keras.tree.flatten(callbacks or []):
+    for each in callbacks:
         if type(each) in reads_no_weights or (type(each) in savers and each.save_freq == "epoch"):
             continue
         if not all(is_default(getattr(each, hook)) for hook in hooks):
