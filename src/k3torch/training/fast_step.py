@@ -160,10 +160,9 @@ def _layer_function(layer: keras.Layer, mixed: bool, multiply: Multiply | None =
         return lambda x, _: layer.call(x)
     kernel, bias = _value(layer.kernel, mixed), _value(layer.bias, mixed) if layer.bias is not None else None
     activation = TORCH_ACTIVATIONS.get(layer.activation, layer.activation)
-    multiply = multiply or _product
 
     def dense(x: Tensor, _: bool) -> Tensor:
-        product = multiply(x, kernel())
+        product = (multiply or _product)(x, kernel())
         return activation(product if bias is None else product + bias())  # type: ignore[no-any-return]
 
     return dense
