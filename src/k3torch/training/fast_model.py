@@ -164,8 +164,9 @@ class FastStep:
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
             dense = "a train_step of its own" if own_step else reader_within_epochs(given)
+            before_callbacks = [BeforeCallbacks()] if given else []  # what nobody reads need not catch up
             after = AfterCallbacks(any_batch_hook(phase, given), dense)
-            call.arguments["callbacks"] = [BeforeCallbacks(), *given, *bars, after]
+            call.arguments["callbacks"] = [*before_callbacks, *given, *bars, after]
         self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
