@@ -5,7 +5,7 @@ from pathlib import Path
 import warnings
 
 import k3torch
-from k3torch.training import keras_internals
+from k3torch.training import keras_internals, sparse_updates
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import (
     API_REGISTRY,
@@ -31,6 +31,11 @@ OPTIMIZERS = {
     "amsgrad": lambda: keras.optimizers.Adam(0.01, amsgrad=True),
     "sgd": lambda: keras.optimizers.SGD(0.1),
 }
+# Used by training.sparse_updates alone, for large kernels.
+SPARSE_OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
+    "adagrad": lambda: keras.optimizers.Adagrad(0.1),
+}
 # Used by stack.stateless alone; tests/validation/test_engines.py takes them away.
 STACK_PARTS = {keras_internals.BASE_OPTIMIZER, "_losses_override", "_symbolic_build", "_user_metrics"}
 
@@ -44,7 +49,12 @@ def fitted(kind, optimizer, mixed=False):
         model = kind(inputs, keras.layers.Dense(1, "sigmoid", dtype="mixed_bfloat16" if mixed else None)(hidden))
     finally:
         keras.config.set_dtype_policy("float32")
-    model.compile(OPTIMIZERS[optimizer](), "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["mae"])
+    model.compile(
+        (OPTIMIZERS | SPARSE_OPTIMIZERS)[optimizer](),
+        "binary_crossentropy",
+        metrics=["accuracy"],
+        weighted_metrics=["mae"],
+    )
     history = model.fit(X, Y, epochs=2, batch_size=16, shuffle=False, verbose=0, validation_data=(X, Y)).history
     return model, history
 
@@ -76,8 +86,11 @@ def test_without_it_training_gives_keras_numbers_and_one_warning(without_keras_p
     assert all(part.rpartition(":")[2] in line for line in lines)
 
 
-def test_every_part_is_used(without_keras_parts):
+def test_every_part_is_used(without_keras_parts, monkeypatch):
     asked = without_keras_parts()
+    monkeypatch.setattr(sparse_updates, "WEIGHTS", 1)
+    for optimizer in SPARSE_OPTIMIZERS:
+        fitted(FastModel, optimizer)
     for optimizer in OPTIMIZERS:
         fitted(FastModel, optimizer)
     fitted(FastModel, "sgd", mixed=True)

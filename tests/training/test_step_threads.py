@@ -1,8 +1,8 @@
 """Small models compute in one thread with denormals flushed, inside fit, evaluate and predict; afterwards as before."""
 
-from k3torch import FastModel, SparseDense, bag_loader
+from k3torch import FastModel, SparseDense, bag_loader, runtime
 from k3torch.data.bags import BagDataset
-from k3torch.training.step_threads import MULTIPLICATIONS, WEIGHTS, is_small, threads_for
+from k3torch.training.step_threads import MULTIPLICATIONS, WEIGHTS, is_small, threads_for, threads_of_sparse_step
 import keras
 import numpy as np
 import pytest
@@ -117,3 +117,18 @@ def test_the_size_is_that_of_the_largest_operation(model, samples, small):
 def test_the_size_of_a_batch_is_that_of_the_loader_or_the_argument(x, batch_size, threads):
     with threads_for(chain(4), x, batch_size):
         assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("width", "values", "threads"),
+    [(4, 100, 1), (4, 2**18, 1), (4, 2**18 + 1, 3), (2**17, 100, 3)],
+    ids=["small", "at the limit", "a large product", "a large layer"],
+)
+def test_a_sparse_step_takes_one_thread_for_small_products(width, values, threads):
+    model = keras.Sequential([keras.Input((64,)), SparseDense(16), keras.layers.Dense(width)])
+    offsets, ids = torch.tensor([0, values], dtype=torch.int32), torch.zeros(values, dtype=torch.int32)
+    x = torch.sparse_csr_tensor(offsets, ids, torch.ones(values), (1, 64), check_invariants=False)
+    with runtime.threads(3):
+        with threads_of_sparse_step(model, x):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 3

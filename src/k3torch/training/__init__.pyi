@@ -19,7 +19,9 @@ from . import rate_selection as rate_selection
 from . import rungs as rungs
 from . import saving as saving
 from . import scaling_layers as scaling_layers
+from . import sparse_updates as sparse_updates
 from . import state_comparison as state_comparison
+from . import step_callbacks as step_callbacks
 from . import step_parts as step_parts
 from . import step_threads as step_threads
 from . import verified_step as verified_step

@@ -34,6 +34,8 @@ def model_values(model: keras.Model) -> Values:
     The tensors are in order, without names: Keras numbers names through the life of a process, so the same model has
     other names in another process.
     """
+    if (catch_up := getattr(model, "_catch_up", None)) is not None:
+        catch_up()
     tensors = [each.tensor.detach() for each in named_tensors(model)]
     return {"tensors": tensors, "seed generator": has_global_seed_generator()}
 
@@ -139,7 +141,16 @@ class PythonValues:
 
 # Attributes of models and layers that are no state of the run: those that fit sets or a FastModel chooses, and those in
 # which torch keeps the parts of a module.
-_MODES = {"built", "stop_training", "_said", "_logs_are_read", "_chosen_for", "_parts", *vars(torch.nn.Module())}
+_MODES = {
+    "built",
+    "stop_training",
+    "_said",
+    "_logs_are_read",
+    "_chosen_for",
+    "_parts",
+    "_dense_reason",
+    *vars(torch.nn.Module()),
+}
 
 
 def _texts(item: Any) -> dict[str, Any]:

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 import warnings
 
-from k3torch.training.checkpoint import ExactCheckpoint, fit_with_checkpoints
-from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
+from k3torch.training.checkpoint import fit_with_checkpoints
+from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
+from k3torch.training.sparse_updates import is_sparse
+from k3torch.training.step_callbacks import (
+    AfterCallbacks,
+    BeforeCallbacks,
+    any_batch_hook,
+    reader_within_epochs,
+    reads_every_batch,
+)
 from k3torch.training.step_parts import Parts, choose_parts, settings_of
-from k3torch.training.step_threads import threads_for
+from k3torch.training.step_threads import threads_for, threads_of_sparse_step
 from k3torch.training.verified_step import Kind, Logs, Verification
 import keras
 import torch
@@ -36,8 +44,11 @@ class FastStep:
         """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
         if self._parts is None:
             return super().train_step(data)  # type: ignore[misc,no-any-return]
-        if self._verification.is_due("train", data):
-            return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
+        kind: Kind = "sparse train" if self._takes_sparse_step(data, self._parts) else "train"
+        if self._verification.is_due(kind, data):
+            self._catch_up()
+            take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
+            return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
         return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
@@ -49,15 +60,49 @@ class FastStep:
         return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
+        if self._takes_sparse_step(data, parts):
+            with threads_of_sparse_step(self, data[0]):
+                return self._step_with(parts.sparse, data, parts)  # type: ignore[no-any-return]
+        if parts.sparse is not None:
+            parts.sparse.catch_up()
+        return self._step_with(parts, data, parts)  # type: ignore[no-any-return]
+
+    def _step_with(self: Any, step: Any, data: Any, parts: Parts) -> Logs:
+        """Train on a batch with the forward pass and the update of ``step``, and all else from ``parts``."""
         x, y, sample_weight = _unpack(data, parts.device)
-        y_pred = parts.forward(x, True)
+        y_pred = step.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
         for parameter in parts.parameters:
             parameter.grad = None
         self.optimizer.scale_loss(loss).backward()
         with torch.no_grad():
-            parts.update_weights([variable.value.grad for variable in parts.variables], parts.variables)
+            step.update_weights([variable.value.grad for variable in parts.variables], parts.variables)
             return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
+
+    def _takes_sparse_step(self: Any, data: Any, parts: Parts) -> bool:
+        """Return whether to train on a batch by a step on the rows of the first kernel that occur in it."""
+        if parts.sparse is None and parts.dense_reason is None:
+            return False
+        reason, x = parts.dense_reason or self._dense_reason, data[0] if isinstance(data, tuple) and data else None
+        if reason is None and parts.sparse is not None:
+            return parts.sparse.suits(x)
+        if reason and is_sparse(x):
+            self._say_dense(reason)
+        return False
+
+    def _catch_up(self: Any) -> None:
+        """Bring all weights and optimizer variables up to date, before anybody reads them."""
+        if self._parts is not None and self._parts.sparse is not None:
+            self._parts.sparse.catch_up()
+
+    def _settled_train_step(self: Any, data: Any, parts: Parts) -> Logs:
+        """Train on a batch, and leave all weights, optimizer variables and gradients as a dense step would."""
+        try:
+            logs: Logs = self._fast_train_step(data, parts)
+        finally:
+            if parts.sparse is not None:
+                parts.sparse.settle()
+        return logs
 
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = _unpack(data, parts.device)
@@ -101,6 +146,7 @@ class FastStep:
 
     def predict(self: Any, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
+        self._catch_up()
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
         with threads_for(self, call.arguments["x"], call.arguments.get("batch_size")):
@@ -111,19 +157,25 @@ class FastStep:
         call = inspect.signature(method).bind(*args, **kwargs)
         callbacks = call.arguments.get("callbacks")
         bars: list[RichProgress] = []
+        self._catch_up()
         before = self._logs_are_read
         own_step = getattr(type(self), f"{phase}_step") is not getattr(FastStep, f"{phase}_step")
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
-            after = _AfterCallbacks(every_batch=_any_batch_hook(phase, given))
-            call.arguments["callbacks"] = [*given, *bars, after]
-        self._logs_are_read = own_step or _reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
+            dense = "a train_step of its own" if own_step else reader_within_epochs(given)
+            before_callbacks = [BeforeCallbacks()] if given else []  # what nobody reads need not catch up
+            after = AfterCallbacks(any_batch_hook(phase, given), dense)
+            call.arguments["callbacks"] = [*before_callbacks, *given, *bars, after]
+        self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
                 return method(*call.args, **call.kwargs)
         finally:
             self._logs_are_read = before
+            if phase == "train":
+                self._dense_reason = ""
+                self._catch_up()
             for bar in bars:
                 bar.close()
 
@@ -142,6 +194,7 @@ class FastStep:
         settings = settings_of(self)
         if settings == self._chosen_for:
             return
+        self._catch_up()
         choice = choose_parts(self)
         self._chosen_for, self._parts = settings, choice.parts
         self._verification = Verification(choice.keras_parts)
@@ -154,6 +207,19 @@ class FastStep:
     _parts: Parts | None = None
     _chosen_for: Any = None
     _logs_are_read = True
+    # What keeps rows of the first kernel from lagging behind (training/sparse_updates.py); "" is that no fit runs.
+    _dense_reason: str | None = ""
+
+    def _say_dense(self: Any, reason: str) -> None:
+        """Say once why a step goes through all weights, where one on the rows that occur would be faster."""
+        said = self.__dict__.setdefault("_said", [])
+        if reason not in said:
+            said.append(reason)
+            warnings.warn(
+                f"{type(self).__name__} updates all weights of its first layer at each step, because of {reason}: "
+                "SGD, Adagrad and RMSprop without momentum can update those of the words that occur alone",
+                stacklevel=5,
+            )
 
     def _say(self: Any, reasons: list[str]) -> None:
         """Warn about each reason once in a model's life."""
@@ -210,43 +276,6 @@ save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
 
 
-class _AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
-    """Chooses the parts of the step again if one of the caller's callbacks has changed the model.
-
-    Keras calls it after the caller's callbacks, since ``fit`` appends it to them. It checks before each epoch, and
-    after each batch if one of the other callbacks acts on batches.
-
-    Since it overrides ``on_train_batch_end`` and ``on_test_batch_end``, Keras calls all callbacks in this thread.
-    Otherwise Keras would call them in a second thread, which competes with the kernels for cores.
-
-    Args:
-        every_batch: whether one of the other callbacks acts on batches.
-    """
-
-    def __init__(self, every_batch: bool):
-        super().__init__()
-        self._every_batch = every_batch
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks, at the beginning of this epoch or at the end of the one before."""
-        self._choose_again_if_changed()
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks that act on batches."""
-        if self._every_batch:
-            self._choose_again_if_changed()
-
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Check for changes by callbacks that act on batches."""
-        if self._every_batch:
-            self._choose_again_if_changed()
-
-    def _choose_again_if_changed(self) -> None:
-        prepare = getattr(self.model, "_prepare_parts", None)
-        if prepare is not None and not self.model.jit_compile:  # compiled parts are kept during a fit
-            prepare()
-
-
 def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
     """Return x, y and sample_weight with all tensors on the device."""
 
@@ -260,23 +289,3 @@ def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
         return move(x), move(y), move(sample_weight)
     return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]
-
-
-def _reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
-    """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included
-        callbacks, verbose = [c for c in callbacks.callbacks if not _reads_no_logs(c)], 0
-    return verbose not in (0, 2) or _any_batch_hook(phase, keras.tree.flatten(callbacks or []))
-
-
-def _reads_no_logs(callback: Any) -> bool:
-    """Return whether a callback acts after batches without their metrics, as Keras's line for each epoch does."""
-    lines_alone = isinstance(callback, keras.callbacks.ProgbarLogger) and callback.verbose == 2
-    return lines_alone or isinstance(callback, _AfterCallbacks | ExactCheckpoint)
-
-
-def _any_batch_hook(phase: str, callbacks: list[Any]) -> bool:
-    """Return whether a callback acts after batches; a checkpoint does, but changes nothing and reads no logs."""
-    hooks = (f"on_{phase}_batch_end", *(["on_batch_end"] if phase == "train" else []))
-    others = [callback for callback in callbacks if not isinstance(callback, ExactCheckpoint)]
-    return any(not is_default(getattr(callback, hook)) for callback in others for hook in hooks)

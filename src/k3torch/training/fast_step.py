@@ -29,6 +29,7 @@ Tensor = torch.Tensor
 Forward = Callable[[Any, bool], Tensor]
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 UpdateMetrics = Callable[[Tensor, Tensor, Tensor | None], None]
+Multiply = Callable[[Tensor, Tensor], Tensor]
 Wrap = Callable[[Any], Any]
 UpdateWeights = Callable[[Sequence[Tensor | None], Sequence[Any]], None]
 
@@ -51,12 +52,13 @@ class Unsupported(Exception):  # noqa: N818  (a reason, not an error)
     """The step needs Keras's own part; the message says for what."""
 
 
-def forward(model: keras.Model, wrap: Wrap = identity) -> Forward:
+def forward(model: keras.Model, wrap: Wrap = identity, multiply: Multiply | None = None) -> Forward:
     """Return ``f(x, training)`` for a model that is a chain of ``PLAIN_LAYERS``.
 
     Args:
         model: built.
         wrap: is called once with the function of all layers but the first, and returns what replaces it.
+        multiply: ``f(x, kernel)``, which replaces the product of the first layer, a ``Dense``.
 
     Raises:
         Unsupported: for another model.
@@ -70,7 +72,7 @@ def forward(model: keras.Model, wrap: Wrap = identity) -> Forward:
     name = layers[0].compute_dtype
     dtype, mixed = getattr(torch, name), name != layers[0].variable_dtype
     shape = tuple(model.inputs[0].shape[1:])
-    first, *rest = [_layer_function(layer, mixed) for layer in layers]
+    first, *rest = [_layer_function(layer, mixed, multiply if i == 0 else None) for i, layer in enumerate(layers)]
     by_keras = keras_forward(model)
 
     def after_first(x: Tensor, training: bool) -> Tensor:
@@ -146,12 +148,11 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
     return layers
 
 
-def _layer_function(layer: keras.Layer, mixed: bool) -> Forward:
+def _layer_function(layer: keras.Layer, mixed: bool, multiply: Multiply | None = None) -> Forward:
     """Return ``f(x, training)``, which computes what ``layer.call`` does.
 
-    Args:
-        layer: of ``PLAIN_LAYERS``.
-        mixed: whether the values of its variables are to be converted, and so read, at each call.
+    ``mixed``: whether the values of its variables are to be converted, and so read, at each call. ``multiply``:
+    ``f(x, kernel)`` for a ``Dense``, by default the product of both.
     """
     if isinstance(layer, keras.layers.Dropout):
         return lambda x, training: layer.call(x, training=training)
@@ -161,10 +162,14 @@ def _layer_function(layer: keras.Layer, mixed: bool) -> Forward:
     activation = TORCH_ACTIVATIONS.get(layer.activation, layer.activation)
 
     def dense(x: Tensor, _: bool) -> Tensor:
-        product = bag_matmul(x, kernel()) if x.layout == torch.sparse_csr else torch.matmul(x, kernel())
+        product = (multiply or _product)(x, kernel())
         return activation(product if bias is None else product + bias())  # type: ignore[no-any-return]
 
     return dense
+
+
+def _product(x: Tensor, kernel: Tensor) -> Tensor:
+    return bag_matmul(x, kernel) if x.layout == torch.sparse_csr else torch.matmul(x, kernel)
 
 
 def _value(variable: Any, mixed: bool) -> Callable[[], Tensor]:

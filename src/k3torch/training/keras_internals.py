@@ -46,6 +46,8 @@ PRIVATE_PARTS = (
     "_momentums",
     "_velocities",
     "_velocity_hats",
+    "_accumulators",
+    "momentums",
 )
 
 

@@ -22,19 +22,30 @@ class State:
         tensors: by name, copies of variables, torch parameters, buffers and gradients.
         values: what the caller's own objects and functions hold in Python, by the path on which they hold it.
         random: the global random states of torch, NumPy and Python.
+
+    Args:
+        model: compiled and built.
+        gradients: whether it has those.
+        copies: False for the model's own tensors, until ``keep`` copies them.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, gradients: bool = True, copies: bool = True):
         named = list(named_tensors(model))
-        self.tensors = {each.name: each.tensor.detach().clone() for each in named}
-        self.tensors |= {
-            GRADIENT + each.name: each.tensor.grad.clone() for each in named if each.tensor.grad is not None
-        }
+        self.tensors = {each.name: each.tensor.detach() for each in named}
+        if gradients:
+            found = [(GRADIENT + each.name, each.tensor.grad) for each in named]
+            self.tensors |= {name: gradient for name, gradient in found if gradient is not None}
+        if copies:
+            self.keep()
         self.random = get_random_states()
         self._named = named
         self._seed_generator = _global_seed_generator()
         self._python = PythonState(model, {id(each.tensor) for each in named})
         self.values = self._python.values
+
+    def keep(self) -> None:
+        """Copy the tensors."""
+        self.tensors = {name: tensor.clone() for name, tensor in self.tensors.items()}
 
     def restore(self) -> None:
         """Put back everything but the gradients, into the objects that it was copied from."""

@@ -30,7 +30,7 @@ _LEAVES = (*_PLAIN, type, ModuleType, np.ndarray, torch.Tensor, keras.Variable) 
 _FREQUENT_LEAVES = {*_PLAIN, bool}  # found in a set, which takes a fraction of the time of isinstance
 # Attributes that a step may change although they are no state of the model: those in which a FastModel keeps the parts
 # of its step and their verification, and the mode of torch modules, which fit sets.
-_NOT_STATE = {"_parts", "_chosen_for", "_verification", "_said", "_logs_are_read", "training"}
+_NOT_STATE = {"_parts", "_chosen_for", "_verification", "_said", "_logs_are_read", "_dense_reason", "training"}
 
 
 def reachable(model: keras.Model, through_functions: bool = True) -> list[Any]:

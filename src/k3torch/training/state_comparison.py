@@ -9,8 +9,8 @@ An optimizer such as Adam divides a gradient by its own size, which turns the ro
 full step. A weight whose gradient is a rounding error may therefore differ by about two full steps.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+import math
 from typing import Any
 
 from k3torch.errors import first_line
@@ -23,17 +23,17 @@ Step = Callable[[], object]
 
 PERTURBATION = 1e-6  # relative; some 8 units in the last place of float32
 ROUNDING = 1e-5  # relative error that a correct float32 computation of a tensor may have
-CHUNK = 2**16  # elements that are compared at a time
+CHUNK = 2**15  # elements that are compared at a time; torch takes a second thread for more
 NEGLIGIBLE = 1e-6  # below this fraction of the largest tensor of its kind, a change is a rounding error
 
 
-def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list[str]:
+def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step, before: State | None = None) -> list[str]:
     """Run both steps from the present state, and return the names of what differs, none if they agree.
 
     The model is left in the state after ``fast_step`` if they agree, and after ``keras_step`` otherwise. An exception
-    of ``fast_step`` is a difference; one of ``keras_step`` is raised.
+    of ``fast_step`` is a difference; one of ``keras_step`` is raised. ``before`` may be the present state.
     """
-    before = State(model)
+    before = before or State(model, gradients=False)
     keras_step()
     expected = State(model)
     before.restore()
@@ -42,7 +42,7 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step) -> list
     except Exception as error:  # of any kind: the fast step makes assumptions about models that it has not seen
         expected.restore()
         return [first_line(error, with_type=True)]
-    found = State(model)
+    found = State(model, copies=False)
     problems = differences(model, before, expected, found, keras_step)
     (expected if problems else found).restore()
     return problems
@@ -55,15 +55,16 @@ def differences(model: keras.Model, before: State, expected: State, found: State
         model: whose states these are; its state after the call is arbitrary.
         before: the state before the step.
         expected: the state after ``keras_step``.
-        found: the state after the other step.
+        found: the state after the other step; its tensors may be the model's own.
         keras_step: is repeated from perturbed weights if a difference exceeds the resolution of float32.
     """
     problems = _Comparison(before, expected, found).problems()
     if problems:
+        found.keep()
         before.restore()
         perturbed = _perturb(model)
         keras_step()
-        problems = _Comparison(before, expected, found, (perturbed, State(model))).problems()
+        problems = _Comparison(before, expected, found, (perturbed, State(model, copies=False))).problems()
     return problems
 
 
@@ -73,9 +74,9 @@ def _perturb(model: keras.Model) -> State:
     with torch.no_grad():
         for variable in model.trainable_variables:
             value = variable.value
-            signs = torch.from_numpy(generator.choice([-1.0, 1.0], size=tuple(value.shape)))
-            value.mul_(1 + PERTURBATION * signs.to(value))
-    return State(model)
+            up = torch.from_numpy(generator.integers(0, 2, tuple(value.shape), np.uint8)).bool().to(value.device)
+            value.mul_(torch.where(up, 1 + PERTURBATION, 1 - PERTURBATION).to(value))
+    return State(model, gradients=False)
 
 
 class _Comparison:
@@ -90,10 +91,7 @@ class _Comparison:
 
     def __init__(self, before: State, expected: State, found: State, noise: tuple[State, State] | None = None):
         self._before, self._expected, self._found, self._noise = before, expected, found, noise
-        self._typical = {name: _rms(self._changes(name)) for name in expected.tensors}
-        self._scale: dict[str, float] = defaultdict(float)
-        for name, typical in self._typical.items():
-            self._scale[_kind(name)] = max(self._scale[_kind(name)], typical)
+        self._known: dict[str, float] = {}
 
     def problems(self) -> list[str]:
         """Return the names of what differs."""
@@ -113,57 +111,90 @@ class _Comparison:
             return True
         if not a.dtype.is_floating_point:
             return False
-        return all(
-            _close(x, y, allowed) for x, y, allowed in zip(_chunks(a), _chunks(b), self._allowed(name, a), strict=True)
-        )
+        constant, idle = self._constants(name)
+        start, slope = self._start(name), self._expected.tensors.get(GRADIENT + name) if idle else None
+        for x, y, z, g in zip(_chunks(a), _chunks(b), _chunks(start, a), _chunks(slope, a), strict=True):
+            where = (x != y).nonzero()[:, 0]  # few: of a large kernel, the rows of the words that occur
+            if len(where) == 0:
+                continue
+            value, other = x[where].double(), y[where].double()
+            change = value if z is None else value - z[where].double()
+            allowed = 4 * torch.finfo(torch.float32).eps * value.abs() + ROUNDING * change.abs() + constant
+            if g is not None:  # a gradient that is a rounding error
+                zero = g[where].double().abs() <= NEGLIGIBLE * self._scale(GRADIENT)
+                allowed = torch.where(zero, allowed + idle, allowed)
+            if not _close(value, other, allowed):
+                return False
+        return True
 
-    def _allowed(self, name: str, value: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Yield by how much each element may differ, chunk by chunk."""
-        scale, typical = self._scale[_kind(name)], self._typical[name]
-        constant, idle = ROUNDING * typical + NEGLIGIBLE * scale, 0.0
-        gradient = self._expected.tensors.get(GRADIENT + name)
+    def _constants(self, name: str) -> tuple[float, float]:
+        """Return by how much any element of a tensor may differ, and by how much more one without a gradient."""
+        scale = self._scale(_kind(name))
+        constant, idle = ROUNDING * self._typical(name) + NEGLIGIBLE * scale, 0.0
         if self._noise is not None:
             pairs = zip(self._changes(name), self._changes(name, *self._noise), strict=True)
             constant += 10 * _largest(perturbed - change for change, perturbed in pairs)
             idle = 2 * _largest(self._changes(name)) + 2 * scale
-        slopes = _chunks(gradient) if gradient is not None and idle else (None for _ in _chunks(value))
-        for part, change, slope in zip(_chunks(value), self._changes(name), slopes, strict=True):
-            allowed = 4 * torch.finfo(torch.float32).eps * part.abs() + ROUNDING * change.abs() + constant
-            if slope is not None:  # a gradient that is a rounding error
-                allowed = torch.where(slope.abs() <= NEGLIGIBLE * self._scale[GRADIENT], allowed + idle, allowed)
-            yield allowed
+        return constant, idle
+
+    def _typical(self, name: str) -> float:
+        """Return the root of the mean square of a tensor's changes."""
+        if name not in self._known:
+            self._known[name] = _rms(self._changes(name))
+        return self._known[name]
+
+    def _scale(self, kind: str) -> float:
+        """Return the largest ``_typical`` of the tensors of a kind."""
+        return max((self._typical(name) for name in self._expected.tensors if _kind(name) == kind), default=0.0)
+
+    def _start(self, name: str, before: State | None = None) -> torch.Tensor | None:
+        """Return what a tensor was before the step, or None for a gradient and what is new, which count from zero."""
+        start = None if name.startswith(GRADIENT) else (before or self._before).tensors.get(name)
+        return start if start is not None and start.shape == self._expected.tensors[name].shape else None
 
     def _changes(self, name: str, before: State | None = None, after: State | None = None) -> Iterator[torch.Tensor]:
-        """Yield by how much a step changed a tensor, chunk by chunk; a gradient, and what is new, counts from zero."""
+        """Yield by how much a step changed a tensor, chunk by chunk."""
         value = (after or self._expected).tensors.get(name)
-        start = None if name.startswith(GRADIENT) else (before or self._before).tensors.get(name)
-        if value is None:
+        if value is None or value.shape != self._expected.tensors[name].shape:
             value = torch.zeros_like(self._expected.tensors[name])
-        if start is None or start.shape != value.shape:
-            yield from _chunks(value)
-        else:
-            for x, y in zip(_chunks(value), _chunks(start), strict=True):
-                yield x - y
+        for x, y in zip(_chunks(value), _chunks(self._start(name, before), value), strict=True):
+            yield _wide(x) if y is None else _wide(x) - _wide(y)
 
 
-def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the elements as float64, so many at a time that the memory of one chunk serves the next."""
-    for chunk in torch.split(tensor.reshape(-1), CHUNK):
-        yield chunk.double()
+def _chunks(tensor: torch.Tensor | None, like: torch.Tensor | None = None) -> Iterator[Any]:
+    """Yield the elements, so many at a time that the memory of one chunk serves the next; None for those of ``like``.
+
+    Operators on a chunk run in one thread: a second one would wait where another program occupies its core.
+    """
+    if tensor is None:
+        assert like is not None
+        yield from (None for _ in torch.split(like.reshape(-1), CHUNK))
+    else:
+        yield from torch.split(tensor.reshape(-1), CHUNK)
+
+
+def _wide(chunk: torch.Tensor) -> torch.Tensor:
+    return chunk if chunk.dtype in (torch.float32, torch.float64) else chunk.double()
 
 
 def _rms(chunks: Iterable[torch.Tensor]) -> float:
     """Return the root of the mean square of the finite elements."""
     total, count = 0.0, 0
     for chunk in chunks:
-        total += float(chunk.nan_to_num(0, 0, 0).square().sum())
+        total += _finite(chunk, lambda x: float(torch.linalg.vector_norm(x, dtype=torch.float64)) ** 2)
         count += len(chunk)
     return float((total / max(count, 1)) ** 0.5)
 
 
 def _largest(chunks: Iterable[torch.Tensor]) -> float:
     """Return the largest absolute value of the finite elements, 0 if there are none."""
-    return max((float(chunk.abs().nan_to_num(0, 0, 0).max()) for chunk in chunks), default=0.0)
+    return max((_finite(chunk, lambda x: float(x.abs().max())) for chunk in chunks if len(chunk)), default=0.0)
+
+
+def _finite(chunk: torch.Tensor, function: Callable[[torch.Tensor], float]) -> float:
+    """Return ``function`` of the chunk, in which what is not finite counts as zero."""
+    value = function(chunk)
+    return value if math.isfinite(value) else function(chunk.nan_to_num(0, 0, 0))
 
 
 def _close(a: torch.Tensor, b: torch.Tensor, allowed: torch.Tensor) -> bool:

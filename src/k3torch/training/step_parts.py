@@ -9,6 +9,7 @@ from k3torch.files import private_compiler_cache
 from k3torch.training import fast_step
 from k3torch.training.keras_internals import MissingPart, private_attribute
 from k3torch.training.model_state import layers_of
+from k3torch.training.sparse_updates import SparseUpdates, sparse_updates
 import keras
 import torch
 
@@ -25,6 +26,8 @@ class Parts:
         parameters: all torch parameters of the model, whose gradients are cleared before a step.
         device: of the variables.
         log_names: of the metrics.
+        sparse: the forward pass and the update of steps on the rows that occur, where these are supported.
+        dense_reason: why they are not, for a model whose first kernel is large enough for them.
     """
 
     forward: fast_step.Forward
@@ -36,6 +39,8 @@ class Parts:
     parameters: list[torch.Tensor]
     device: torch.device
     log_names: tuple[str, ...]
+    sparse: SparseUpdates | None = None
+    dense_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,19 @@ def choose_parts(model: keras.Model) -> Choice:
         update_metrics=choose("update_metrics", fast_step.metrics),
         update_weights=choose("update_weights", fast_step.weights, **wrap),
     )
+    if not reasons:
+        parts = _with_sparse_updates(model, parts)
     return Choice(parts, keras_parts, reasons)
+
+
+def _with_sparse_updates(model: keras.Model, parts: Parts) -> Parts:
+    """Return the parts with sparse steps, or with the reason for dense ones."""
+    try:
+        return replace(parts, sparse=sparse_updates(model, parts.update_weights))
+    except fast_step.Unsupported as reason:
+        return replace(parts, dense_reason=str(reason))
+    except (MissingPart, ImportError, AttributeError, TypeError) as change:  # a version of Keras to come
+        return replace(parts, dense_reason=f"this version of Keras ({change})")
 
 
 def settings_of(model: keras.Model) -> Any:

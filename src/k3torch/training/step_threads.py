@@ -1,7 +1,7 @@
 """The number of threads for the steps of a model: one where its operations take microseconds."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from k3torch import runtime
@@ -30,6 +30,21 @@ def threads_for(model: keras.Model, x: Any, batch_size: Any) -> Iterator[None]:
     samples = _samples_per_batch(x, batch_size)
     small = samples is not None and is_small(model, samples)
     with runtime.single_threaded() if small else runtime.denormals_flushed():
+        yield
+
+
+@contextmanager
+def threads_of_sparse_step(model: keras.Model, x: torch.Tensor) -> Iterator[None]:
+    """Set the threads of torch for a step on the rows that occur in bags, (samples, words), and then put them back.
+
+    Args:
+        model: a chain of layers; the first multiplies the bags by its kernel.
+        x: the bags.
+    """
+    first, *others = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    products = int(first.units) * len(x.col_indices())
+    small = products <= MULTIPLICATIONS and all(_is_small(layer, len(x)) for layer in others)
+    with runtime.threads(1) if small and torch.get_num_threads() > 1 else nullcontext():
         yield
 
 

@@ -11,13 +11,13 @@ from k3torch.training.step_parts import Parts
 import keras
 import torch
 
-Kind = Literal["train", "test"]
+Kind = Literal["train", "sparse train", "test"]
 Logs = dict[str, Any]
 Take = Callable[[Parts], Logs]
 
 # The number of batches that are compared. A second one detects state outside of Keras's variables: a counter in Python,
 # for example, has its effect in the step after the one that changes it.
-BATCHES: dict[Kind, int] = {"train": 2, "test": 1}
+BATCHES: dict[Kind, int] = {"train": 2, "sparse train": 2, "test": 1}
 # The number of signatures of batches (see ``signature``) that are compared. Without a limit, sequences of varying
 # length would have each batch compared.
 MAX_SIGNATURES = 8
@@ -74,48 +74,55 @@ class Verification:
         """
         assert self.keras_parts is not None
         key = kind, signature(data)
-        before = State(model)
+        before = State(model, gradients=False)
         logs: dict[str, Logs] = {}
 
         def compare(parts: Parts) -> list[str]:
             before.restore()
-            return compare_steps(model, lambda: logs.update(keras=keras_step()), lambda: logs.update(fast=take(parts)))
+            steps = (lambda: logs.update(keras=keras_step())), (lambda: logs.update(fast=take(parts)))
+            return compare_steps(model, *steps, before)
 
         problems = compare(parts)
         gradients = [variable.value.grad for variable in model.trainable_variables]
         reasons: list[str] = []
-        for name, words in _REPLACEABLE.items():
+        replaceable = {"sparse": "its sparse updates", **_REPLACEABLE} if kind == "sparse train" else _REPLACEABLE
+        for name, words in replaceable.items():
             if not problems:
                 break
-            trial = replace(parts, **{name: getattr(self.keras_parts, name)})
-            if getattr(trial, name) is getattr(parts, name):
+            if getattr(parts, name) is getattr(self.keras_parts, name):
                 continue
+            # A sparse step consists of the other fast parts: without one of these there is none.
+            trial = replace(parts, **{"sparse": None, name: getattr(self.keras_parts, name)})
             remaining = compare(trial)
             if len(remaining) < len(problems):
                 reasons.append(f"{words} (otherwise this differs: {_in_short(problems)})")
                 parts, problems = trial, remaining
         if problems:
-            whole = f"its whole {kind} step (otherwise this differs: {_in_short(problems)})"
+            whole = f"its whole {kind.rpartition(' ')[2]} step (otherwise this differs: {_in_short(problems)})"
             return Outcome(None, logs["keras"], [whole])
-        if kind == "train" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
-            after = State(model)
+        if kind != "test" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
+            after = State(model, gradients=False)
             before.restore()
-            if differing := _compare_updates(model, gradients, parts, self.keras_parts):
-                reasons.append(f"its optimizer (otherwise this differs: {_in_short(differing)})")
-                parts = replace(parts, update_weights=self.keras_parts.update_weights)
+            sparse = parts.sparse if kind == "sparse train" else None
+            update = parts.update_weights if sparse is None else sparse.update_nonzero
+            if differing := _compare_updates(model, gradients, update, self.keras_parts.update_weights):
+                name = "optimizer" if sparse is None else "sparse updates"
+                reasons.append(f"its {name} (otherwise this differs: {_in_short(differing)})")
+                dense = self.keras_parts.update_weights if sparse is None else parts.update_weights
+                parts = replace(parts, update_weights=dense, sparse=None)
             after.restore()
         self.counts[key] = self.counts.get(key, 0) + 1
         return Outcome(parts, logs["fast"], reasons)
 
 
-def _compare_updates(model: keras.Model, gradients: list[Any], parts: Parts, keras_parts: Parts) -> list[str]:
+def _compare_updates(model: keras.Model, gradients: list[Any], update: Any, keras_update: Any) -> list[str]:
     """Compare the updates on the same gradients, where rounding cannot hide another formula or setting."""
     variables = list(model.trainable_variables)
     with torch.no_grad():
         return compare_steps(
             model,
-            partial(keras_parts.update_weights, gradients, variables),
-            partial(parts.update_weights, gradients, variables),
+            partial(keras_update, gradients, variables),
+            partial(update, gradients, variables),
         )
 
 
