@@ -120,6 +120,10 @@ class CompiledModel:
         """Write weights, optimizer slots and other state into the model."""
         stateless.assign(self.models[0], self._state)
 
+    def state(self, member: int) -> list[Tensor]:
+        """Return the model's tensors, in the order of ``stateless.variables``."""
+        return self._state
+
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first full batch, the shorter last one, and more full ones, up to ``count`` batches."""
         arrays, size = self._arrays[kind], self._batch_size

@@ -6,7 +6,8 @@ one step trains all models at once: ``torch.vmap`` of one model's step, whose op
 captured on an accelerator.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import bisect
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,17 +98,26 @@ class ModelStack:
             self._starts.append(self._starts[-1] + len(group.models))
         self._workers = min(torch.get_num_threads(), len(self._groups))
 
-    def train(self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]) -> None:
+    def train(
+        self,
+        epochs: range,
+        order: Callable[[int, int], Order],
+        report: Callable[[EpochResult], bool],
+        models: Container[int] | None = None,
+    ) -> None:
         """Train all models, and report what each has done as soon as it is done.
 
         A group of models does not wait for another: it may be some epochs ahead. After an exception, such as Ctrl-C,
         each group completes the epoch that it is in, and that is reported too.
 
         Args:
-            epochs: how many.
+            epochs: their numbers, as ``order`` and ``report`` get them.
             order: ``order(model, epoch)`` returns the indices of the model's samples, (samples,), in the order of
                 training.
-            report: is called, like ``order``, in the thread of the caller.
+            report: is called, like ``order``, in the thread of the caller; it returns whether these models are to be
+                trained further.
+            models: the numbers of those to train, or None for all. Where one step trains all models, none is left out
+                while another is trained.
         """
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = max(1, torch.get_num_threads() // self._workers) if large else 1
@@ -120,9 +130,9 @@ class ModelStack:
         def complete(future: Future[tuple[EpochMetrics, EpochMetrics]]) -> None:
             number, epoch = running.pop(future)
             training, validation = future.result()
-            report(EpochResult(self._members(number), epoch, training, validation))
-            if epoch + 1 < epochs and not stopping:
-                start(number, epoch + 1)
+            further = report(EpochResult(self._members(number), epoch, training, validation))
+            if further and epoch + epochs.step in epochs and not stopping:
+                start(number, epoch + epochs.step)
 
         stopping = False
         with (
@@ -131,7 +141,8 @@ class ModelStack:
         ):
             try:
                 for number in range(len(self._groups) if epochs else 0):
-                    start(number, 0)
+                    if models is None or any(model in models for model in self._members(number)):
+                        start(number, epochs.start)
                 while running:
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         complete(future)
@@ -145,6 +156,22 @@ class ModelStack:
         for group in self._groups:
             group.write_back()
         return self.models
+
+    def weights(self, model: int) -> list[torch.Tensor]:
+        """Return copies of a model's weights, in the order of ``stateless.variables``."""
+        return [tensor.clone() for tensor in self._weights(model)]
+
+    def set_weights(self, model: int, weights: Sequence[torch.Tensor]) -> None:
+        """Put back what ``weights`` has returned; optimizer slots and random states stay."""
+        for tensor, value in zip(self._weights(model), weights, strict=True):
+            tensor.copy_(value)
+
+    def _weights(self, model: int) -> list[torch.Tensor]:
+        number = bisect.bisect_right(self._starts, model) - 1
+        state = self._groups[number].state(model - self._starts[number])
+        held = {id(variable) for variable in self.models[model].weights}
+        variables = stateless.variables(self.models[model])
+        return [tensor for tensor, variable in zip(state, variables, strict=True) if id(variable) in held]
 
     def _members(self, number: int) -> range:
         return range(self._starts[number], self._starts[number + 1])

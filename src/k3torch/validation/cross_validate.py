@@ -12,7 +12,7 @@ from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
 from k3torch.training.epoch_bar import EpochBar, Verbose
-from k3torch.validation import engines
+from k3torch.validation import engines, stopping
 from k3torch.validation.arguments import (
     check_names,
     check_settings,
@@ -158,6 +158,7 @@ class _Training:
     engine: Literal["stacked", "fit"] = "stacked"
     histories: list[MetricHistory] = field(default_factory=list)
     final: Sequence[NDArray[np.float64]] | None = None  # metrics of the returned models, if not those of the last epoch
+    kept: Sequence[int] | None = None  # for each job of a stack the epoch whose weights its model has
 
 
 def _train(training: _Training, engine: Engine, seed: int) -> None:
@@ -194,10 +195,12 @@ def _with_units(jobs: Sequence[Job]) -> list[Job]:
 def _stacked(training: _Training, required: bool) -> bool:
     """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
     t, models = training, [job.model for job in training.jobs]
-    reason = "callbacks act on one model at a time" if t.callbacks else engines.why_not_stacked(models)
+    callbacks = t.callbacks or ()
+    reason = None if stopping.supported(callbacks) else "callbacks act on one model at a time"
+    reason = reason or engines.why_not_stacked(models)
     if reason is None:
         try:
-            engines.stacked(t.jobs, t.batch_size, t.epochs, t.bar, t.histories, required)
+            t.kept = engines.stacked(t.jobs, t.batch_size, t.epochs, callbacks, t.bar, t.histories, required)
             return True
         except DifferentStep as difference:
             reason = str(difference)
@@ -218,9 +221,11 @@ def _result(
     jobs, histories = training.jobs, training.histories
     names = stateless.metric_names(jobs[0].model)
     table = np.asarray([*histories, *[np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))])
-    done = [_epochs_done(job.model, values, training.engine, complete) for job, values in zip(jobs, table, strict=True)]
+    kept = training.kept or [
+        _epochs_done(job.model, values, complete) - 1 for job, values in zip(jobs, table, strict=True)
+    ]
     score = score_index(names)
-    last = training.final or [values[1, :, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
+    last = training.final or [values[1, :, max(epoch, 0)] for values, epoch in zip(table, kept, strict=True)]
     scores = [values[score] for values in last]
     table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
     greater = greater_is_better(jobs[0].model, names[score])
@@ -242,10 +247,8 @@ def _result(
     )
 
 
-def _epochs_done(model: keras.Model, values: MetricHistory, engine: str, complete: bool) -> int:
+def _epochs_done(model: keras.Model, values: MetricHistory, complete: bool) -> int:
     """Return the number of epochs that a model was trained for; a NaN in ``values`` may also be a diverged loss."""
-    if complete and engine == "stacked":
-        return int(values.shape[-1])
     if complete:
         return len(model.history.epoch)  # a callback may have stopped it early
     return int((~np.isnan(values)).any(axis=(0, 1)).sum())

@@ -18,6 +18,7 @@ from k3torch.training.python_state import reachable
 from k3torch.validation.differences import difference_between_models
 from k3torch.validation.jobs import EpochOrder, Job
 from k3torch.validation.result import score_index
+from k3torch.validation.stopping import Stopping
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -78,13 +79,26 @@ def stacked(
     jobs: Sequence[Job],
     batch_size: int,
     epochs: int,
+    callbacks: Sequence[Any],
     bar: EpochBar,
     histories: list[MetricHistory],
     required: bool = True,
-) -> None:
+) -> list[int]:
     """Train all jobs at once, and append each one's metrics to ``histories``.
 
-    A history is NaN for the epochs that are not trained yet. ``bar``, which is open, counts the epochs of all stacks.
+    A history is NaN for the epochs that are not trained. ``bar``, which is open, counts the epochs of all stacks.
+
+    Args:
+        jobs: of models of one architecture.
+        batch_size: samples in a batch.
+        epochs: of each model, at most.
+        callbacks: which ``stopping.supported`` supports.
+        bar: for progress.
+        histories: is extended.
+        required: whether to train as a stack even where ``fit`` is faster.
+
+    Returns:
+        For each job the epoch whose weights its model has.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models, or, unless ``required``, if
@@ -94,36 +108,75 @@ def stacked(
     stacks = math.ceil(len(jobs) / most_jobs)
     jobs_per_stack = math.ceil(len(jobs) / stacks)
     title, bar.total = bar.title, epochs * stacks
+    kept = []
     for number, start in enumerate(range(0, len(jobs), jobs_per_stack), start=1):
         if stacks > 1:
-            bar.title = f"stack {number} of {stacks}"
-        _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, bar, histories, required)
-    bar.title = title
+            bar.title, bar.done = f"stack {number} of {stacks}", epochs * (number - 1)
+        some = jobs[start : start + jobs_per_stack]
+        kept += _one_stack(some, batch_size, epochs, callbacks, bar, histories, required)
+    bar.title, bar.done = title, bar.total
+    return kept
 
 
 def _one_stack(
-    jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory], required: bool
-) -> None:
+    jobs: Sequence[Job],
+    batch_size: int,
+    epochs: int,
+    callbacks: Sequence[Any],
+    bar: EpochBar,
+    histories: list[MetricHistory],
+    required: bool,
+) -> list[int]:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
     validation = [job.validation for job in jobs]
     stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status, required)
+    rules = [Stopping(callback, stack, number) for number in range(len(jobs)) for callback in callbacks]
     bar.status("training")
     table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
     histories += list(table)
-    score, waiting = score_index(stack.names), np.full(epochs, len(jobs))
+    progress = _Progress(bar, stack.names, len(jobs), epochs)
 
-    def report(done: EpochResult) -> None:
-        for part, values in enumerate((done.training, done.validation)):  # (metrics, models)
-            for model, of_model in zip(done.models, values.T, strict=True):
-                table[model, part, :, done.epoch] = jobs[model].in_units(of_model)
-        waiting[done.epoch] -= len(done.models)
-        if not waiting[done.epoch]:
-            bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, done.epoch].mean())})
+    def report(done: EpochResult) -> bool:
+        """Keep the metrics of an epoch; return whether any of its models is to be trained further."""
+        values = np.stack([done.training, done.validation])  # (2, metrics, models)
+        return any([keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)])
+
+    def keep(model: int, epoch: int, values: NDArray[np.float32]) -> bool:
+        if rules and rules[model].stopped:
+            return False
+        table[model, :, :, epoch] = jobs[model].in_units(values)
+        further = not rules or rules[model].after_epoch(epoch, stack.names, values)
+        progress.add(model, epoch, table[model, 1, :, epoch], stopped=not further)
+        return further
 
     try:
-        stack.train(epochs, lambda model, epoch: jobs[model].order(epoch), report)
+        stack.train(range(epochs), lambda model, epoch: jobs[model].order(epoch), report)
     finally:  # the models of an interrupted stack are trained as far as it came
+        kept = [rule.finish() for rule in rules] or [int(last) for last in progress.last_epochs]
         stack.unstack()
+    return kept
+
+
+class _Progress:
+    """Advances a bar when all models have completed an epoch, or have stopped before it."""
+
+    def __init__(self, bar: EpochBar, names: Sequence[str], models: int, epochs: int):
+        self._bar, self._score = bar, score_index(names)
+        self._label = f"mean val_{names[self._score]}"
+        self._scores = np.full((models, epochs), np.nan)  # of a model that has stopped: the last one
+        self._waiting = np.full(epochs + 1, models)  # for each epoch, the models that are not beyond it
+        self._next = 0
+        self.last_epochs = np.full(models, -1)
+
+    def add(self, model: int, epoch: int, metrics: NDArray[np.float64], stopped: bool) -> None:
+        """Take the validation metrics, (metrics,), of a model's epoch."""
+        last = slice(epoch, None if stopped else epoch + 1)
+        self._scores[model, last] = metrics[self._score]
+        self._waiting[:-1][last] -= 1
+        self.last_epochs[model] = epoch
+        while not self._waiting[self._next]:
+            self._bar.advance({self._label: float(self._scores[:, self._next].mean())})
+            self._next += 1
 
 
 def build(job: Job) -> None:

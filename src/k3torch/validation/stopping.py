@@ -1,0 +1,74 @@
+"""Early stopping of each model of a stack, by Keras's own callback."""
+
+from collections.abc import Sequence
+import copy
+from typing import Any
+
+from k3torch.stack.model_stack import ModelStack
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+
+def supported(callbacks: Sequence[Any]) -> bool:
+    """Return whether a stack can follow these callbacks: at most one, Keras's EarlyStopping itself."""
+    return len(callbacks) <= 1 and all(type(callback) is keras.callbacks.EarlyStopping for callback in callbacks)
+
+
+class _StackedModel:
+    """What EarlyStopping uses of a model, for one that is in a stack."""
+
+    def __init__(self, stack: ModelStack, number: int):
+        self._stack, self._number = stack, number
+        self.stop_training = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stack.models[self._number], name)
+
+    def get_weights(self) -> Any:
+        return self._stack.weights(self._number)
+
+    def set_weights(self, weights: Any) -> None:
+        self._stack.set_weights(self._number, weights)
+
+
+class Stopping:
+    """Decides for one model of a stack after each epoch whether it is trained further.
+
+    Args:
+        callback: as the caller made it; a copy follows this model.
+        stack: not yet trained.
+        number: of the model.
+    """
+
+    def __init__(self, callback: keras.callbacks.EarlyStopping, stack: ModelStack, number: int):
+        self._callback = copy.copy(callback)
+        self._model = _StackedModel(stack, number)
+        self._callback.set_model(self._model)
+        self._callback.on_train_begin()
+        self._epochs = 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the model is not to be trained further."""
+        return self._model.stop_training
+
+    def after_epoch(self, epoch: int, names: Sequence[str], values: NDArray[np.float32]) -> bool:
+        """Return whether the model is to be trained further after an epoch with these metrics.
+
+        Args:
+            epoch: from 0 on.
+            names: of the metrics.
+            values: of training and of validation, (2, metrics).
+        """
+        logged = [prefix + name for prefix in ("", "val_") for name in names]
+        logs = dict(zip(logged, values.flatten().tolist(), strict=True))
+        self._callback.on_epoch_end(epoch, logs)
+        self._epochs = epoch + 1
+        return not self._model.stop_training
+
+    def finish(self) -> int:
+        """Put back the best weights if the callback does so; return the epoch whose weights the model then has."""
+        self._callback.on_train_end()
+        restored = self._callback.restore_best_weights and self._callback.best_weights is not None
+        return int(self._callback.best_epoch) if restored else self._epochs - 1
