@@ -53,6 +53,12 @@ predict-reviews: setup  ## predict whether film reviews are positive or negative
 figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
+runs: setup  ## list runs with their status, settings and metrics
+	@$(BIN)/python scripts/list_runs.py $(ARGS)
+
+compare: setup  ## compare the settings, metrics and curves of runs
+	@$(BIN)/python scripts/compare_runs.py $(ARGS)
+
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -72,4 +78,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits predict-reviews figures
+.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb train-digits predict-reviews figures runs compare

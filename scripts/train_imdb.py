@@ -3,6 +3,7 @@
     make train-imdb
     make train-imdb ARGS="--source reviews --epochs 10 --seed 1"
     k3torch train-imdb --source reviews.csv --out runs/mine
+    k3torch train-imdb --resume runs/mine
     k3torch train-imdb --source shop.csv --label-column stars --labels 1,2 4,5
 
 The network is 16-16-1 on bags of the 10,000 most frequent words, trained with RMSprop. A study run with a validation
@@ -11,10 +12,10 @@ validation samples, and tested once. Takes about 10 seconds on two cores once th
 first time). Expect a test accuracy of 0.88 (0.87 on the canonical test half).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from k3torch import cli
-from k3torch.options import Callbacks, Machine, Network, Output, ReviewLabels, ReviewSource, Rung
+from k3torch.options import Callbacks, Machine, Network, Resumable, ReviewLabels, ReviewSource, Rung
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Settings:
     """How to train, from fit on arrays (1) to the compiled step (6); see docs/ladder.md."""
     reviews: ReviewLabels = ReviewLabels()
     network: Network = Network(units=(16, 16))
-    output: Output = Output()
+    output: Resumable = Resumable()
     machine: Machine = Machine()
     callbacks: Callbacks = Callbacks()
 
@@ -43,6 +44,7 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
+import gc
 import statistics
 
 from k3torch import runtime
@@ -53,8 +55,9 @@ from k3torch.models.builders import imdb_classifier
 from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_learning_curves
-from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
 from k3torch.training.callbacks import any_callback, check_callbacks, make_callbacks
+from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.rungs import OWN_LOOP, build, check_options, nan_refused, serve, train
 import keras
 import numpy as np
@@ -63,6 +66,7 @@ from torch.utils.data import Subset
 
 # Loss and accuracy of the lecture's own runs: 15,000 training, 10,000 validation, 25,000 test samples.
 LECTURE = {"epoch 1": (0.4437, 0.8386), "epoch 20": (0.5788, 0.8699), "test": (0.3231, 0.8735), "best epoch": "3 or 4"}
+NOTHING = Reviews(np.empty(0, np.int32), np.zeros(1, np.int64), np.empty(0, np.float32))
 
 
 def main(settings: Settings) -> None:
@@ -73,6 +77,7 @@ def main(settings: Settings) -> None:
     print(cli.wrapped(data.reason))
 
     everything, test = bags(data.train, settings, device), bags(data.test, settings, device)
+    data = replace(data, train=NOTHING)  # from here on the bags hold it; the word ids are 19 of 600 MB
     held_out = len(everything) * 2 // 5  # 10,000 of 25,000
     validation = Subset(everything, range(held_out))
     training = Subset(everything, range(held_out, len(everything)))
@@ -81,6 +86,7 @@ def main(settings: Settings) -> None:
     with RunFolder("imdb", settings) as run:
         run.metrics |= {"source": data.source, "sizes": sizes, "device": str(device), "seed": settings.machine.seed}
         best_epoch = study(training, validation, settings, run)
+        gc.collect()  # Keras models refer to themselves: the first would stay in memory beside the second
         model = final(everything, test, best_epoch, settings, run)
         run.save_model(model)
         if data.vocabulary is not None:
@@ -118,6 +124,8 @@ def study(training: Subset[Batch], validation: Subset[Batch], settings: Settings
         title="study run",
         history=run.history,
         callbacks=make_callbacks(settings.callbacks, run.file, settings.epochs),
+        checkpoint=ExactCheckpoint(run.path / CHECKPOINTS / "study", register=run.checkpoint),
+        resume=run.resumed,
     )
     best = int(np.argmin([epoch["val_loss"] for epoch in run.history]))
     for metric in ("loss", "accuracy"):
@@ -143,7 +151,17 @@ def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Setti
     batches = serve(settings.rung, everything, settings.batch_size, shuffle=True, seed=settings.machine.seed)
     rates = [epoch["learning_rate"] for epoch in run.history if "learning_rate" in epoch]
     replay = [keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch])] if rates else []
-    train(settings.rung, model, batches, epochs=epochs, title="final run", history=[], callbacks=replay)
+    train(
+        settings.rung,
+        model,
+        batches,
+        epochs=epochs,
+        title="final run",
+        history=[],
+        callbacks=replay,
+        checkpoint=ExactCheckpoint(run.path / CHECKPOINTS / "final", register=run.checkpoint),
+        resume=run.resumed,
+    )
     metrics = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
     run.metrics |= {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
     return model

@@ -12,8 +12,10 @@ os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.m
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--random-models N``: how many random models the fast paths are compared with Keras on."""
+    """How many random cases are drawn: models on which the fast paths are compared with Keras, killed runs, inputs."""
     parser.addoption("--random-models", type=int, default=8)
+    parser.addoption("--kills", type=int, default=4)
+    parser.addoption("--random-inputs", type=int, default=300)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +31,18 @@ def cache(tmp_path, monkeypatch):
     """An empty cache folder for one test; it does not exist yet."""
     monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(params=["compiled loops", "operators"])
+def with_and_without_loops(request, monkeypatch):
+    """Runs a test twice: with the compiled loops of ``kernels``, and as on a machine without a C++ compiler."""
+    from k3torch import kernels
+
+    if request.param == "operators":
+        monkeypatch.setattr(kernels, "load", lambda: None)
+    elif kernels.load() is None:
+        pytest.skip("no C++ compiler")
+    return request.param
 
 
 @pytest.fixture
@@ -62,3 +76,8 @@ def without_keras_parts(monkeypatch):
         return asked
 
     return take_away
+
+
+def pytest_make_parametrize_id(val):
+    """Name a test by what its bytes are, not by what they contain: compressed files contain the time of day."""
+    return "bytes" if isinstance(val, bytes) else None

@@ -209,3 +209,33 @@ def test_every_script_answers_without_torch_and_fits_the_terminal(script):
     bad = run("--epochz", "80")
     assert bad.returncode == 2
     assert re.fullmatch(r"error: [^\n]*\n", bad.stderr)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(28, "No space left on device"), "expected to read or write files, got: No space left on device"),
+        (OSError(36, "File name too long", "xx"), "expected to read or write xx, got: File name too long"),
+        (PermissionError(13, "Permission denied", "a", None, "b"), "read or write a and b, got: Permission denied"),
+        (FileNotFoundError(2, "No such file or directory", b"a"), "read or write b'a', got: No such file or directory"),
+        (MemoryError("Unable to allocate 7 GiB"), "expected the run to fit in memory, got: Unable to allocate 7 GiB"),
+    ],
+)
+def test_what_the_system_denies_is_one_line_and_code_2(error, line, capsys):
+    def main(_):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, None)
+    said = capsys.readouterr().err
+    assert (stop.value.code, said.count("\n")) == (2, 1)
+    assert line in said
+
+
+@pytest.mark.parametrize("error", [OSError("of a library"), ZeroDivisionError(), BrokenPipeError(32, "another pipe")])
+def test_an_error_that_no_file_explains_keeps_its_traceback(error):
+    def main(_):
+        raise error
+
+    with pytest.raises(type(error)):
+        cli.run(main, None)

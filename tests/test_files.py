@@ -7,8 +7,9 @@ import threading
 import types
 
 from k3torch import files
+from k3torch.claims import claim, is_claimed
 from k3torch.errors import InputError
-from k3torch.files import atomic_path, cached_arrays, cached_file, download
+from k3torch.files import atomic_path, cached_arrays, cached_file, download, is_draft, remove_drafts
 import numpy as np
 import pytest
 
@@ -206,10 +207,10 @@ def test_a_held_lock_is_mentioned_and_given_up(cache, capsys, monkeypatch):
 
 def test_drafts_of_killed_processes_are_removed(cache):
     cache.mkdir()
-    (cache / ".a-killed.txt").write_text("half")
-    (cache / ".b-killed.txt").write_text("of another file")
+    (cache / ".a-killed00.txt").write_text("half")
+    (cache / ".b-killed00.txt").write_text("of another file")
     cached_file("a.txt", lambda path: path.write_text("content"))
-    assert sorted(path.name for path in cache.glob(".*")) == [".b-killed.txt"]
+    assert sorted(path.name for path in cache.glob(".*")) == [".b-killed00.txt"]
 
 
 def test_the_compiler_gets_a_cache_folder_inside_ours(cache, monkeypatch):
@@ -282,3 +283,65 @@ def test_a_draft_is_beside_its_target(tmp_path):
         assert draft.suffix == ".keras"
         draft.write_text("whole")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["model.keras"]
+
+
+def test_drafts_are_told_from_files_of_the_user(tmp_path):
+    target = tmp_path / "model.keras"
+    drafts = [tmp_path / name for name in (".model-abcd_123.keras", ".model-abcdefgh.keras")]
+    mine = "model.keras .model-mine.keras .model-abcdefgh.json .other-abcdefgh.keras .model-ABCDEFGH.keras"
+    others = [tmp_path / name for name in mine.split()]
+    for path in drafts + others:
+        path.write_text("")
+    (tmp_path / ".model-linklink.keras").symlink_to(target)
+    assert [is_draft(path, target) for path in drafts + others] == [True] * 2 + [False] * 5
+    remove_drafts(target)
+    assert set(tmp_path.iterdir()) == {*others, tmp_path / ".model-linklink.keras"}
+    remove_drafts(tmp_path / "missing" / "x")
+
+
+def test_a_durable_file_is_flushed_before_it_has_its_name_and_its_folder_after(tmp_path, monkeypatch):
+    events = []
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: events.append(os.fstat(descriptor).st_ino))
+    with atomic_path(tmp_path / "a", durable=True) as draft:
+        draft.write_text("content")
+    assert events == [(tmp_path / "a").stat().st_ino, tmp_path.stat().st_ino]
+    with atomic_path(tmp_path / "b") as draft:
+        draft.write_text("content")
+    assert len(events) == 2
+
+
+def test_temporary_caches_of_killed_processes_are_removed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    names = {"left": "k3torch-cache-aaaaaaaa", "used": "k3torch-cache-bbbbbbbb", "new": "k3torch-cache-cccccccc",
+             "mine": "k3torch-cache-of-mine"}  # fmt: skip
+    folders = {key: tmp_path / name for key, name in names.items()}
+    for key, folder in folders.items():
+        folder.mkdir(mode=0o700)
+        (folder / "x").write_text("")
+        if key != "new":
+            os.utime(folder, (1, 1))
+    end = claim(folders["used"])
+    files._temporary_dir.cache_clear()
+    files._usable.cache_clear()
+    made = files.cache_dir()
+    files._temporary_dir.cache_clear()
+    files._usable.cache_clear()
+    end()
+    assert is_claimed(made)
+    assert {key for key, folder in folders.items() if folder.exists()} == {"used", "new", "mine"}
+
+
+def test_arrays_are_built_where_no_file_can_be_written(cache, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    found = files.cached_arrays("thing", lambda: {"a": np.arange(3)})
+    assert found["a"].tolist() == [0, 1, 2]
+    assert capsys.readouterr().err.splitlines() == [
+        f"continuing without the cache folder {cache}: No space left on device",
+        "continuing without any cache: No space left on device",
+    ]

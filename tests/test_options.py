@@ -109,3 +109,13 @@ def test_jobs_and_contenders_are_those_of_the_benchmark():
     script = load("benchmark")
     assert get_args(script.JobName) == script.Settings().jobs == tuple(script.JOBS)
     assert set(get_args(script.Contender)) == {name for job in script.JOBS.values() for name in job.contenders}
+
+
+def test_a_resumable_run_folder_is_an_output_with_one_more_option():
+    assert isinstance(options.Resumable(), options.Output)
+    assert set(options.flat(options.Resumable())) == {*options.flat(options.Output()), "resume"}
+    assert options.Resumable().resume is None
+    assert options.option("batch_size") == "--batch-size"
+    assert [options.typed(value) for value in ((), (1, 2), 0.5, True, False, None, "x", 3)] == [
+        "none", "1 2", "0.5", "on", "off", "the default", "x", "3"
+    ]  # fmt: skip

@@ -17,6 +17,8 @@ COMMANDS = {
     "figures": "figures.py",
     "ladder": "ladder.py",
     "bench": "benchmark.py",
+    "runs": "list_runs.py",
+    "compare": "compare_runs.py",
 }
 
 

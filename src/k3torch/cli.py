@@ -15,6 +15,7 @@ from k3torch import interrupts  # first: from here on a script handles signals
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
 from dataclasses import fields, is_dataclass
+from functools import partial
 import io
 import itertools
 import os
@@ -24,9 +25,11 @@ import shutil
 import signal
 import sys
 import textwrap
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
-from k3torch.errors import InputError, count_problem, did_you_mean, refuse
+from k3torch import saved_settings
+from k3torch.errors import InputError, count_problem, did_you_mean, first_line, refuse
+from k3torch.files import reason_of
 from k3torch.options import flat
 
 Settings = TypeVar("Settings")
@@ -43,7 +46,8 @@ program: str | None = None
 def parse(settings: type[Settings], description: str | None = None, arguments: Sequence[str] | None = None) -> Settings:
     """Parse ``arguments``, by default those of the process; a bad one prints a single line and exits with code 2.
 
-    Nested dataclasses become groups of options, shown after the settings' own and without a prefix in their names.
+    Nested dataclasses become groups of options, shown after the settings' own and without a prefix in their names. With
+    ``--resume`` the settings are those of the run to go on with.
     """
     import tyro
 
@@ -58,13 +62,18 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
         _refuse_empty_values(arguments)
         try:
             with contextlib.redirect_stderr(said):
-                parsed = tyro.cli(settings, args=arguments, description="", prog=name, config=markers)
+                parse_from = partial(tyro.cli, settings, args=arguments, description="", prog=name, config=markers)
+                parsed = parse_from()
+                if saved_settings.are_to_be_used(parsed):
+                    parsed = saved_settings.resumed(parsed, lambda default: parse_from(default=default))
+        except InputError as error:
+            _end(f"error: {error}", 2)
         except SystemExit as stop:
             if stop.code == 2:
                 print(f"error: {_one_line(said.getvalue(), _options(settings))}", file=sys.stderr)
             raise
     progress("loading Keras ...", end="")
-    return parsed
+    return cast(Settings, parsed)
 
 
 def run_script(name: str) -> None:
@@ -77,10 +86,12 @@ def run_script(name: str) -> None:
 def run(main: Callable[[Settings], None], settings: Settings) -> None:
     """Call ``main`` with the parsed settings.
 
-    Exit codes: 0 complete, 2 bad input (one line on standard error), 130 interrupted, 143 terminated. Any other
-    exception is a defect and keeps its traceback.
+    Exit codes: 0 complete, 2 bad input, or a file or memory that the system denies (one line on standard error), 130
+    interrupted, 143 terminated. Any other exception is a defect and keeps its traceback.
     """
     progress(interrupts.ERASE_LINE, end="")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not UTF-8
     with closed_output_allowed():
         try:
             with interrupts.raising():
@@ -89,9 +100,22 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
         except (KeyboardInterrupt, Exception) as error:
             if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
                 _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
-            if not isinstance(error, InputError):
+            line = _line(error)
+            if line is None:
                 raise
-            _end(f"error: {_with_options(str(error), settings)}", 2)
+            _end(f"error: {_with_options(line, settings)}", 2)
+
+
+def _line(error: BaseException) -> str | None:
+    """Return the line for an exception that is no defect: bad input, a disk that is full, no permission; or None."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return str(InputError(f"expected the run to fit in memory, got: {first_line(error)}"))
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError | ConnectionError) and error.errno:
+        files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return str(InputError(f"expected to read or write {' and '.join(files) or 'files'}, got: {reason_of(error)}"))
+    return None
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+import re
 import shutil
 import stat
 import sys
@@ -14,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+from k3torch.claims import claim, is_claimed
 from k3torch.errors import InputError, first_line
 import platformdirs
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
+_TEMPORARY, _NEW = "k3torch-cache-", 60.0  # a temporary folder; seconds in which a process claims the one that it made
 LOCK_NOTICE, LOCK_TIMEOUT = 2.0, 600.0  # seconds until a lock that another process holds is mentioned, and given up
 
 
@@ -45,7 +48,7 @@ def _usable(chosen: str) -> Path:
         if problem is None and not os.access(folder, os.W_OK | os.X_OK):
             problem = "it is read-only"
     except (OSError, ValueError, RuntimeError) as error:  # a file in its place, a NUL in its name, no home folder
-        problem = _reason(error)
+        problem = reason_of(error)
     if problem is None:
         return folder
     _notice(f"the cache folder {chosen} is not used: {problem}")
@@ -56,7 +59,13 @@ def _usable(chosen: str) -> Path:
 def _temporary_dir() -> Path:
     import atexit  # only a process without a usable cache needs it
 
-    folder = Path(tempfile.mkdtemp(prefix="k3torch-"))  # mode 0700
+    for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}????????"):  # by killed processes, which claim nothing
+        with contextlib.suppress(OSError):
+            old = left.lstat().st_mtime < time.time() - _NEW
+            if old and left.is_dir() and not _access_by_others(left) and not is_claimed(left):
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))  # mode 0700
+    claim(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -74,10 +83,11 @@ def _access_by_others(path: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a path beside ``target`` to write to; it replaces ``target`` when the block succeeds.
 
-    Other processes see the old file or the whole new one, also when this process is killed.
+    Other processes see the old file or the whole new one, also when this process is killed. After a power failure this
+    holds only with ``durable``, which waits until the disk has the file: milliseconds to tenths of a second.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_draft_prefix(target), suffix=target.suffix, dir=target.parent)
@@ -86,13 +96,39 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o644)  # mkstemp gives 0600, which users do not expect of a result
+        if durable:
+            _flush(draft)
         draft.replace(target)
+        if durable and os.name == "posix":  # the new name, too; Windows opens no folders
+            _flush(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
+def is_draft(path: Path, target: Path) -> bool:
+    """Return whether ``path`` is what a killed process left of writing ``target``, in the same folder."""
+    name = re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(target.suffix)
+    return bool(re.fullmatch(name, path.name)) and path.is_file() and not path.is_symlink()
+
+
+def remove_drafts(target: Path) -> None:
+    """Remove what killed processes left of writing ``target``; call it when no other process can be writing it."""
+    if target.parent.is_dir():
+        for path in list(target.parent.iterdir()):
+            if is_draft(path, target):
+                path.unlink(missing_ok=True)
+
+
 def _draft_prefix(target: Path) -> str:
     return f".{target.stem}-"
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:
@@ -108,8 +144,12 @@ def cached_arrays(name: str, build: "Callable[[], Mapping[str, NDArray[np.generi
     def write(path: Path) -> None:
         np.savez(path, allow_pickle=False, **build())
 
-    with np.load(cached_file(f"{name}.npz", write), allow_pickle=False) as stored:
-        return dict(stored)
+    try:
+        with np.load(cached_file(f"{name}.npz", write), allow_pickle=False) as stored:
+            return dict(stored)
+    except OSError as error:  # no space in the temporary folder either
+        _notice(f"continuing without any cache: {reason_of(error)}")
+        return dict(build())
 
 
 def cached_file(name: str, write: Callable[[Path], None]) -> Path:
@@ -123,7 +163,7 @@ def cached_file(name: str, write: Callable[[Path], None]) -> Path:
     try:
         return _cached_in(cache_dir(), name, write)
     except OSError as error:
-        _notice(f"continuing without the cache folder {cache_dir()}: {_reason(error)}")
+        _notice(f"continuing without the cache folder {cache_dir()}: {reason_of(error)}")
         return _cached_in(_temporary_dir(), name, write)
 
 
@@ -136,8 +176,8 @@ def _cached_in(folder: Path, name: str, write: Callable[[Path], None]) -> Path:
             return path
         if path.exists():
             _notice(f"the cached file {path} is damaged: building it again")
-        for abandoned in path.parent.glob(f"{_draft_prefix(path)}*"):  # by a killed process: this one holds the lock
-            abandoned.unlink(missing_ok=True)
+        remove_drafts(path)  # this process holds the lock
+        remove_drafts(checksum_file)
         with atomic_path(path) as draft:
             write(draft)
             checksum = sha256(draft)
@@ -202,7 +242,7 @@ def download(url: str, target: Path, checksum: str, deadline: float) -> Path:
             "check the network, or give a local file"
         ) from error
     except OSError as error:
-        raise InputError(f"expected to write {target}, got: {_reason(error)}") from error
+        raise InputError(f"expected to write {target}, got: {reason_of(error)}") from error
     except ValueError as error:  # pooch raises it for a wrong checksum
         raise InputError(f"expected {url} to match its checksum, but it does not: try again later") from error
     return target
@@ -236,7 +276,8 @@ def private_compiler_cache() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "inductor")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Return in a few words why a file could not be read or written."""
     return getattr(error, "strerror", None) or first_line(error)
 
 

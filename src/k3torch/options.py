@@ -56,6 +56,15 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Resumable(Output):
+    """The run folder of a command that can go on with an interrupted run."""
+
+    resume: Annotated[Path | None, shown_as("RUN", "begin a new run")] = None
+    """Go on with the run in this folder, which was interrupted, killed or has failed, with the settings that are saved
+    there. The results are those of a run without interruption. Options that contradict the saved ones are refused."""
+
+
+@dataclass(frozen=True)
 class TableFormat:
     """How the text of a table is to be read, where it does not show by itself."""
 
@@ -127,13 +136,18 @@ class Network:
     def differences(self, other: "Network") -> list[str]:
         """Return each option whose value differs from ``other``'s, such as ``"--dropout 0.5 instead of 0"``."""
         return [
-            f"--{field.name.replace('_', '-')} {_typed(mine)} instead of {_typed(theirs)}"
+            f"{option(field.name)} {typed(mine)} instead of {typed(theirs)}"
             for field in fields(self)
             if (mine := getattr(self, field.name)) != (theirs := getattr(other, field.name))
         ]
 
 
-def _typed(value: object) -> str:
+def option(name: str) -> str:
+    """Return the option of a field: ``"--batch-size"`` for ``"batch_size"``."""
+    return f"--{name.replace('_', '-')}"
+
+
+def typed(value: object) -> str:
     """Return a value as on the command line."""
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"

@@ -7,3 +7,11 @@ def test_floats_are_rounded_none_is_an_empty_cell_and_a_long_title_is_not_wrappe
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == title
     assert [line.split() for line in lines if line.strip()][-2:] == [["a", "0.1235"], ["b", "7", "x"]]
+
+
+def test_a_table_wider_than_the_terminal_is_wrapped_and_no_text_is_cut(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    tables.show("t", ["run", "status"], [("imdb-20261126-110401-second", "interrupted"), ("b", "x" * 30)])
+    said = capsys.readouterr().out
+    assert "…" not in said
+    assert sum(line.count("x") for line in said.splitlines()) == 30

@@ -127,6 +127,47 @@ def test_what_is_no_run_and_no_review_is_refused(run, tmp_path, call):
     assert "expected a Keras model in" in call("predict_reviews.py", tmp_path, "text")[2]
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda dense: [dense(1), dense(1)],
+            "expected a model with 1 output in {path}, got list: give the run folder",
+        ),
+        (lambda dense: {"a": dense(1)}, "expected a model with 1 output in {path}, got dict: give the run folder"),
+        (lambda dense: dense(3), "expected a model with 1 output in {path}, got outputs of shape (3,): give the run"),
+        (
+            lambda dense: dense(1, bias=np.nan),
+            "expected a trained model in {path}, got weights that are NaN or infinite",
+        ),
+        (
+            lambda dense: dense(1, bias=7.0),
+            "expected a model that returns probabilities, got other outputs: train again",
+        ),
+    ],
+)
+def test_an_odd_model_is_one_line(make, said, run, tmp_path, call):
+    inputs = keras.Input((7,))
+
+    def dense(units, bias=0.0):
+        return keras.layers.Dense(units, bias_initializer=keras.initializers.Constant(bias))(inputs)
+
+    (tmp_path / "vocabulary.json").write_bytes((run / "vocabulary.json").read_bytes())
+    keras.Model(inputs, make(dense)).save(tmp_path / "model.keras")
+    code, _, errors = call("predict_reviews.py", tmp_path, "great")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith(f"error: {said.format(path=tmp_path / 'model.keras')}")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "", "[]", '{"num_words": 1e9}'])
+def test_an_odd_vocabulary_is_one_line(content, run, tmp_path, call):
+    (tmp_path / "vocabulary.json").write_text(content)
+    (tmp_path / "model.keras").write_bytes((run / "model.keras").read_bytes())
+    code, _, errors = call("predict_reviews.py", tmp_path, "great")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith(f"error: expected a vocabulary in {tmp_path}/vocabulary.json, got ")
+
+
 def test_a_forgotten_run_folder_is_named_before_standard_input_is_read(tmp_path, call, monkeypatch):
     class Terminal:
         @property

@@ -221,3 +221,57 @@ def test_a_signal_leaves_a_folder_that_says_so(table, tmp_path, number, code):
     assert said == "interrupted\n"
     assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
     assert len((out / "history.csv").read_text().splitlines()) > 2
+
+
+def test_an_interrupted_run_is_resumed_with_its_settings(trained, table, tmp_path, call):
+    out = tmp_path / "run"
+    options = ["--source", table, "--epochs", 100_000, "--batch-size", 32, "--out", out, "--device", "cpu"]
+    command = [sys.executable, SCRIPTS / "train_imdb.py", *options]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(600):
+            if list(out.glob("checkpoints/study/checkpoint-*.npz")):
+                break
+            time.sleep(0.1)
+        code, _, said = call("train_imdb.py", "--resume", out)
+        assert (code, said) == (
+            2, f"error: expected a run folder of its own, got {out}, to which another process is writing\n"
+        )  # fmt: skip
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
+    assert len((out / "history.csv").read_text().splitlines()) > 1
+
+    code, _, said = call("train_imdb.py", "--resume", out, "--epochs", 12, "--rung", 5)
+    assert code == 2
+    assert said.startswith(
+        f"error: expected the settings that are saved in {out} with --resume, got --epochs 12 instead "
+    )
+    assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
+
+    config = json.loads((out / "config.json").read_text())
+    done = len((out / "history.csv").read_text().splitlines())
+    (out / "config.json").write_text(json.dumps(config | {"epochs": done + 2}))  # or it would take hours
+    code, _, said = call("train_imdb.py", "--resume", out)
+    assert code == 0
+    assert said.startswith(f"resuming from {out}/checkpoints/study/checkpoint-")
+    assert json.loads((out / "metrics.json").read_text())["status"] == "complete"
+    rows = list(csv.DictReader((out / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(done + 2)]
+    earlier = list(csv.DictReader((trained[0] / "history.csv").open()))
+    for row, expected in zip(rows[:12], earlier, strict=False):
+        assert row | {"seconds": ""} == expected | {"seconds": ""}
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_folder_of_another_command_is_not_resumed(trained, call, tmp_path):
+    for script, folder, said in (
+        ("train_imdb.py", trained[0], f"an interrupted run for --resume, got {trained[0]}, whose run is complete"),
+        ("train_digits.py", trained[0], f"a run of this command for --resume, got one of 'imdb' in {trained[0]}"),
+        (
+            "train_imdb.py",
+            tmp_path,
+            f"the folder of an interrupted run for --resume, got {tmp_path}: its config.json: "
+            "No such file or directory",
+        ),
+    ):
+        assert call(script, "--resume", folder)[::2] == (2, f"error: expected {said}\n")

@@ -1,8 +1,9 @@
 """The comparison of compiled loops with their graphs finds what is wrong and accepts what is rounding."""
 
 from k3torch.stack import compiled_check
-from k3torch.stack.graphs import TracedGraph, trace
+from k3torch.stack.graphs import trace
 import pytest
+from tests.stack import small_steps
 import torch
 
 
@@ -16,10 +17,25 @@ def step_inputs():
     return [torch.tensor([1.0, -2.0, 3.0]), torch.zeros(()), torch.zeros((), dtype=torch.int64)]
 
 
+class Loop:
+    """Stands for the compiled loop of a step without samples."""
+
+    def __init__(self, function, steps=1):
+        self.function, self.steps = function, steps
+
+    def bind(self, state, arrays, seed):
+        def run(size, batches, order):
+            assert (size, batches, order) == (1, 1, None)
+            self.function(*state)
+            seed.add_(self.steps)
+
+        return run
+
+
 def difference(function, inputs, loop):
     """What the comparison says of ``loop(*inputs)``, which stands for the compiled graph of ``function``."""
-    traced = TracedGraph(trace(function, inputs), inputs, "training")
-    return compiled_check.difference_from_graphs([traced], [lambda tensors: lambda times: loop(*tensors)])
+    example = small_steps.without_batch(function, inputs, "training")
+    return compiled_check.difference_from_graphs([example], [Loop(loop)])
 
 
 def test_the_same_numbers_pass_and_the_inputs_stay():
@@ -39,9 +55,15 @@ def test_rounding_passes():
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
-        (lambda w, s, p: (step(w, s, p), w[1].add_(0.01)), "input 0 of the graph of training, of shape (3,), by 0.01"),
+        (
+            lambda w, s, p: (step(w, s, p), w[1].add_(0.01)),
+            "input 0 of the graph of training, batches of 1, of shape (3,), by 0.01",
+        ),
         (lambda w, s, p: (step(w, s, p), s.neg_()), "input 1"),
-        (lambda w, s, p: (step(w, s, p), p.add_(1)), "input 2 of the graph of training, of shape (), by 1"),
+        (
+            lambda w, s, p: (step(w, s, p), p.add_(1)),
+            "input 2 of the graph of training, batches of 1, of shape (), by 1",
+        ),
         (lambda w, s, p: (step(w, s, p), w[0].fill_(torch.nan)), "input 0"),
         (lambda w, s, p: None, "input 0"),
     ],
@@ -80,14 +102,54 @@ def test_later_graphs_see_what_earlier_ones_have_left():
     def read(sums, mean):
         mean.copy_(sums * 2)
 
-    graphs = [
-        TracedGraph(trace(step, inputs), inputs, "training"),
-        TracedGraph(trace(read, [inputs[1], mean]), [inputs[1], mean], "reading metrics"),
+    examples = [
+        small_steps.without_batch(step, inputs, "training"),
+        small_steps.without_batch(read, [inputs[1], mean], "reading metrics"),
     ]
-    binds = [lambda t: lambda _: step(*t), lambda t: lambda _: t[1].copy_(t[0] * 3)]
-    assert compiled_check.difference_from_graphs(graphs, binds).startswith("input 1 of the graph of reading metrics")
-    binds[1] = lambda t: lambda _: read(*t)
-    assert compiled_check.difference_from_graphs(graphs, binds) is None
+    loops = [Loop(step), Loop(lambda sums, mean: mean.copy_(sums * 3))]
+    found = compiled_check.difference_from_graphs(examples, loops)
+    assert found.startswith("input 1 of the graph of reading metrics")
+    assert compiled_check.difference_from_graphs(examples, [Loop(step), Loop(read)]) is None
+
+
+def test_the_seed_must_go_on_by_one():
+    example = small_steps.without_batch(step, step_inputs(), "training")
+    assert compiled_check.difference_from_graphs([example], [Loop(step)]) is None
+    found = compiled_check.difference_from_graphs([example], [Loop(step, steps=2)])
+    assert found == "input 3 of the graph of training, batches of 1, of shape (), by 1"
+
+
+class BatchLoop:
+    """Stands for the compiled loop of ``add_samples``, which is wrong for batches of one size."""
+
+    def __init__(self, wrong_size=None):
+        self.wrong_size, self.ran = wrong_size, []
+
+    def bind(self, state, arrays, seed):
+        def run(size, batches, order):
+            self.ran.append((size, batches, order.tolist()))
+            total, index = state
+            total.add_(arrays[0][order].sum(0) * (1.01 if size == self.wrong_size else 1))
+            index.copy_(order[-1])
+            seed.add_(1)
+
+        return run
+
+
+def add_samples(state, batch):
+    return [state[0] + batch[0].sum(0), batch[1][-1]]
+
+
+def test_batches_of_each_size_are_compared_in_reversed_order():
+    arrays = [torch.arange(1.0, 15.0).reshape(7, 2), torch.arange(7)]
+    state = [torch.zeros(2), torch.zeros((), dtype=torch.int64)]
+    example = small_steps.with_batch(add_samples, state, arrays, sizes=(3, 1))
+    assert compiled_check.difference_from_graphs([example], [loop := BatchLoop()]) is None
+    assert loop.ran == [(3, 1, [6, 5, 4]), (1, 1, [6])]
+    for size in (3, 1):
+        found = compiled_check.difference_from_graphs([example], [BatchLoop(wrong_size=size)])
+        assert found.startswith(f"input 0 of the graph of a step, batches of {size}, of shape (2,)")
+    assert [tensor.tolist() for tensor in state] == [[0, 0], 0]
 
 
 def dropout(weights, sums, data, position):

@@ -1,36 +1,30 @@
-"""Rewritten graphs compute what the graphs did."""
+"""Rewritten products compute what the products did."""
 
-from k3torch.stack import graphs
-from k3torch.stack.graph_rewrites import LARGE_PRODUCT, small_product, with_plain_constants
+from k3torch.stack.graph_rewrites import LARGE_PRODUCT, fused_product
+import pytest
 import torch
 
 
-def test_a_small_product_is_the_matrix_product_also_of_batches():
-    a, b = torch.randn(3, 4, 5), torch.randn(3, 5, 2)
-    torch.testing.assert_close(small_product(a, b), a @ b)
-    torch.testing.assert_close(small_product(a[0], b[0]), a[0] @ b[0])
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("sizes", [(1, 5, 2), (4, 5, 1), (4, 1, 2), (1, 1, 1), (1, 5, 1), (1, 1, 7)])
+def test_a_product_with_a_vector_is_the_matrix_product_also_of_batches(sizes, batch):
+    rows, inner, columns = sizes
+    a, b = torch.randn(*batch, rows, inner), torch.randn(*batch, inner, columns)
+    torch.testing.assert_close(fused_product(a, b), a @ b)
 
 
-def test_a_large_product_is_left_alone():
-    side = round(LARGE_PRODUCT ** (1 / 3)) + 1
-    assert small_product(torch.empty(side, side), torch.empty(side, side)) is NotImplemented
-    batches = torch.empty(2, 1024, 4), torch.empty(2, 4, 1024)  # 2 * 1024 * 4 * 1024 multiplications
-    assert small_product(*batches) is NotImplemented
-    assert small_product(batches[0][:, :16], batches[1][..., :16]).shape == (2, 16, 16)
+def test_a_product_of_matrices_is_left_alone():
+    assert fused_product(torch.ones(2, 3), torch.ones(3, 2)) is NotImplemented
+    assert fused_product(torch.ones(3, 2, 3), torch.ones(3, 3, 2)) is NotImplemented
 
 
-def test_constants_of_one_number_become_full_and_others_stay():
-    same, different = torch.full((2, 3), 1.5), torch.arange(6.0).reshape(2, 3)
+def test_a_large_product_with_a_vector_is_left_alone():
+    assert fused_product(torch.empty(1, 2048), torch.empty(2048, LARGE_PRODUCT // 2048)).shape == (1, 512)
+    assert fused_product(torch.empty(1, 2048), torch.empty(2048, LARGE_PRODUCT // 2048 + 1)) is NotImplemented
+    batches = torch.empty(2, 1, 1024), torch.empty(2, 1024, 1024)  # 2 * 1024 * 1024 multiplications
+    assert fused_product(*batches) is NotImplemented
+    assert fused_product(batches[0], batches[1][..., :512]).shape == (2, 1, 512)
 
-    def add(x):
-        x.add_(same).mul_(different)
 
-    graph = graphs.trace(add, [torch.ones(2, 3)])
-    plain = with_plain_constants(graph)
-    mine, reference = torch.ones(2, 3), torch.ones(2, 3)
-    plain(mine)
-    graph(reference)
-    assert mine.tolist() == reference.tolist() == [[0, 2.5, 5], [7.5, 10, 12.5]]
-    targets = [node.target for node in plain.graph.nodes]
-    assert torch.ops.aten.full.default in targets
-    assert len(plain.graph.find_nodes(op="get_attr")) == len(graph.graph.find_nodes(op="get_attr")) - 1
+def test_an_outer_product_is_fused_whatever_its_size():
+    assert fused_product(torch.ones(2048, 1), torch.ones(1, 2048)).shape == (2048, 2048)

@@ -182,17 +182,11 @@ def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled
 
 def test_a_step_that_cannot_be_compiled_and_is_slower_than_fit_is_refused_unless_required(monkeypatch):
     samples = Samples(np.ones((6, 5), "float32"), np.ones((6, 1), "float32"))
-    compare = model_stack.compare_with_keras
-
-    def slow(groups):
-        comparison = compare(groups)
-        comparison.graph_seconds = 10 * comparison.keras_seconds
-        return comparison
 
     def not_compiled(*_):
         raise UnsupportedGraph("a reason")
 
-    monkeypatch.setattr(model_stack, "compare_with_keras", slow)
+    monkeypatch.setattr(model_stack, "_seconds_of_step", lambda _: 1000.0)
     ModelStack([build()], [samples], [samples], 2, epochs=1, required=False)  # too short a training to matter
     monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
     monkeypatch.setattr(CompiledModel, "bind", not_compiled)

@@ -10,6 +10,7 @@ from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
 from k3torch.models.layers import SparseDense
+from k3torch.training import checkpoint, checkpoint_file
 from k3torch.training.checkpoint import ExactCheckpoint, resume_fit
 from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel, FastSequential
@@ -460,7 +461,8 @@ def test_the_same_objects_go_on_in_the_same_process(tmp_path, interrupt):
     assert_equal(state_of(model, found), state_of(expected, history))
 
 
-def test_a_finished_run_can_be_made_longer(tmp_path, capsys):
+def test_a_finished_run_can_be_made_longer(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)  # one after each epoch
     expected = build()
     history = expected.fit(loader(), epochs=5, verbose=0, shuffle=False)
     build().fit(loader(), epochs=3, verbose=0, shuffle=False, resume=tmp_path)
@@ -475,6 +477,48 @@ def test_a_finished_run_can_be_made_longer(tmp_path, capsys):
         f"resuming from {tmp_path}/checkpoint-000003.npz: the run had ended",
         f"resuming from {tmp_path}/checkpoint-000003.npz: at epoch 4",
     ]
+
+
+def test_by_default_a_checkpoint_is_written_at_most_2_percent_of_the_time_and_at_the_end(tmp_path, monkeypatch):
+    class Clock(callbacks.Callback):
+        """An epoch takes a second, and a checkpoint 0.05 s, so that the time until the next one is 2.5 s."""
+
+        now = 0.0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.now += 1.0
+
+    clock, written, write = Clock(), [], checkpoint_file.np.savez
+
+    def counted(draft, **arrays):
+        clock.now += 0.05
+        written.append(len(build_history.epoch))
+        write(draft, **arrays)
+
+    build_history = callbacks.History()
+    monkeypatch.setattr(checkpoint_file.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(checkpoint_file.np, "savez", counted)
+    given = [build_history, clock, ExactCheckpoint(tmp_path)]
+    build().fit(loader(), epochs=9, verbose=0, shuffle=False, callbacks=given)
+    assert written == [1, 4, 7, 9]
+
+
+def test_within_a_long_epoch_a_checkpoint_is_written_each_minute(tmp_path, monkeypatch):
+    now, batches = [0.0], []
+
+    class Slow(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            now[0] += 31.0
+
+    class Record(CheckpointFolder):
+        def write(self, number, content):
+            batches.append((content["epoch"], content["batches"]))
+            super().write(number, content)
+
+    monkeypatch.setattr(checkpoint_file.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "CheckpointFolder", Record)
+    build().fit(loader(), epochs=2, verbose=0, shuffle=False, callbacks=[Slow(), ExactCheckpoint(tmp_path)])
+    assert batches == [(0, 2), (1, 0), (1, 2), (2, 0)]
 
 
 KILLED = """
@@ -620,7 +664,7 @@ def test_wrong_calls_are_refused_in_one_line(two_epochs, tmp_path):
         lambda: build().fit(loader(), callbacks=[ExactCheckpoint(tmp_path)], resume=two_epochs, **arguments)
     ) == (f"expected resume and ExactCheckpoint with the same folder, got {two_epochs} and {tmp_path}")
     assert refused(lambda: ExactCheckpoint(tmp_path, every=0)) == (
-        "expected every as 'epoch' or as a whole number of 1 or more, got 0"
+        "expected every as 'auto', 'epoch' or as a whole number of 1 or more, got 0"
     )
     assert refused(lambda: ExactCheckpoint(tmp_path / "file")) == (
         f"expected a folder for checkpoints, got the file {tmp_path / 'file'}: give another name"

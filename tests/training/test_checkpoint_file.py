@@ -4,6 +4,7 @@ from collections import OrderedDict, deque, namedtuple
 import json
 
 from k3torch.errors import InputError
+from k3torch.training import checkpoint_file
 from k3torch.training.checkpoint_file import CheckpointFolder, NotPlain, decode, encode, plain_attributes, read
 import keras
 import numpy as np
@@ -173,3 +174,44 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
         CheckpointFolder(tmp_path / "file")
     with pytest.raises(InputError, match=r"^expected to write a checkpoint to .*below, got: Not a directory$"):
         CheckpointFolder(tmp_path / "file" / "below").write(1, {})
+
+
+def test_a_checkpoint_is_due_once_writing_the_last_one_took_2_percent_of_the_time(tmp_path, monkeypatch):
+    now, savez = [100.0], np.savez
+
+    def slow(*arguments, **arrays):
+        now[0] += 0.5
+        savez(*arguments, **arrays)
+
+    monkeypatch.setattr(checkpoint_file.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint_file.np, "savez", slow)
+    folder = CheckpointFolder(tmp_path)
+    assert folder.is_due()
+    assert not folder.is_due(60.0)
+    folder.write(1, {"a": 1})
+    for seconds, due in ((0.0, False), (24.9, False), (25.0, True)):
+        now[0] = 100.5 + seconds
+        assert folder.is_due() is due
+    assert not folder.is_due(60.0)
+    now[0] = 160.5
+    assert folder.is_due(60.0)
+
+
+def test_each_checkpoint_is_registered_before_it_is_written(tmp_path):
+    registered = []
+    folder = CheckpointFolder(tmp_path, lambda path: registered.append((path, path.exists())))
+    folder.write(1, {"a": 1})
+    folder.write(2, {"a": 1})
+    assert registered == [(folder.file(1), False), (folder.file(2), False)]
+
+
+def test_drafts_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    names = [".checkpoint-000001-abcdefgh.npz", ".checkpoint-000002-abcdefgh.npz", ".checkpoint-mine.npz"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    assert folder.newest() is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+    folder.write(1, {"a": 1})
+    folder.newest()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [names[2], "checkpoint-000001.npz"]

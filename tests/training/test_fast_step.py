@@ -137,8 +137,9 @@ def test_metrics_are_updated_in_their_own_variables():
 
 def test_adding_to_a_mean():
     mean = keras.metrics.Mean()
-    fast_step.add_to_mean(mean, torch.tensor(6.0, requires_grad=True), 3)
-    fast_step.add_to_mean(mean, torch.tensor(2.0), 1)
+    add = fast_step.mean_adder(mean)
+    add(torch.tensor(6.0, requires_grad=True), 3)
+    add(torch.tensor(2.0), 1)
     assert float(mean.result()) == 2
 
 

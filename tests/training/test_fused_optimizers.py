@@ -1,5 +1,6 @@
 """Fused optimizers against Keras's own updates, with settings off their defaults."""
 
+from k3torch import kernels
 from k3torch.training.fused_optimizers import fused_update, keras_update
 import keras
 from keras import optimizers
@@ -40,6 +41,7 @@ def after(make, update_of, steps=4):
     return [variable.numpy() for variable in [*variables, *optimizer.variables]]
 
 
+@pytest.mark.usefixtures("with_and_without_loops")
 @pytest.mark.parametrize("name", FUSED | KERAS)
 def test_updates_are_kerass(name):
     make = (FUSED | KERAS)[name]
@@ -87,3 +89,42 @@ def test_variables_are_found_by_identity_and_not_by_position():
     velocities = [variable.value.item() for variable in optimizer.variables if "velocity" in variable.path]
     assert velocities == [0, 2]
     assert first.value.item() == 1
+
+
+class Loops:
+    """Notes the shape of each weight that it is to update."""
+
+    def __init__(self):
+        self.updated = []
+
+    def rmsprop(self, *arguments):
+        self.updated.append(tuple(arguments[-1].shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "threads", "used"),
+    [((3, 4), 64, True), ((2**10, 2**10 + 1), 64, False), ((2**10, 2**10 + 1), 4, True)],
+)
+def test_large_weights_are_updated_by_many_threads_where_there_are(monkeypatch, shape, threads, used):
+    loops = Loops()
+    monkeypatch.setattr(kernels, "load", lambda: loops)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    variable = keras.Variable(np.ones(shape, "float32"))
+    optimizer = optimizers.RMSprop(0.1)
+    optimizer.build([variable])
+    with torch.no_grad():
+        fused_update(optimizer)([torch.ones(shape)], [variable])
+    assert loops.updated == ([shape] if used else [])
+
+
+def test_the_loops_are_not_used_for_a_gradient_in_another_order_in_memory(monkeypatch):
+    loops = Loops()
+    monkeypatch.setattr(kernels, "load", lambda: loops)
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    optimizer = optimizers.RMSprop(0.1, rho=0.0, epsilon=0.0)
+    optimizer.build([variable])
+    gradient = torch.tensor([[1.0, -2.0], [3.0, -4.0], [5.0, -6.0]]).T
+    with torch.no_grad():
+        fused_update(optimizer)([gradient], [variable])
+    assert loops.updated == []
+    np.testing.assert_allclose(variable.numpy(), 1 - 0.1 * np.sign(gradient.numpy()))

@@ -2,7 +2,9 @@ from types import SimpleNamespace
 
 from k3torch.data.loaders import array_loader
 from k3torch.training import progress
+from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.epoch_bar import EpochBar
+from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
 import pytest
@@ -149,3 +151,26 @@ def test_where_keras_logs_instead_of_printing_it_gets_its_lines(monkeypatch):
     monkeypatch.setattr(progress, "place", lambda: "terminal")
     monkeypatch.setattr(keras.config, "is_interactive_logging_enabled", lambda: False)
     assert progress.displays("train", "auto", []) == (2, [])
+
+
+@pytest.mark.parametrize("kind", [keras.Model, FastModel])
+def test_fit_with_a_checkpoint_goes_on_to_the_same_history_and_weights(kind, tmp_path):
+    def run(folder, epochs, resume=False, history=None):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((3,))
+        model = kind(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("adam", "mse")
+        x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+        loader = array_loader(x, x[:, :1], batch_size=8, shuffle=True, seed=1)
+        history = [] if history is None else history
+        checkpoint = None if folder is None else ExactCheckpoint(folder)
+        progress.fit(model, loader, epochs=epochs, title="t", history=history, checkpoint=checkpoint, resume=resume)
+        return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in history], model.get_weights()
+
+    history, weights = run(None, 4)
+    run(tmp_path / "run", 2)
+    found = run(tmp_path / "run", 4, resume=True)
+    assert found[0] == history
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    for one, other in zip(found[1], weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -265,3 +265,13 @@ def test_own_things_are_those_of_no_library():
     assert is_own(test_own_things_are_those_of_no_library)
     assert not is_own(keras.layers.Dense(1))
     assert not is_own(torch.nn.Linear(1, 1))
+
+
+def test_the_parts_of_a_fast_step_are_not_searched():
+    inputs = keras.Input((3,))
+    model = FastModel(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    model.fit(np.ones((2, 3)), np.ones((2, 1)), verbose=0)
+    found = {type(item).__name__ for item in reachable(model)}
+    assert {"FastModel", "Dense"} <= found
+    assert not found & {"Parts", "Verification", "_Same"}

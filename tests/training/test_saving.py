@@ -14,6 +14,7 @@ from k3torch.models.layers import SparseDense
 from k3torch.training import saving
 from k3torch.training.fast_model import FastModel, FastSequential
 from k3torch.training.keras_internals import API_REGISTRY
+from k3torch.training.saving import load_model
 import keras
 import numpy as np
 import pytest
@@ -319,3 +320,56 @@ def test_a_damaged_model_file_is_refused_in_one_line(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"^expected a Keras model in [^\n]*: train again$"):
         saving.load_model(path, (None, 5))
+
+
+def changed(source, target, **changes):
+    """Copy a .keras file with other content of some members."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            change = changes.get(name.split(".")[0], lambda content: content)
+            new.writestr(name, change(old.read(name)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"config": lambda c: c.replace(b'"units": 1,', b'"units": 900000,')}, "12,600,000 weights in its config"),
+        ({"config": lambda c: c + b" " * 2**27}, "got config.json of 134,2"),
+        ({"metadata": lambda c: c + b" " * 2**27}, "got metadata.json of 134,2"),
+        ({"model": lambda c: c + bytes(2**27)}, "got model.weights.h5 of 134,2"),
+        ({"config": lambda c: b"[" * 100_000}, "maximum recursion depth"),
+        ({"config": lambda c: b"{}"}, "train again"),
+    ],
+)
+def test_a_file_that_would_take_more_memory_than_it_has_weights_is_refused(changes, said, tmp_path):
+    resource = pytest.importorskip("resource")  # Windows lacks it
+    inputs = keras.Input((13,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "whole.keras")
+    changed(tmp_path / "whole.keras", tmp_path / "model.keras", **changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError) as error:
+        load_model(tmp_path / "model.keras")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**21  # KiB
+
+
+@pytest.mark.parametrize("outputs", [2, [1, 1], {"a": 1}])
+def test_a_model_of_other_outputs_is_refused_in_one_line(outputs, tmp_path):
+    inputs = keras.Input((3,))
+    keras.Model(inputs, keras.tree.map_structure(lambda n: keras.layers.Dense(n)(inputs), outputs)).save(
+        tmp_path / "model.keras"
+    )
+    load_model(tmp_path / "model.keras", (None, 3))
+    with pytest.raises(InputError, match=r"expected a model with 1 output in .*, got (outputs of shape|list|dict)"):
+        load_model(tmp_path / "model.keras", (None, 3), [1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_in_one_line(value, tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.set_weights([np.full((3, 1), value), np.zeros(1)])
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(InputError, match="got weights that are NaN or infinite: train again"):
+        load_model(tmp_path / "model.keras")

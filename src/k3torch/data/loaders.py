@@ -4,10 +4,11 @@ Keras creates two iterators per epoch and uses one of them. A loader that drew i
 would therefore change every other random number of the run, dropout masks included.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from k3torch.data.arrays import float32_tensor, number_array
+from k3torch.data.batch_loader import BatchLoader, takes_arrays
 from k3torch.errors import InputError, Problem, choice_problem, count_problem, is_number, refuse, seed_problem, unless
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,8 @@ def identity(value: Value) -> Value:
 class BatchedTensors(TensorDataset):
     """A TensorDataset that gathers a whole batch with one index operation, instead of sample by sample."""
 
-    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, ...]:
+    @takes_arrays
+    def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
         """Return one batch of each tensor, first dimension len(indices)."""
         batch = torch.as_tensor(indices)
         return tuple(tensor[batch] for tensor in self.tensors)
@@ -59,7 +61,7 @@ def array_loader(*arrays: ArrayLike, batch_size: int, shuffle: bool = False, see
     lengths = [len(tensor) for tensor in tensors]
     refuse([unless(len(set(lengths)) == 1, f"arrays of equal length, got {', '.join(map(str, lengths))}")])
     order = torch.Generator().manual_seed(int(seed))
-    return DataLoader(
+    return BatchLoader(
         BatchedTensors(*tensors),
         batch_size=int(batch_size),
         shuffle=shuffle,

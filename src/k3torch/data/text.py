@@ -129,6 +129,6 @@ class Vocabulary:
                 } if num_words > FIRST_WORD:
                     return cls(tuple(map(str, words))), num_words, (negative, positive)
             found = "other content"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             found = type(error).__name__
         raise InputError(f"expected a vocabulary in {path}, got {found}: give a run folder of train_imdb.py")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from k3torch import kernels
 from k3torch.errors import InputError
 import keras
 from scipy.sparse import csc_matrix
@@ -87,6 +88,10 @@ class _BagMatmul(torch.autograd.Function):
         offsets, ids, values = ctx.saved_tensors
         if gradient.device.type != "cpu":
             return None, None, None, _scatter(offsets, ids, values, gradient, ctx.num_words)
+        compiled = kernels.load()
+        indices = offsets.dtype is ids.dtype is torch.int32
+        if compiled is not None and indices and kernels.are_plain(values, gradient):
+            return None, None, None, compiled.transposed_product(offsets, ids, values, gradient, ctx.num_words)
         # The CSR arrays of a batch are the CSC arrays of its transpose: no index to build and nothing to sort.
         wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32  # SciPy does not support bfloat16
         transpose = csc_matrix(

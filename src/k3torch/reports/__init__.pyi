@@ -8,5 +8,8 @@ from . import manifest as manifest
 from . import nested as nested
 from . import overfitting as overfitting
 from . import plots as plots
+from . import run_checks as run_checks
+from . import run_curves as run_curves
 from . import run_folder as run_folder
+from . import runs as runs
 from . import tables as tables

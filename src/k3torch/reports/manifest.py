@@ -8,7 +8,7 @@ import sys
 
 from k3torch import __version__
 from k3torch.errors import InputError
-from k3torch.files import atomic_path
+from k3torch.files import atomic_path, remove_drafts
 
 NAME = "manifest.json"
 BOOKKEEPING = {"config.json", "metrics.json"}
@@ -44,11 +44,24 @@ class Manifest:
     def set_earlier_aside(self) -> None:
         """Move the files that the earlier run listed to a hidden folder. Without a valid manifest nothing is moved."""
         self._recover()
-        if names := _read(self.folder):
+        names = _read(self.folder)
+        self._remove_drafts(names)
+        if names:
             aside = next(path for path in _numbered(self.folder / EARLIER) if not _exists(path))
             aside.mkdir()
             _move(names, self.folder, aside)
             self._aside = aside
+
+    def go_on(self) -> None:
+        """Take the files that an interrupted run listed as those of this run, and remove what it left half-written.
+
+        Raises:
+            InputError: without a valid manifest.
+        """
+        self.files = _read(self.folder) - {NAME}
+        if not self.files:
+            raise InputError(f"expected a run folder with a {NAME} of k3torch for --resume, got {self.folder}")
+        self._remove_drafts(self.files)
 
     def undo(self) -> None:
         """Delete all files listed here, and give those of the earlier run and of the user their places back."""
@@ -86,6 +99,21 @@ class Manifest:
             self._write()
         return path
 
+    def remove(self, prefix: str) -> None:
+        """Delete the listed files whose names begin with ``prefix``."""
+        names = {name for name in self.files if name.startswith(prefix)}
+        self._remove_drafts(names)
+        for name in names:
+            if _is_own_file(self.folder, name):
+                (self.folder / name).unlink()
+        for name in names:
+            _remove_empty_parents(self.folder, name)
+        self.files -= names
+
+    def drop_deleted(self, prefix: str) -> None:
+        """Drop the names with ``prefix`` of files that are not there; the next ``add`` writes the manifest."""
+        self.files = {name for name in self.files if not name.startswith(prefix) or (self.folder / name).exists()}
+
     def close(self) -> None:
         """Drop the names of files that were not written after all, and delete the files of earlier runs."""
         self.files = {name for name in self.files if (self.folder / name).exists()}
@@ -93,6 +121,11 @@ class Manifest:
         for aside in _asides(self.folder):
             _delete(aside, _read(aside))
             _remove_if_empty(aside)
+
+    def _remove_drafts(self, names: Iterable[str]) -> None:
+        for name in {*names, NAME}:
+            if _is_inside(name):
+                remove_drafts(self.folder / name)
 
     def _write(self) -> None:
         content = {"written_by": "k3torch", "version": __version__, "files": sorted(self.files)}

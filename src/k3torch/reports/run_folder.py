@@ -1,7 +1,7 @@
 """The folder that a run leaves behind: settings, metrics, history, plots, model, and a manifest of these files."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 import csv
 from itertools import count
 import json
@@ -12,9 +12,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from k3torch import __version__, interrupts, options
+from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError
-from k3torch.files import atomic_path
+from k3torch.files import atomic_path, reason_of
 from k3torch.reports.manifest import BOOKKEEPING, Manifest
+from k3torch.reports.run_checks import check_free as check_free
+from k3torch.reports.run_checks import resumable_metrics
+
+CHECKPOINTS = "checkpoints"
+"""The folder in a run folder from which an interrupted run goes on; a complete run has none."""
+_TRIES = 5
 
 
 class RunFolder:
@@ -31,13 +38,16 @@ class RunFolder:
     results yet, its files are deleted, and the folder is as it was before. In all other cases the files of the earlier
     run are deleted at the end of the block.
 
+    With ``settings.output.resume`` the folder is that of an interrupted run. Its files are kept, and replaced as they
+    are written again. If the run is refused, they are as before.
+
     Args:
         name: of the job, for the default folder's name.
         settings: the script's settings, a dataclass with the group ``output``.
 
     Raises:
-        InputError: (on entry) if the folder contains files and ``settings.output.force`` is not set, or if it cannot
-            be written to.
+        InputError: (on entry) if the folder contains files and ``settings.output.force`` is not set, if another process
+            is writing to it, if it cannot be written to, and if it has no run that can be resumed.
     """
 
     def __init__(self, name: str, settings: options.HasOutput):
@@ -45,62 +55,117 @@ class RunFolder:
         self.settings = settings
         self.metrics: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
-        self.path = settings.output.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
+        resume = settings.output.resume if isinstance(settings.output, options.Resumable) else None
+        self.resumed = resume is not None
+        """Whether the run goes on with an interrupted one."""
+        self.path = resume or settings.output.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
         self._made: list[Path] = []  # folders that were not there, the innermost first
         self._manifest = Manifest(self.path)
+        self._end_claim: Callable[[], None] = lambda: None
+        self._before = b""  # metrics.json of the run that is resumed
 
     def __enter__(self) -> Self:
-        check_free(self.settings.output)
+        if not self.resumed:
+            check_free(self.settings.output)
         self._started = time.perf_counter()
         try:
             with interrupts.held():
-                self._open()
-        except OSError as error:
-            self._undo()
-            raise InputError(
-                f"expected to write to the run folder {self.path}, got: {error.strerror}: set --out"
-            ) from error
-        except BaseException:  # a signal, for which __exit__ is not called
-            self._undo()
+                if self.resumed:
+                    self._go_on()
+                else:
+                    self._open()
+        except BaseException as error:  # a signal too, for which __exit__ is not called
+            with suppress(OSError):
+                self._undo()
+            if isinstance(error, OSError):
+                raise _not_written(self.path, error) from error
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         with interrupts.held():
-            if kind is not None and issubclass(kind, InputError) and self._is_replaceable():
-                self._undo()
-                return
+            try:
+                self._close(kind)
+            finally:
+                self._end_claim()
+
+    def _close(self, kind: type[BaseException] | None) -> None:
+        if kind is not None and issubclass(kind, InputError) and self._is_replaceable():
+            self._undo()
+            return
+        interrupted = interrupts.received() or (kind is not None and issubclass(kind, KeyboardInterrupt))
+        try:
             if self.history:
                 self.write_csv("history.csv", self.history)
-            interrupted = interrupts.received() or (kind is not None and issubclass(kind, KeyboardInterrupt))
             self._write_metrics("complete" if kind is None else "interrupted" if interrupted else "failed")
+            if kind is None:
+                self._manifest.remove(f"{CHECKPOINTS}/")
             self._manifest.close()
+        except OSError as error:  # the disk is full, say
+            self._write_failed()
+            raise _not_written(self.path, error) from error
+
+    def _write_failed(self) -> None:
+        """Write the status "failed" over the metrics that are there, which takes no space on the disk."""
+        with suppress(OSError), (self.path / "metrics.json").open("r+b") as file:
+            file.write(b'{"status": "failed"}\n')
+            file.truncate()
 
     def _open(self) -> None:
         self._make_folder()
+        check_free(self.settings.output)  # another run may have written to it in the meantime
         self._manifest = Manifest(self.path)
         self._manifest.set_earlier_aside()
         self.write_json("config.json", {"name": self.name, "version": __version__, **options.flat(self.settings)})
         self._write_metrics("running")
 
+    def _go_on(self) -> None:
+        """Open the folder of an interrupted run."""
+        self._claim()
+        self._before = resumable_metrics(self.path)
+        self._manifest = Manifest(self.path)
+        self._manifest.go_on()
+        self._write_metrics("running")
+
+    def _claim(self) -> None:
+        try:
+            self._end_claim = claim(self.path)
+        except Claimed as error:
+            self._made = []  # they are the other process's too
+            raise InputError(
+                f"expected a run folder of its own, got {self.path}, to which another process is writing"
+                + ("" if self.resumed else ": set --out")
+            ) from error
+
     def _is_replaceable(self) -> bool:
-        """Return whether a refused run is undone: it replaced an earlier one, or has written no results."""
-        return self._manifest.has_earlier or self._manifest.files <= BOOKKEEPING
+        """Return whether a refused run is undone: it goes on with or replaced another, or has written no results."""
+        return self.resumed or self._manifest.has_earlier or self._manifest.files <= BOOKKEEPING
 
     def _undo(self) -> None:
         """Leave the folder as it was before the run."""
         with interrupts.held():
-            self._manifest.undo()
-            for folder in self._made:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+            try:
+                if self.resumed and self._before:
+                    with atomic_path(self.path / "metrics.json") as draft:
+                        draft.write_bytes(self._before)
+                elif not self.resumed:
+                    self._manifest.undo()
+                    for folder in self._made:
+                        if folder.is_dir() and not any(folder.iterdir()):
+                            folder.rmdir()
+            finally:
+                self._end_claim()
 
     def _make_folder(self) -> None:
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         if self.settings.output.out is None:
             self._make_new_folder()
             made = [self.path, *made[1:]]
-        self.path.mkdir(parents=True, exist_ok=True)
+        for _ in range(_TRIES):  # another run that is refused may remove the folder
+            with suppress(FileNotFoundError):
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._claim()
+                break
         self._made = made
 
     def _make_new_folder(self) -> None:
@@ -127,6 +192,17 @@ class RunFolder:
             InputError: if ``name`` is absolute or has ``..`` in it.
         """
         return self._manifest.add(name, written)
+
+    def checkpoint(self, path: Path) -> Path:
+        """List a checkpoint, a file in the folder, before it is written, and drop those that were deleted since.
+
+        ``history.csv`` is written too, so that a killed run has its history up to then.
+        """
+        if self.history:
+            self.write_csv("history.csv", self.history)
+        name = path.relative_to(self.path)
+        self._manifest.drop_deleted(f"{name.parent.as_posix()}/")
+        return self.file(name.as_posix())
 
     def plot(self, name: str) -> Path:
         """Return the path of a plot, as ``file`` does; ``name`` is without the suffix, which is the chosen format."""
@@ -160,22 +236,8 @@ class RunFolder:
         self.write_json("metrics.json", {"status": status, **self.metrics})
 
 
-def check_free(output: options.Output) -> None:
-    """Refuse a chosen folder that a run would overwrite; call it before the long work starts.
-
-    Raises:
-        InputError: if ``output.out`` is a file, or contains files and ``output.force`` is not set.
-    """
-    out = output.out
-    if out is None or not out.exists():
-        return
-    if not out.is_dir():
-        raise InputError(f"expected a folder for --out, got the file {out}")
-    if not output.force and any(out.iterdir()):
-        raise InputError(
-            f"expected an empty folder for --out, found files in {out}: "
-            "--force deletes those that an earlier run wrote, and keeps the others"
-        )
+def _not_written(folder: Path, error: OSError) -> InputError:
+    return InputError(f"expected to write to the run folder {folder}, got: {reason_of(error)}: set --out")
 
 
 def _plain(value: Any) -> Any:

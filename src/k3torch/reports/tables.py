@@ -16,7 +16,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     """
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console = Console()

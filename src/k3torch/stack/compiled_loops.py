@@ -5,33 +5,17 @@ import ctypes
 import hashlib
 import platform
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from k3torch.files import cache_dir, cached_file
 from k3torch.stack import blas, compiled_check, cpp_prefix, inductor_cpp
 from k3torch.stack.cpp_recorder import PREAMBLE, RUN
 from k3torch.stack.reasons import WrongResult
-from k3torch.stack.step_graphs import StepGraph
+from k3torch.stack.step_graphs import Example, StepGraph
 from k3torch.stack.torch_internals import private_use
 import torch
 
 Tensors = Sequence[torch.Tensor]
-
-
-class Example(NamedTuple):
-    """A step with what it is compiled and checked for.
-
-    Attributes:
-        step: the step.
-        state: the tensors of its state.
-        arrays: all samples: for each array of a batch (samples, ...).
-        sizes: numbers of samples in a batch, for the check.
-    """
-
-    step: StepGraph
-    state: list[torch.Tensor]
-    arrays: list[torch.Tensor]
-    sizes: tuple[int, ...]
 
 
 class CompiledLoop:
@@ -89,8 +73,8 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
 
     All steps are compiled into one library, which is in the cache as a whole or not at all.
 
-    The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of torch's
-    version and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of
+    The name of the cached file is a hash of the graphs, of the shapes and dtypes of state and samples, of the version
+    of torch and of the processor: neither the number of samples counts, nor that of models, nor (above one) the size of
     a batch. Each loop is compared with its graph before it is returned: see ``compiled_check``.
 
     Args:
@@ -101,13 +85,15 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
     """
     name = library_name(examples)
     with private_use():
-        pairs = [(example.step, example.state) for example in examples]
-        path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(pairs), path))
+        steps = [(example.step, example.state) for example in examples]
+        path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(steps), path))
         library = ctypes.CDLL(str(path))
         for product in ("sgemm", "dgemm"):
             ctypes.c_void_p.in_dll(library, product).value = blas.gemm_pointer(product)
         loops = [CompiledLoop(library, number, example.step) for number, example in enumerate(examples)]
-        if difference := compiled_check.difference_from_graphs(examples, loops):
+        pairs = zip(examples, loops, strict=True)
+        usable = [example._replace(sizes=tuple(filter(loop.valid, example.sizes))) for example, loop in pairs]
+        if difference := compiled_check.difference_from_graphs(usable, loops):
             path.unlink()  # so that it is compiled again, perhaps by a version that does better
             raise WrongResult(f"a compiled C++ loop disagrees with torch operators: {difference}")
     return loops

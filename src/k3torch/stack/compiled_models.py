@@ -1,13 +1,13 @@
-"""A model that is trained by compiled C++ loops over its own samples, beside others that share the loops."""
+"""A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
 from collections.abc import Iterable, Sequence
 
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
-from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop, Example
+from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
 from k3torch.stack.reasons import UnsupportedGraph
-from k3torch.stack.step_graphs import sizes_to_trace, trace_step
+from k3torch.stack.step_graphs import Example, sizes_to_trace, trace_step
 import keras
 import numpy as np
 import torch

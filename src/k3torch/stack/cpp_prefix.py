@@ -28,6 +28,7 @@ template <typename T, typename U>
 inline T convert(U value) { return static_cast<T>(value); }
 
 inline int64_t div_floor_integer(int64_t a, int64_t b) {
+  if (C10_UNLIKELY(b == 0)) throw std::runtime_error("division by zero");
   return a / b - ((a % b != 0) && ((a < 0) != (b < 0)));
 }
 }  // namespace c10

@@ -37,11 +37,11 @@ dgemm_t dgemm = nullptr;
 }
 // Row-major c (m, n) = a (m, k) times b (k, n): BLAS reads rows as columns, so it computes the transposed product.
 template <typename T, typename F>
-static void product(F gemm, bool transposed_a, int lda, bool transposed_b, int ldb, int m, int n, int k,
+static void product(F gemm, bool transposed_a, int lda, bool transposed_b, int ldb, int ldc, int m, int n, int k,
                     const char* a, const char* b, char* c) {
   const T one = 1, zero = 0;
   const char ta = transposed_a ? 'T' : 'N', tb = transposed_b ? 'T' : 'N';
-  gemm(&tb, &ta, &n, &m, &k, &one, (const T*)b, &ldb, (const T*)a, &lda, &zero, (T*)c, &n);
+  gemm(&tb, &ta, &n, &m, &k, &one, (const T*)b, &ldb, (const T*)a, &lda, &zero, (T*)c, &ldc);
 }
 // The rows of a batch: where they are, or gathered into the buffer.
 static char* batch_rows(char* samples, const int64_t* order, char* buffer, int64_t batch, int64_t n, int64_t bytes) {
@@ -207,7 +207,7 @@ def _product(a: Buffer, b: Buffer, out: Buffer) -> str:
     if gemm is None or out.stride[-1] != 1 or {a.dtype, b.dtype} != {out.dtype}:
         raise UnsupportedGraph(_more_than_loops(f"a product of {out.dtype}"))
     (m, k), n = a.shape, b.shape[1]
-    layouts = ", ".join(map(_layout, (a, b)))
+    layouts = ", ".join([*map(_layout, (a, b)), _distance(out.stride[0], m, n)])
     sizes = ", ".join(map(cpp, (m, n, k)))
     return f"product<{gemm}, {layouts}, {sizes}, {a.address}, {b.address}, {out.address});"
 
@@ -216,10 +216,19 @@ def _layout(matrix: Buffer) -> str:
     """Return whether BLAS finds the matrix transposed, and the distance of its rows (or columns)."""
     (rows, columns), (down, right) = matrix.shape, matrix.stride
     if right == 1 or (columns == 1 and down != 1):
-        return f"false, std::max<int64_t>({cpp(down)}, {cpp(columns)})"
+        return f"false, {_distance(down, rows, columns)}"
     if down == 1 or rows == 1:
-        return f"true, std::max<int64_t>({cpp(right)}, {cpp(rows)})"
+        return f"true, {_distance(right, columns, rows)}"
     raise UnsupportedGraph(_more_than_loops("a product of strided matrices"))
+
+
+def _distance(stride: Size, count: Size, length: Size) -> str:
+    """Return the distance of ``count`` rows (or columns) of this length: BLAS takes none that overlap."""
+    if count == 1:
+        return cpp(length)
+    if stride == 0 or (isinstance(stride, int) and isinstance(length, int) and stride < length):
+        raise UnsupportedGraph(_more_than_loops("a product of repeated rows"))
+    return f"std::max<int64_t>({cpp(stride)}, {cpp(length)})"
 
 
 class _NoOperators:

@@ -56,6 +56,7 @@ OPTIONS = {
     "cpp.threads": 1,
     "cpp.simdlen": 1,
     "cpp_cache_precompile_headers": False,
+    "fx_graph_cache": False,  # a graph from Inductor's cache lacks what was assumed about sizes
     "pattern_matcher": False,
 }
 # Sums may be computed in another order, and a library's function needs not set errno: else no loop would be vectorised.
@@ -180,7 +181,8 @@ def _lowered(step: StepGraph, state: Tensors) -> tuple[Any, list[Any], list[Any]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they concern Inductor's internals
         examples, mode = _examples(step, state)
-        plain = _plain_graph(step.graph, examples)
+        with mode:  # new tensors whose sizes are symbols
+            plain = _plain_graph(step.graph, examples)
         # Fusing loops of different depth fails on some graphs (KeyError in torch 2.13), and gains nothing here.
         no_fusion = mock.patch.object(private_part(owner), fusion, return_value=False)
         # It would compile and run tests of vector instructions, which are not used here.

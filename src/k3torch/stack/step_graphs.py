@@ -47,6 +47,22 @@ class StepGraph(NamedTuple):
         return [*state, *batch, *self.constants, torch.tensor(size), seed]
 
 
+class Example(NamedTuple):
+    """A step with what it is compiled and checked for.
+
+    Attributes:
+        step: the step.
+        state: the tensors of its state.
+        arrays: all samples: for each array of a batch (samples, ...).
+        sizes: numbers of samples in a batch, for the check.
+    """
+
+    step: StepGraph
+    state: list[Tensor]
+    arrays: list[Tensor]
+    sizes: tuple[int, ...]
+
+
 def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
     """Return the batch sizes to trace a step for, given those that occur: one if they are all one, else two others."""
     used = set(occurring)
@@ -158,7 +174,7 @@ class _Joined:
                 leaves.append(values[0])
             elif position in scalars:
                 target = _tensor_overload(target)
-                leaves.append(self._of_size_tensor([float(value) for value in values], None))
+                leaves.append(self._of_size_tensor([float(value) for value in values], _float_type(first)))
             else:
                 leaves.append(self._of_length(values))
         remaining = iter(leaves)
@@ -176,14 +192,18 @@ class _Joined:
         node = length if factor == 1 else self._nodes.call_function(operator.mul, (length, int(factor)))
         return node if not summand else self._nodes.call_function(operator.add, (node, int(summand)))
 
-    def _of_size_tensor(self, values: Sequence[float], dtype: torch.dtype | None) -> torch.fx.Node:
+    def _of_size_tensor(self, values: Sequence[float], dtype: torch.dtype) -> torch.fx.Node:
         """Return a number as a scalar tensor that is computed from the input ``batch_size``."""
         call = self._nodes.call_function
-        size = call(aten.to.dtype, (self._size, dtype or torch.float32))
+        size = call(aten.to.dtype, (self._size, dtype))
+        factor, summand = self._line(values)
+        if not dtype.is_floating_point:
+            if dtype == torch.bool or not (factor.is_integer() and summand.is_integer()):
+                raise _differ(f"a number of type {dtype}")
+            factor, summand = int(factor), int(summand)
         products = [value * size for value, size in zip(values, self._sizes, strict=True)]
         if max(products) - min(products) <= 1e-6 * abs(products[0]):
             return call(aten.mul.Tensor, (call(aten.reciprocal.default, (size,)), products[0]))
-        factor, summand = self._line(values)
         product = size if factor == 1 else call(aten.mul.Tensor, (size, factor))
         return product if not summand else call(aten.add.Tensor, (product, summand))
 
@@ -205,9 +225,16 @@ def _scalar_positions(node: torch.fx.Node) -> Iterator[int]:
     schema = getattr(node.target, "_schema", None)
     position = 0
     for number, argument in enumerate(node.args):
-        if schema is not None and str(schema.arguments[number].type) in ("number", "float"):
+        kind = "" if schema is None else str(schema.arguments[number].type)
+        if kind in ("number", "float") or (kind == "Tensor" and isinstance(argument, float)):
             yield position
         position += len(_leaves(argument))
+
+
+def _float_type(node: torch.fx.Node) -> torch.dtype:
+    """Return the precision that an operator computes in."""
+    dtype = getattr(node.meta.get("val"), "dtype", torch.float32)
+    return dtype if dtype.is_floating_point else torch.float32
 
 
 def _tensor_overload(target: Any) -> Any:

@@ -24,16 +24,14 @@ Step = Callable[[], int]
 
 @dataclass
 class Comparison:
-    """What a stack computes differently from Keras, or None, and how long a training step takes.
+    """What a stack computes differently from Keras, or None, and how long Keras's own training step takes.
 
     Attributes:
-        keras_seconds: of Keras's own step of the first model.
-        graph_seconds: of the uncompiled graph, for all models of the first group.
+        keras_seconds: of the second step of the first model.
     """
 
     difference: str | None = None
     keras_seconds: float = 0.0
-    graph_seconds: float = 0.0
 
 
 def compare_with_keras(groups: Sequence[ModelGroup]) -> Comparison:
@@ -71,10 +69,8 @@ def _difference(group: ModelGroup, member: int, kind: Kind, count: int, before: 
     keras_steps()
     expected, results = State(model), _results(model)
     before.restore()
-    start = perf_counter()
     with FixedRandomness(stacked=group.stacked):
         after = group.after_steps(kind, member, count)
-    times.graph_seconds = (perf_counter() - start) / count
     if problems := differences(model, before, expected, _state(model, before, after.state), keras_steps):
         return ", ".join(problems[:3])
     if not np.allclose(after.metrics.numpy(), results, rtol=1e-4, atol=1e-6, equal_nan=True):

@@ -23,6 +23,7 @@ from k3torch.training.checkpoint_run import Settings, check_data, check_settings
 import keras
 
 _FORMAT = 1  # of the files; another number in a file means that another version of k3torch wrote it
+_SECONDS = 60.0  # least time between two checkpoints within an epoch, for every="auto"
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
@@ -33,18 +34,20 @@ class ExactCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         folder: of the checkpoints; made if missing.
-        every: "epoch", or a number of batches, after which a checkpoint is written within an epoch; with a number one
-            is written at the end of each epoch as well.
+        every: "auto": at the end of an epoch, and each minute within a long one, but no more often than writing the
+            checkpoints takes 2% of the time; and at the end of the last epoch. "epoch": at the end of each epoch. A
+            number of batches: after as many within an epoch, and at the end of each epoch.
+        register: is called with the path of each checkpoint before it is written, or None.
 
     Raises:
-        InputError: for an ``every`` that is neither, and a folder that is a file.
+        InputError: for any other ``every``, and a folder that is a file.
     """
 
-    def __init__(self, folder: str | Path, every: str | int = "epoch"):
+    def __init__(self, folder: str | Path, every: str | int = "auto", register: Callable[[Path], object] | None = None):
         super().__init__()
-        if every != "epoch":
-            refuse([count_problem("every as 'epoch' or", every)])
-        self.folder = CheckpointFolder(folder)
+        if every not in ("auto", "epoch"):
+            refuse([count_problem("every as 'auto', 'epoch' or", every)])
+        self.folder = CheckpointFolder(folder, register)
         self.every = every
         self._run: _Run | None = None
 
@@ -68,9 +71,9 @@ class ExactCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
             self._run.end_batch(batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint if one is due."""
         if self._run is not None:
-            self._run.write(epoch + 1, batches=0)
+            self._run.end_epoch(epoch + 1)
 
 
 class _Run:
@@ -128,9 +131,17 @@ class _Run:
                 self.put_back()
                 self._load(self._stored)
             return
-        every, steps = self._checkpoint.every, self._checkpoint.params.get("steps")
-        if every != "epoch" and done % int(every) == 0 and done != steps and not self._model.stop_training:
+        every, last = self._checkpoint.every, done == self._checkpoint.params.get("steps")
+        if every == "epoch" or last or self._model.stop_training:
+            return
+        if self._checkpoint.folder.is_due(_SECONDS) if every == "auto" else done % int(every) == 0:
             self.write(self._epoch, done)
+
+    def end_epoch(self, done: int) -> None:
+        """``done``: how many epochs are done."""
+        last = done == self._checkpoint.params.get("epochs") or self._model.stop_training
+        if last or self._checkpoint.every != "auto" or self._checkpoint.folder.is_due():
+            self.write(done, batches=0)
 
     def write(self, epoch: int, batches: int) -> None:
         """Write a checkpoint; ``epoch`` is the one to go on with, from 0, ``batches`` how many of it are done."""
@@ -178,17 +189,17 @@ class _Run:
             self._undo.pop()()
 
 
-def resume_fit(model: keras.Model, folder: str | Path, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+def resume_fit(model: keras.Model, folder: str | Path | None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
     """As ``model.fit(*args, **kwargs)``, from the newest checkpoint in ``folder``; without one, from the beginning.
 
     After an interruption, build the same model and the same data and call it again: weights, history and everything
-    else will be those of a run without interruption, bit for bit on the same machine and versions. A checkpoint is
-    written after each epoch, unless ``callbacks`` has an ``ExactCheckpoint`` that says when. ``x`` is a DataLoader or
+    else will be those of a run without interruption, bit for bit on the same machine and versions. Checkpoints are
+    written as ``ExactCheckpoint(folder)`` does, unless ``callbacks`` has one that says when. ``x`` is a DataLoader or
     arrays. ``epochs`` may be larger than before.
 
     Args:
         model: any compiled Keras model.
-        folder: of the checkpoints.
+        folder: of the checkpoints. None begins a new run, whose ``callbacks`` have an ``ExactCheckpoint``.
         args: of ``model.fit``.
         kwargs: of ``model.fit``.
 

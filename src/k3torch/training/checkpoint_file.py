@@ -1,20 +1,23 @@
 """The files of checkpoints: plain Python values and arrays, written whole or not at all, and read without pickles."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import json
+import math
 from pathlib import Path
 import re
 import sys
+import time
 from typing import Any
 
 from k3torch.errors import InputError, first_line
-from k3torch.files import atomic_path
+from k3torch.files import atomic_path, reason_of, remove_drafts
 import numpy as np
 from numpy.typing import NDArray
 import torch
 
 KEPT = 2  # checkpoints in a folder: the newest, and the one before in case that the newest is damaged
+COST = 0.02  # the fraction of the time between two checkpoints that writing one may take
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _JSON = "json"  # the array of a file that holds all values that are no arrays, as UTF-8
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "deque": deque}
@@ -31,13 +34,16 @@ class CheckpointFolder:
 
     Args:
         folder: is made when the first checkpoint is written.
+        register: is called with the path of each checkpoint before it is written.
 
     Raises:
         InputError: if a file has the folder's name.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, register: Callable[[Path], object] | None = None):
         self.path = Path(folder).expanduser()
+        self._register = register
+        self._written, self._due = time.monotonic(), -math.inf
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"expected a folder for checkpoints, got the file {self.path}: give another name")
 
@@ -53,22 +59,35 @@ class CheckpointFolder:
     def write(self, number: int, content: dict[str, Any]) -> None:
         """Write a checkpoint, whole or not at all, and then remove those that are older than the one before it.
 
+        It is whole after a power failure, too.
+
         Raises:
             InputError: if the file cannot be written.
             NotPlain: if a value cannot be stored.
         """
+        started = time.monotonic()
         arrays: Arrays = {}
         text = json.dumps(encode(content, arrays))
         arrays[_JSON] = np.frombuffer(text.encode(), np.uint8)
         try:
-            with atomic_path(self.file(number)) as draft:
+            if self._register is not None:
+                self._register(self.file(number))
+            with atomic_path(self.file(number), durable=True) as draft:
                 np.savez(draft, allow_pickle=False, **arrays)
             for old in self.numbers():
                 if old <= number - KEPT:
                     self.file(old).unlink(missing_ok=True)
         except OSError as error:
-            reason = error.strerror or first_line(error)
-            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason}") from error
+            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason_of(error)}") from error
+        self._written = time.monotonic()
+        self._due = self._written + (self._written - started) / COST
+
+    def is_due(self, seconds: float = 0.0) -> bool:
+        """Return whether writing the last checkpoint took at most ``COST`` of the time since then.
+
+        ``seconds`` is the least time since then; without it, the first checkpoint is due at once.
+        """
+        return time.monotonic() >= max(self._due, self._written + seconds)
 
     def newest(self) -> tuple[int, dict[str, Any]] | None:
         """Return the number and the content of the newest checkpoint, or None if the folder has none.
@@ -80,8 +99,8 @@ class CheckpointFolder:
             InputError: if there are checkpoints, but all are damaged.
         """
         numbers = self.numbers()
-        for draft in self.path.glob(".checkpoint-*.npz"):
-            draft.unlink(missing_ok=True)
+        for number in {*numbers, *(last + 1 for last in numbers[-1:]), 1}:  # those that can have been written
+            remove_drafts(self.file(number))
         for number in reversed(numbers):
             try:
                 content = read(self.file(number))

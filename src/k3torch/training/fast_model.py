@@ -8,7 +8,6 @@ from typing import Any
 import warnings
 
 from k3torch.training.checkpoint import ExactCheckpoint, fit_with_checkpoints
-from k3torch.training.fast_step import add_to_mean
 from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
@@ -53,11 +52,11 @@ class FastStep:
         x, y, sample_weight = _unpack(data, parts.device)
         y_pred = parts.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
-        self.zero_grad()
+        for parameter in parts.parameters:
+            parameter.grad = None
         self.optimizer.scale_loss(loss).backward()
-        variables = self.trainable_variables
         with torch.no_grad():
-            parts.update_weights([variable.value.grad for variable in variables], variables)
+            parts.update_weights([variable.value.grad for variable in parts.variables], parts.variables)
             return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
@@ -77,7 +76,7 @@ class FastStep:
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
-        add_to_mean(parts.loss_tracker, loss * samples, samples)
+        parts.add_to_loss(loss * samples, samples)
         parts.update_metrics(y, y_pred, sample_weight)
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]

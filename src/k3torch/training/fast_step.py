@@ -70,7 +70,7 @@ def forward(model: keras.Model, wrap: Wrap = identity) -> Forward:
     name = layers[0].compute_dtype
     dtype, mixed = getattr(torch, name), name != layers[0].variable_dtype
     shape = tuple(model.inputs[0].shape[1:])
-    first, *rest = [_layer_function(layer) for layer in layers]
+    first, *rest = [_layer_function(layer, mixed) for layer in layers]
     by_keras = keras_forward(model)
 
     def after_first(x: Tensor, training: bool) -> Tensor:
@@ -146,20 +146,33 @@ def _chain(model: keras.Model) -> list[keras.Layer]:
     return layers
 
 
-def _layer_function(layer: keras.Layer) -> Forward:
-    """Return ``f(x, training)``, which computes what ``layer.call`` does."""
+def _layer_function(layer: keras.Layer, mixed: bool) -> Forward:
+    """Return ``f(x, training)``, which computes what ``layer.call`` does.
+
+    Args:
+        layer: of ``PLAIN_LAYERS``.
+        mixed: whether the values of its variables are to be converted, and so read, at each call.
+    """
     if isinstance(layer, keras.layers.Dropout):
         return lambda x, training: layer.call(x, training=training)
     if not isinstance(layer, keras.layers.Dense):
         return lambda x, _: layer.call(x)
-    kernel, bias = layer.kernel, layer.bias
+    kernel, bias = _value(layer.kernel, mixed), _value(layer.bias, mixed) if layer.bias is not None else None
     activation = TORCH_ACTIVATIONS.get(layer.activation, layer.activation)
 
     def dense(x: Tensor, _: bool) -> Tensor:
-        product = bag_matmul(x, kernel.value) if x.layout == torch.sparse_csr else torch.matmul(x, kernel.value)
-        return activation(product if bias is None else product + bias.value)  # type: ignore[no-any-return]
+        product = bag_matmul(x, kernel()) if x.layout == torch.sparse_csr else torch.matmul(x, kernel())
+        return activation(product if bias is None else product + bias())  # type: ignore[no-any-return]
 
     return dense
+
+
+def _value(variable: Any, mixed: bool) -> Callable[[], Tensor]:
+    """Return a function that returns the variable's value; without conversion it is always the same tensor."""
+    if mixed:
+        return lambda: variable.value
+    tensor: Tensor = variable.value
+    return lambda: tensor
 
 
 def loss(model: keras.Model) -> Loss:
@@ -214,21 +227,26 @@ def _metric(metric: keras.Metric) -> Callable[[Tensor, Tensor], None]:
     if type(metric).update_state is not keras.metrics.MeanMetricWrapper.update_state:
         return metric.update_state  # type: ignore[no-any-return]
 
-    fused = fused_metric(metric)
+    fused, add = fused_metric(metric), mean_adder(metric)
 
     def update(y: Tensor, y_pred: Tensor) -> None:
         if fused and is_fusable(y, y_pred):
-            add_to_mean(metric, fused(y, y_pred), len(y))
+            add(fused(y, y_pred), len(y))
         else:
             metric.update_state(y, y_pred)
 
     return update
 
 
-def add_to_mean(mean: keras.metrics.Mean, total: Tensor, count: int) -> None:
-    """Add the sum of ``count`` values to a Keras Mean, without synchronising with its device."""
-    mean.total.value.add_(total.detach())
-    mean.count.value.add_(count)
+def mean_adder(mean: keras.metrics.Mean) -> Callable[[Tensor, int], None]:
+    """Return ``f(sum, count)``, which adds ``count`` values to a Keras Mean, without synchronising with its device."""
+    total, counted = mean.total.value, mean.count.value
+
+    def add(value: Tensor, count: int) -> None:
+        total.add_(value.detach())
+        counted.add_(count)
+
+    return add
 
 
 def weights(model: keras.Model, wrap: Wrap | None = None) -> UpdateWeights:

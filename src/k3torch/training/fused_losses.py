@@ -36,7 +36,7 @@ def fused_metric(metric: keras.metrics.Metric) -> FusedLoss | None:
     function, settings = private_attribute(metric, "_fn"), private_attribute(metric, "_fn_kwargs")
     if function is keras.metrics.binary_accuracy and set(settings) <= {"threshold"}:
         threshold = settings.get("threshold", 0.5)
-        return lambda y, y_pred: (y_pred > threshold).to(y.dtype).eq(y).sum() / y.shape[1]
+        return lambda y, y_pred: torch.count_nonzero((y_pred > threshold).eq(y)) / y.shape[1]
     if function not in _MEANS or not _are_defaults(settings):
         return None
     mean = _MEANS[function]

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from k3torch import interrupts, runtime
+from k3torch.training.checkpoint import ExactCheckpoint, resume_fit
 from k3torch.training.epoch_bar import EpochBar, place
 import keras
 
@@ -115,6 +116,8 @@ def fit(
     history: list[dict[str, float]],
     validation: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: ExactCheckpoint | None = None,
+    resume: bool = False,
     one_thread: bool = True,
     **fit_arguments: Any,
 ) -> None:
@@ -128,19 +131,26 @@ def fit(
         history: gets a dict per epoch, as ``History`` appends it.
         validation: the validation batches, or None.
         callbacks: further callbacks.
+        checkpoint: writes the checkpoints of this training, or None.
+        resume: whether to go on from the newest checkpoint in the folder of ``checkpoint``.
         one_thread: whether torch uses a single thread, which is the fastest for small networks.
         fit_arguments: further arguments of ``model.fit``.
     """
     bar = RichProgress(title)
     try:
         with runtime.single_threaded() if one_thread else nullcontext():
-            model.fit(
-                loader,
-                validation_data=validation,
-                epochs=epochs,
-                callbacks=[*callbacks, History(history), bar],
-                verbose=0,
-                **{"shuffle": False, **fit_arguments},  # the loader shuffles; Keras warns if both do
-            )
+            arguments = {
+                "validation_data": validation,
+                "epochs": epochs,
+                "callbacks": [*callbacks, History(history), bar],
+                "verbose": 0,
+                "shuffle": False,  # the loader shuffles; Keras warns if both do
+                **fit_arguments,
+            }
+            if checkpoint is None:
+                model.fit(loader, **arguments)
+            else:
+                arguments["callbacks"].append(checkpoint)
+                resume_fit(model, checkpoint.folder.path if resume else None, loader, **arguments)
     finally:
         bar.close()

@@ -26,6 +26,8 @@ _LIBRARIES = {"keras", "torch", "k3torch", "optree", "numpy", "scipy", "sklearn"
 _NOT_SEARCHED = _LIBRARIES - {"keras", "k3torch"}  # objects of Keras may hold the caller's own
 _PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 _CONTAINERS = (list, tuple, dict, set, deque)
+_LEAVES = (*_PLAIN, type, ModuleType, np.ndarray, torch.Tensor, keras.Variable)  # no search goes on from them
+_FREQUENT_LEAVES = {*_PLAIN, bool}  # found in a set, which takes a fraction of the time of isinstance
 # Attributes that a step may change although they are no state of the model: those in which a FastModel keeps the parts
 # of its step and their verification, and the mode of torch modules, which fit sets.
 _NOT_STATE = {"_parts", "_chosen_for", "_verification", "_said", "_logs_are_read", "training"}
@@ -48,7 +50,7 @@ def reachable(model: keras.Model, through_functions: bool = True) -> list[Any]:
     waiting: list[Any] = [model]
     while waiting:
         item = waiting.pop()
-        if id(item) in seen or isinstance(item, (*_PLAIN, type, ModuleType, np.ndarray, torch.Tensor, keras.Variable)):
+        if type(item) in _FREQUENT_LEAVES or id(item) in seen or isinstance(item, _LEAVES):
             continue
         seen.add(id(item))
         if isinstance(item, _CONTAINERS):
@@ -73,7 +75,10 @@ def _held_by(item: Any) -> list[Any]:
         return [item.__self__, item.__func__]
     if isinstance(item, FunctionType):
         return [value for _, _, value in _variables(item)] if is_own(item) else []
-    return [value for _, value in _attributes(item)] if _library(item) not in _NOT_SEARCHED else []
+    if _library(item) in _NOT_SEARCHED:
+        return []
+    left_out = _NOT_STATE if isinstance(item, keras.Model) else ()
+    return [value for name, value in _attributes(item) if name not in left_out]
 
 
 def is_own(item: Any) -> bool:

@@ -12,6 +12,7 @@ from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
 from k3torch.models.builders import BuilderOptions, imdb_classifier
 from k3torch.training import custom_loop
+from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.fast_model import FastModel
 from k3torch.training.fast_step import Unsupported
 from k3torch.training.progress import EpochBar, fit
@@ -109,6 +110,8 @@ def train(
     history: list[dict[str, float]],
     validation: Data | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint: ExactCheckpoint | None = None,
+    resume: bool = False,
 ) -> None:
     """Train with a progress bar, and append each epoch's metrics to ``history``.
 
@@ -121,6 +124,8 @@ def train(
         history: gets a dict per epoch: epoch (from 1), seconds and metrics.
         validation: validation data, as ``serve`` returns it, or None.
         callbacks: of ``fit``; the custom training loop ignores them.
+        checkpoint: writes checkpoints, or None; the custom training loop writes none.
+        resume: whether to go on from the newest of them; the custom training loop begins again, with the same result.
 
     Raises:
         InputError: if the model's outputs become NaN.
@@ -137,7 +142,8 @@ def train(
         validation_data = (validation.x, validation.y)
         fit_arguments["validation_batch_size"] = validation.batch_size
     fit(model, x, epochs=epochs, title=title, history=history, validation=validation_data,
-        callbacks=callbacks, one_thread=rung not in DENSE, **fit_arguments)  # fmt: skip
+        callbacks=callbacks, checkpoint=checkpoint, resume=resume, one_thread=rung not in DENSE,
+        **fit_arguments)  # fmt: skip
 
 
 def _loop(

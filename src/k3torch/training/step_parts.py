@@ -1,7 +1,7 @@
 """The choice of the parts of a step: those of ``fast_step`` where they support the model, else Keras's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,13 +17,23 @@ _METHODS = ("compute_loss", "compute_metrics", "train_step", "test_step", "call"
 
 @dataclass(frozen=True)
 class Parts:
-    """The four parts of a step, and the metric, device and names that the step needs besides."""
+    """The four parts of a step, and what the step needs besides.
+
+    Attributes:
+        add_to_loss: adds the sum of a number of losses to the metric ``loss``.
+        variables: the trainable ones, whose gradients ``update_weights`` takes.
+        parameters: all torch parameters of the model, whose gradients are cleared before a step.
+        device: of the variables.
+        log_names: of the metrics.
+    """
 
     forward: fast_step.Forward
     loss: fast_step.Loss
     update_metrics: fast_step.UpdateMetrics
     update_weights: fast_step.UpdateWeights
-    loss_tracker: keras.metrics.Mean
+    add_to_loss: Callable[[torch.Tensor, int], None]
+    variables: list[Any]
+    parameters: list[torch.Tensor]
     device: torch.device
     log_names: tuple[str, ...]
 
@@ -55,7 +65,9 @@ def choose_parts(model: keras.Model) -> Choice:
             loss=lambda y, y_pred, sample_weight: model.compute_loss(None, y, y_pred, sample_weight),
             update_metrics=compiled_metrics.update_state if compiled_metrics is not None else lambda *_: None,
             update_weights=model.optimizer.apply,
-            loss_tracker=private_attribute(model, "_loss_tracker"),
+            add_to_loss=fast_step.mean_adder(private_attribute(model, "_loss_tracker")),
+            variables=list(model.trainable_variables),
+            parameters=list(model.parameters()),
             device=model.trainable_variables[0].value.device,
             log_names=tuple(model.get_metrics_result()),
         )
@@ -78,14 +90,12 @@ def choose_parts(model: keras.Model) -> Choice:
             reasons.append(f"its {build.__name__} ({change})")
         return getattr(keras_parts, name)
 
-    parts = Parts(
+    parts = replace(
+        keras_parts,
         forward=choose("forward", fast_step.forward, **wrap),
         loss=choose("loss", fast_step.loss),
         update_metrics=choose("update_metrics", fast_step.metrics),
         update_weights=choose("update_weights", fast_step.weights, **wrap),
-        loss_tracker=keras_parts.loss_tracker,
-        device=keras_parts.device,
-        log_names=keras_parts.log_names,
     )
     return Choice(parts, keras_parts, reasons)
 
@@ -98,7 +108,7 @@ def settings_of(model: keras.Model) -> Any:
     """
     losses, metrics = (getattr(model, name, None) for name in ("_compile_loss", "_compile_metrics"))
     items = [model.optimizer, losses, metrics, *(layer for layer in layers_of(model) if layer is not model)]
-    variables = [(_Same(v), _Same(v.regularizer), _Same(v.constraint)) for v in model.trainable_variables]
+    variables = [tuple(map(_Same, (v, v.value, v.regularizer, v.constraint))) for v in model.trainable_variables]
     methods = [_Same(vars(model).get(name)) for name in _METHODS]
     return (
         variables,

@@ -1,0 +1,119 @@
+"""Loops over bags of words and weights that make one pass over memory, compiled from ``kernels.cpp`` at first use.
+
+They compute what operators of SciPy and torch compute in several passes, up to float32 rounding, in one thread. They
+trust their arguments: the caller checks dtypes, shapes and indices.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any
+
+from k3torch import cpp_library
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+import torch
+
+Tensor = torch.Tensor
+
+
+@functools.cache
+def load() -> "Kernels | None":
+    """Return the kernels, or None where they cannot be compiled or do not give the results of NumPy."""
+    library = cpp_library.load(Path(__file__).with_name("kernels.cpp"))
+    kernels = Kernels(library) if library is not None else None
+    return kernels if kernels is not None and _agree(kernels) else None
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Return whether the kernels can go through these tensors: float32, contiguous, on the CPU."""
+    return all(t.dtype is torch.float32 and t.is_contiguous() and t.device.type == "cpu" for t in tensors)
+
+
+class Kernels:
+    """The functions of the library, for contiguous arrays and tensors on the CPU: float32, offsets and ids int32."""
+
+    def __init__(self, library: ctypes.CDLL):
+        size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
+
+        def function(name: str, *arguments: Any) -> Any:
+            found = getattr(library, name)
+            found.argtypes, found.restype = arguments, None
+            return found
+
+        self._row_offsets = function("row_offsets", size, *[pointer] * 3)
+        self._row_offsets.restype = size
+        self._gather_rows = function("gather_rows", size, *[pointer] * 7)
+        self._add_transposed = function("add_transposed", size, size, *[pointer] * 5)
+        self._rmsprop = function("rmsprop", size, *[number] * 4, *[pointer] * 3)
+        self._adam = function("adam", size, *[number] * 6, *[pointer] * 4)
+
+    def gather_rows(self, bags: csr_matrix, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return offsets, ids and values of ``bags[rows]``, or None if the matrix or the result need other types.
+
+        Args:
+            bags: consistent.
+            rows: from 0 to the number of rows of the matrix - 1, contiguous.
+        """
+        arrays = bags.indptr, bags.indices, bags.data
+        supported = [array.dtype for array in arrays] == [np.int32, np.int32, np.float32]
+        if not supported or not all(array.flags.c_contiguous and array.flags.aligned for array in arrays):
+            return None
+        chosen, starts, ids, values = (array.ctypes.data for array in (rows, *arrays))
+        offsets = torch.empty(len(rows) + 1, dtype=torch.int32)
+        total = self._row_offsets(len(rows), chosen, starts, offsets.data_ptr())
+        if total >= 2**31:
+            return None
+        found = offsets, torch.empty(total, dtype=torch.int32), torch.empty(total, dtype=torch.float32)
+        self._gather_rows(len(rows), chosen, starts, ids, values, *(tensor.data_ptr() for tensor in found))
+        return found
+
+    def transposed_product(self, offsets: Tensor, ids: Tensor, values: Tensor, gradient: Tensor, words: int) -> Tensor:
+        """Return ``bags.T @ gradient``, (words, units), for the arrays of bags in CSR and a gradient (bags, units)."""
+        # NumPy's zeros take no memory until they are written to; most words do not occur in a batch.
+        sums = torch.from_numpy(np.zeros((words, gradient.shape[1]), np.float32))
+        pointers = [tensor.data_ptr() for tensor in (offsets, ids, values, gradient, sums)]
+        self._add_transposed(*gradient.shape, *pointers)
+        return sums
+
+    def rmsprop(
+        self, rate: float, rho: float, epsilon: float,
+        gradient: Tensor, velocity: Tensor, weight: Tensor,
+    ) -> None:  # fmt: skip
+        """Update one weight and its velocity by Keras's RMSprop, without momentum and not centered."""
+        pointers = gradient.data_ptr(), velocity.data_ptr(), weight.data_ptr()
+        self._rmsprop(weight.numel(), rate, rho, 1 - rho, epsilon, *pointers)
+
+    def adam(
+        self, rate: float, betas: tuple[float, float], epsilon: float,
+        gradient: Tensor, mean: Tensor, square: Tensor, weight: Tensor,
+    ) -> None:  # fmt: skip
+        """Update one weight and its moments by Keras's Adam, without amsgrad; ``rate`` has the bias correction."""
+        first, second = betas
+        pointers = gradient.data_ptr(), mean.data_ptr(), square.data_ptr(), weight.data_ptr()
+        self._adam(weight.numel(), rate, first, 1 - first, second, 1 - second, epsilon, *pointers)
+
+
+def _agree(kernels: Kernels) -> bool:
+    """Return whether the kernels give the results of NumPy on a small example, which reaches each of their loops."""
+    random = np.random.default_rng(0)
+    dense = ((random.random((6, 7)) < 0.4) * random.normal(size=(6, 7))).astype(np.float32)
+    dense[2] = 0
+    rows = np.array([5, 2, 0, 5])
+    gathered = kernels.gather_rows(csr_matrix(dense), rows)
+    if gathered is None:
+        return False
+    gradient, g, m, s, w = (random.normal(size=size) for size in ((4, 85), 37, 37, 37, 37))
+    s = s**2
+    tensors = [torch.from_numpy(array).float() for array in (g, m, s, w)]
+    product = kernels.transposed_product(*gathered, torch.from_numpy(gradient).float(), 7)
+    kernels.adam(0.1, (0.9, 0.99), 1e-7, *tensors)
+    mean, square = 0.9 * m + 0.1 * g, 0.99 * s + 0.01 * g**2
+    weight = w - 0.1 * mean / (np.sqrt(square) + 1e-7)
+    found = [product, *(tensor.clone() for tensor in tensors[1:])]
+    kernels.rmsprop(0.1, 0.9, 1e-7, tensors[0], tensors[2], tensors[3])
+    velocity = 0.9 * square + 0.1 * g**2
+    found += tensors[2:]
+    expected = [dense[rows].T @ gradient, mean, square, weight, velocity, weight - 0.1 * g / np.sqrt(velocity + 1e-7)]
+    return all(np.allclose(a.numpy(), b, rtol=1e-4, atol=1e-5) for a, b in zip(found, expected, strict=True))

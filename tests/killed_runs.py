@@ -1,0 +1,34 @@
+"""Runs of scripts in processes that are killed, for tests that resume them; each is forked from one that has Keras."""
+
+import multiprocessing
+import os
+from pathlib import Path
+import runpy
+import sys
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+PRELOADED = ["k3torch", "keras", "torch", "pandas", "sklearn.metrics", "matplotlib.pyplot", "tests.killed_runs"]
+
+
+def work(script, arguments, log, checkpoints):
+    """Run a script in this process; ``checkpoints``: "auto" as users get them, or after every "epoch" or "batch"."""
+    with Path(log).open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    from k3torch.training import checkpoint, checkpoint_file
+
+    if checkpoints != "auto":
+        checkpoint_file.COST = 1e9
+    if checkpoints == "batch":
+        checkpoint._SECONDS = 0.0
+    sys.argv[:] = [script, *map(str, arguments)]
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+def start(script, arguments, log, checkpoints="auto"):
+    """Start a script and return its process; what it prints is appended to the file ``log``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=True)
+    process.start()
+    return process

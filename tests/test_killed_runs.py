@@ -1,0 +1,129 @@
+"""Runs that are killed at random moments and resumed, compared bit for bit with those that were not.
+
+``pytest tests/test_killed_runs.py --kills 100`` kills as many runs.
+"""
+
+import csv
+import io
+import json
+import random
+import re
+import sys
+import time
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from tests.killed_runs import start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+RUNS = {
+    "imdb": ["train_imdb.py", "--epochs", 8, "--batch-size", 32],
+    "imdb with callbacks": [
+        "train_imdb.py", "--epochs", 8, "--batch-size", 32, "--dropout", 0.3, "--early-stopping", 2,
+        "--best-checkpoint", "--reduce-on-plateau", 1, "--optimizer", "adam",
+    ],
+    "digits": ["train_digits.py", "--source", "wheel", "--epochs", 4, "--batch-size", 128, "--momentum", 0.5],
+    "digits with callbacks": [
+        "train_digits.py", "--source", "wheel", "--epochs", 5, "--batch-size", 256, "--dropout", 0.2,
+        "--best-checkpoint", "--schedule", "exponential", "--early-stopping", 3,
+    ],
+    "imdb by fit on arrays": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 1, "--schedule", "step"],
+    "imdb by a loop": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 5],
+}  # fmt: skip
+TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "peak_memory_mb"}
+
+
+def pytest_generate_tests(metafunc):
+    if "kill" in metafunc.fixturenames:
+        metafunc.parametrize("kill", range(metafunc.config.getoption("--kills")))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """400 reviews in which two of ten words tell the label."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["text", "label"])
+        for i in range(400):
+            words = [*draw.choices([f"word{j}" for j in range(80)], k=8), *draw.choices(["good", "bad", "so"], k=2)]
+            rows.writerow([" ".join([*words, "good" if i % 2 else "bad"]), i % 2])
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(table, tmp_path_factory):
+    """A function that returns the folder of an uninterrupted run by name, its arguments and how long it took."""
+    known = {}
+    warm = start("train_imdb.py", ["--help"], tmp_path_factory.mktemp("help") / "log")  # loads Keras once
+    warm.join(100)
+
+    def run(name):
+        if name not in known:
+            script, *arguments = RUNS[name]
+            if script == "train_imdb.py":
+                arguments += ["--source", table]
+            folder = tmp_path_factory.mktemp("whole")
+            started = time.monotonic()
+            process = start(script, [*arguments, "--out", folder / "run"], folder / "log")
+            process.join(100)
+            assert process.exitcode == 0, (folder / "log").read_text()
+            known[name] = folder / "run", script, arguments, time.monotonic() - started
+        return known[name]
+
+    return run
+
+
+def content(path):
+    """Return what has to be the same in a file of two runs."""
+    if path.suffix == ".json":
+        found = json.loads(path.read_text())
+        return {key: value for key, value in found.items() if key not in {*TIMES, "out", "force"}}
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            config = re.sub(rb'"shared_object_id": \d+', b"", archive.read("config.json"))  # an address in memory
+            return config, tensors(io.BytesIO(archive.read("model.weights.h5")))
+    return tensors(path) if path.suffix == ".h5" else path.read_bytes()
+
+
+def tensors(file):
+    found = {}
+    with h5py.File(file) as stored:
+        stored.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return {name: (value.dtype, np.shape(value), value.tobytes()) for name, value in found.items()}
+
+
+def status(folder):
+    path = folder / "metrics.json"
+    return json.loads(path.read_text())["status"] if path.exists() else None
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_killed_run_is_resumed_to_the_same_bits(kill, uninterrupted, tmp_path):
+    draw = random.Random(kill)
+    expected, script, arguments, seconds = uninterrupted(list(RUNS)[kill % len(RUNS)])
+    log, folder = tmp_path / "log", tmp_path / "run"
+    kills = [draw.uniform(0.3, 0.9) * seconds for _ in range(draw.randint(1, 3))]
+    for delay in [*kills, 100]:
+        begun = (folder / "config.json").exists()
+        options = ["--resume", folder] if begun else [*arguments, "--out", folder, "--force"]
+        process = start(script, options, log, draw.choice(["auto", "epoch", "batch"]))
+        process.join(delay)
+        process.kill()
+        process.join(60)
+        if status(folder) == "complete":
+            break
+    assert process.exitcode == 0 or delay < 100, log.read_text()
+    assert names(folder) == names(expected)
+    for name in names(folder):
+        assert content(folder / name) == content(expected / name), (name, log.read_text())
