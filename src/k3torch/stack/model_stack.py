@@ -167,12 +167,16 @@ class ModelStack:
         for tensor, value in zip(self._weights(model), weights, strict=True):
             tensor.copy_(value)
 
-    def _weights(self, model: int) -> list[torch.Tensor]:
+    def state(self, model: int) -> list[torch.Tensor]:
+        """Return the tensors of a model, in the order of ``stateless.variables``: views, which training changes."""
         number = bisect.bisect_right(self._starts, model) - 1
-        state = self._groups[number].state(model - self._starts[number])
+        return self._groups[number].state(model - self._starts[number])
+
+    def _weights(self, model: int) -> list[torch.Tensor]:
         held = {id(variable) for variable in self.models[model].weights}
         variables = stateless.variables(self.models[model])
-        return [tensor for tensor, variable in zip(state, variables, strict=True) if id(variable) in held]
+        pairs = zip(self.state(model), variables, strict=True)
+        return [tensor for tensor, variable in pairs if id(variable) in held]
 
     def _members(self, number: int) -> range:
         return range(self._starts[number], self._starts[number + 1])

@@ -13,6 +13,7 @@ from . import predictions as predictions
 from . import result as result
 from . import result_files as result_files
 from . import result_views as result_views
+from . import stopping as stopping
 from .cross_validate import cross_validate as cross_validate
 from .result import CrossValidation as CrossValidation
 from .result import Interrupted as Interrupted

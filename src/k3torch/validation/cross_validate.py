@@ -102,7 +102,9 @@ def cross_validate(
         seed: of folds, initial weights and orders of samples; at most 2**32 - 1.
         sample_weight: (samples,), for training and validation.
         class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
-        callbacks: Keras callbacks, called for every model in turn; they require the engine "fit".
+        callbacks: Keras callbacks, called for every model in turn. A single ``keras.callbacks.EarlyStopping`` follows
+            each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
+            require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
         verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
             ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
@@ -158,7 +160,7 @@ class _Training:
     engine: Literal["stacked", "fit"] = "stacked"
     histories: list[MetricHistory] = field(default_factory=list)
     final: Sequence[NDArray[np.float64]] | None = None  # metrics of the returned models, if not those of the last epoch
-    kept: Sequence[int] | None = None  # for each job of a stack the epoch whose weights its model has
+    kept: list[int] = field(default_factory=list)  # for each job of a stack the epoch whose weights its model has
 
 
 def _train(training: _Training, engine: Engine, seed: int) -> None:
@@ -200,7 +202,7 @@ def _stacked(training: _Training, required: bool) -> bool:
     reason = reason or engines.why_not_stacked(models)
     if reason is None:
         try:
-            t.kept = engines.stacked(t.jobs, t.batch_size, t.epochs, callbacks, t.bar, t.histories, required)
+            engines.stacked(t.jobs, t.batch_size, t.epochs, callbacks, t.bar, t.histories, t.kept, required)
             return True
         except DifferentStep as difference:
             reason = str(difference)
@@ -221,9 +223,11 @@ def _result(
     jobs, histories = training.jobs, training.histories
     names = stateless.metric_names(jobs[0].model)
     table = np.asarray([*histories, *[np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))])
-    kept = training.kept or [
-        _epochs_done(job.model, values, complete) - 1 for job, values in zip(jobs, table, strict=True)
-    ]
+    kept = (
+        [*training.kept, *[-1] * (len(jobs) - len(training.kept))]
+        if training.engine == "stacked"
+        else [_epochs_done(job.model, values, complete) - 1 for job, values in zip(jobs, table, strict=True)]
+    )
     score = score_index(names)
     last = training.final or [values[1, :, max(epoch, 0)] for values, epoch in zip(table, kept, strict=True)]
     scores = [values[score] for values in last]

@@ -82,9 +82,10 @@ def stacked(
     callbacks: Sequence[Any],
     bar: EpochBar,
     histories: list[MetricHistory],
+    kept: list[int],
     required: bool = True,
-) -> list[int]:
-    """Train all jobs at once, and append each one's metrics to ``histories``.
+) -> None:
+    """Train all jobs at once, and append each one's metrics to ``histories``, the epoch of its weights to ``kept``.
 
     A history is NaN for the epochs that are not trained. ``bar``, which is open, counts the epochs of all stacks.
 
@@ -95,10 +96,8 @@ def stacked(
         callbacks: which ``stopping.supported`` supports.
         bar: for progress.
         histories: is extended.
+        kept: is extended, also by the models of a stack that is interrupted.
         required: whether to train as a stack even where ``fit`` is faster.
-
-    Returns:
-        For each job the epoch whose weights its model has.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models, or, unless ``required``, if
@@ -108,14 +107,12 @@ def stacked(
     stacks = math.ceil(len(jobs) / most_jobs)
     jobs_per_stack = math.ceil(len(jobs) / stacks)
     title, bar.total = bar.title, epochs * stacks
-    kept = []
     for number, start in enumerate(range(0, len(jobs), jobs_per_stack), start=1):
         if stacks > 1:
             bar.title, bar.done = f"stack {number} of {stacks}", epochs * (number - 1)
         some = jobs[start : start + jobs_per_stack]
-        kept += _one_stack(some, batch_size, epochs, callbacks, bar, histories, required)
+        _one_stack(some, batch_size, epochs, callbacks, bar, histories, kept, required)
     bar.title, bar.done = title, bar.total
-    return kept
 
 
 def _one_stack(
@@ -125,8 +122,9 @@ def _one_stack(
     callbacks: Sequence[Any],
     bar: EpochBar,
     histories: list[MetricHistory],
+    kept: list[int],
     required: bool,
-) -> list[int]:
+) -> None:
     models, training = [job.model for job in jobs], [job.training for job in jobs]
     validation = [job.validation for job in jobs]
     stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status, required)
@@ -139,7 +137,8 @@ def _one_stack(
     def report(done: EpochResult) -> bool:
         """Keep the metrics of an epoch; return whether any of its models is to be trained further."""
         values = np.stack([done.training, done.validation])  # (2, metrics, models)
-        return any([keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)])
+        further = [keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)]  # of all models
+        return any(further)
 
     def keep(model: int, epoch: int, values: NDArray[np.float32]) -> bool:
         if rules and rules[model].stopped:
@@ -152,9 +151,8 @@ def _one_stack(
     try:
         stack.train(range(epochs), lambda model, epoch: jobs[model].order(epoch), report)
     finally:  # the models of an interrupted stack are trained as far as it came
-        kept = [rule.finish() for rule in rules] or [int(last) for last in progress.last_epochs]
+        kept += [rule.finish() for rule in rules] or [int(last) for last in progress.last_epochs]
         stack.unstack()
-    return kept
 
 
 class _Progress:

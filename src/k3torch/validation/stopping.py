@@ -8,6 +8,7 @@ from k3torch.stack.model_stack import ModelStack
 import keras
 import numpy as np
 from numpy.typing import NDArray
+import torch
 
 
 def supported(callbacks: Sequence[Any]) -> bool:
@@ -42,11 +43,13 @@ class Stopping:
     """
 
     def __init__(self, callback: keras.callbacks.EarlyStopping, stack: ModelStack, number: int):
+        self._stack, self._number = stack, number
         self._callback = copy.copy(callback)
         self._model = _StackedModel(stack, number)
         self._callback.set_model(self._model)
         self._callback.on_train_begin()
         self._epochs = 0
+        self._final: list[torch.Tensor] | None = None  # where one step trains all models, it goes on changing them
 
     @property
     def stopped(self) -> bool:
@@ -65,10 +68,17 @@ class Stopping:
         logs = dict(zip(logged, values.flatten().tolist(), strict=True))
         self._callback.on_epoch_end(epoch, logs)
         self._epochs = epoch + 1
+        if self._model.stop_training:
+            self._callback.on_train_end()
+            self._final = [tensor.clone() for tensor in self._stack.state(self._number)]
         return not self._model.stop_training
 
     def finish(self) -> int:
-        """Put back the best weights if the callback does so; return the epoch whose weights the model then has."""
-        self._callback.on_train_end()
+        """Leave the model as the callback does at the end of ``fit``; return the epoch whose weights it then has."""
+        if self._final is None:
+            self._callback.on_train_end()
+        else:
+            for tensor, value in zip(self._stack.state(self._number), self._final, strict=True):
+                tensor.copy_(value)
         restored = self._callback.restore_best_weights and self._callback.best_weights is not None
         return int(self._callback.best_epoch) if restored else self._epochs - 1
