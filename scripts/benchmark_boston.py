@@ -43,10 +43,17 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     stack = ModelStack([boston_regressor(x.shape[1]) for _ in samples], samples, samples, 1, epochs=1000)
     draw = np.random.default_rng(0)
     seconds, results = [], list[EpochResult]()
+
+    def report(done: EpochResult) -> bool:
+        results.append(done)
+        return True
+
     for _ in range(epochs):
         results.clear()
         started = time.perf_counter()
-        stack.train(1, lambda model, _: draw.permutation(len(samples[model])), results.append)
+        stack.train(
+            range(1), lambda model, _: draw.permutation(len(samples[model])), lambda done: results.append(done) or True
+        )
         seconds.append(time.perf_counter() - started)
     return seconds, float(np.concatenate([result.validation[1] for result in results]).mean())
 

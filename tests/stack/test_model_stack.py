@@ -47,7 +47,7 @@ def build(layers="plain", optimizer="rmsprop"):
 def one_epoch(stack, orders):
     """Train an epoch; return the metrics of training and of validation, (metrics, models)."""
     results = []
-    stack.train(1, lambda model, epoch: orders[model], results.append)
+    stack.train(range(1), lambda model, epoch: orders[model], lambda done: results.append(done) or True)
     results.sort(key=lambda result: result.models.start)
     return [np.concatenate([getattr(r, part) for r in results], axis=1) for part in ("training", "validation")]
 
@@ -173,7 +173,7 @@ def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stack.train(50, lambda model, epoch: np.arange(6), report)
+        stack.train(range(50), lambda model, epoch: np.arange(6), report)
     epochs = [sum(model == number for model, _ in reported) for number in range(3)]
     assert 7 <= sum(epochs) <= 10
     for model, done in zip(stack.unstack(), epochs, strict=True):

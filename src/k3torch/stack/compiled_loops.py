@@ -29,17 +29,33 @@ class CompiledLoop:
         for function in (self.scratch, self.valid):
             function.argtypes, function.restype = [ctypes.c_int64], ctypes.c_int64
 
-    def bind(self, state: Tensors, arrays: Tensors, seed: torch.Tensor) -> "BoundLoop":
-        """Return the loop over batches of these samples, which changes this state; none may be reallocated."""
-        return BoundLoop(self, list(state), list(arrays), seed)
+    def bind(
+        self, state: Tensors, arrays: Tensors, seed: torch.Tensor, constants: Tensors | None = None
+    ) -> "BoundLoop":
+        """Return the loop over batches of these samples, which changes this state; none may be reallocated.
+
+        Args:
+            state: of the model.
+            arrays: all samples.
+            seed: of the step's random numbers.
+            constants: of this model, where its step has others than the one that was compiled.
+        """
+        return BoundLoop(self, list(state), list(arrays), seed, self.step.constants if constants is None else constants)
 
 
 class BoundLoop:
     """A loop with its tensors, all contiguous and on the CPU, which it keeps alive."""
 
-    def __init__(self, loop: CompiledLoop, state: list[torch.Tensor], arrays: list[torch.Tensor], seed: torch.Tensor):
+    def __init__(
+        self,
+        loop: CompiledLoop,
+        state: list[torch.Tensor],
+        arrays: list[torch.Tensor],
+        seed: torch.Tensor,
+        constants: Tensors,
+    ):
         self._loop, self._size = loop, torch.zeros((), dtype=torch.int64)
-        self._inputs = [*state, *arrays, *loop.step.constants, self._size, seed]
+        self._inputs = [*state, *arrays, *constants, self._size, seed]
         self._arrays = [(len(state) + number, array) for number, array in enumerate(arrays)]
         self._pointers = (ctypes.c_void_p * len(self._inputs))(*(tensor.data_ptr() for tensor in self._inputs))
 

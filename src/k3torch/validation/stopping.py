@@ -38,23 +38,25 @@ class Stopping:
 
     Args:
         callback: as the caller made it; a copy follows this model.
-        stack: not yet trained.
-        number: of the model.
+
+    Attributes:
+        callback: the copy.
+        epochs: for which the model was trained.
+        stopped: whether it is not to be trained further.
     """
 
-    def __init__(self, callback: keras.callbacks.EarlyStopping, stack: ModelStack, number: int):
-        self._stack, self._number = stack, number
-        self._callback = copy.copy(callback)
-        self._model = _StackedModel(stack, number)
-        self._callback.set_model(self._model)
-        self._callback.on_train_begin()
-        self._epochs = 0
+    def __init__(self, callback: keras.callbacks.EarlyStopping):
+        self.callback = copy.copy(callback)
+        self.callback.on_train_begin()
+        self.epochs = 0
         self._final: list[torch.Tensor] | None = None  # where one step trains all models, it goes on changing them
+        self.stopped = False
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the model is not to be trained further."""
-        return self._model.stop_training
+    def enter(self, stack: ModelStack, number: int) -> None:
+        """Follow the model of this number from now on, which goes on where it was in an earlier stack."""
+        self._stack, self._number = stack, number
+        self._model = _StackedModel(stack, number)
+        self.callback.set_model(self._model)
 
     def after_epoch(self, epoch: int, names: Sequence[str], values: NDArray[np.float32]) -> bool:
         """Return whether the model is to be trained further after an epoch with these metrics.
@@ -66,19 +68,28 @@ class Stopping:
         """
         logged = [prefix + name for prefix in ("", "val_") for name in names]
         logs = dict(zip(logged, values.flatten().tolist(), strict=True))
-        self._callback.on_epoch_end(epoch, logs)
-        self._epochs = epoch + 1
-        if self._model.stop_training:
-            self._callback.on_train_end()
+        self.callback.on_epoch_end(epoch, logs)
+        self.epochs = epoch + 1
+        self.stopped = self._model.stop_training
+        if self.stopped:
+            self.callback.on_train_end()
             self._final = [tensor.clone() for tensor in self._stack.state(self._number)]
-        return not self._model.stop_training
+        return not self.stopped
 
-    def finish(self) -> int:
-        """Leave the model as the callback does at the end of ``fit``; return the epoch whose weights it then has."""
-        if self._final is None:
-            self._callback.on_train_end()
-        else:
+    def leave(self) -> None:
+        """Put back the state of a model that had stopped before the others, before the stack is left."""
+        if self._final is not None:
             for tensor, value in zip(self._stack.state(self._number), self._final, strict=True):
                 tensor.copy_(value)
-        restored = self._callback.restore_best_weights and self._callback.best_weights is not None
-        return int(self._callback.best_epoch) if restored else self._epochs - 1
+
+    def finish(self) -> None:
+        """Leave the model as the callback does at the end of ``fit``."""
+        if self._final is None:
+            self.callback.on_train_end()
+        self.leave()
+
+    @property
+    def kept(self) -> int:
+        """The epoch, from 0, whose weights the model has after ``finish``; -1 before the first."""
+        restored = self.callback.restore_best_weights and self.callback.best_weights is not None
+        return int(self.callback.best_epoch) if restored else self.epochs - 1
