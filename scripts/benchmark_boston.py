@@ -51,9 +51,7 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     for _ in range(epochs):
         results.clear()
         started = time.perf_counter()
-        stack.train(
-            range(1), lambda model, _: draw.permutation(len(samples[model])), lambda done: results.append(done) or True
-        )
+        stack.train(range(1), lambda model, _: draw.permutation(len(samples[model])), report)
         seconds.append(time.perf_counter() - started)
     return seconds, float(np.concatenate([result.validation[1] for result in results]).mean())
 

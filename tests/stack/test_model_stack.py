@@ -171,6 +171,7 @@ def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled
         reported.append((result.models.start, result.epoch))
         if len(reported) == 7:
             raise KeyboardInterrupt
+        return True
 
     with pytest.raises(KeyboardInterrupt):
         stack.train(range(50), lambda model, epoch: np.arange(6), report)

@@ -83,6 +83,10 @@ class StepGraphs:
         reasons.UnsupportedGraph: if a step cannot be written for batches of any size.
     """
 
+    steps: dict[Kind, StepGraph]
+    read: StepGraph
+    first_sum: int
+
     def __init__(self, model: keras.Model, samples: Samples, sizes: Iterable[int]):
         own = self.of([TracedSteps(model, samples)], sizes)[0]
         self.steps, self.read, self.first_sum = own.steps, own.read, own.first_sum

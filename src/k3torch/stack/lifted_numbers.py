@@ -58,7 +58,7 @@ def signature(graph: torch.fx.GraphModule) -> str:
 def number_type(node: Node, values: Sequence[Any]) -> torch.dtype:
     """Return the type of a tensor that replaces these numbers, so that the operator computes as with a number."""
     kinds = [getattr(other.meta.get("val"), "dtype", None) for other in (node, *node.all_input_nodes)]
-    floats = [kind for kind in kinds if kind is not None and kind.is_floating_point]
+    floats: list[torch.dtype] = [kind for kind in kinds if kind is not None and kind.is_floating_point]
     if floats:
         return floats[0]
     return torch.int64 if all(isinstance(value, int) for value in values) else torch.float32

@@ -165,7 +165,7 @@ def _one_stack(
         further = [keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)]  # of all models
         return any(further)
 
-    def keep(model: int, epoch: int, values: NDArray[np.float32]) -> bool:
+    def keep(model: int, epoch: int, values: NDArray[Any]) -> bool:
         if rules and rules[model].stopped:
             return False
         table[model, :, :, epoch] = jobs[model].in_units(values)

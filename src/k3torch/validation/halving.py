@@ -36,4 +36,4 @@ def ranked(scores: Sequence[float], *, greater_is_better: bool) -> list[int]:
     """Return the positions of the candidates from the best to the worst; the first of equal ones first."""
     values = np.asarray(scores, dtype="float64")
     losses = np.where(np.isnan(values), np.inf, -values if greater_is_better else values)
-    return np.argsort(losses, kind="stable").tolist()
+    return [int(position) for position in np.argsort(losses, kind="stable")]

@@ -75,7 +75,7 @@ class Training:
         rules = self.rules or ()
         if rules and (not self.last or self.epochs.start):
             raise InputError("expected no early_stopping together with halving for a model that is trained with fit")
-        of_jobs = [[rule.callback] for rule in rules] or [self.callbacks or ()] * len(self.jobs)
+        of_jobs: list[Sequence[Any]] = [[rule.callback] for rule in rules] or [self.callbacks or ()] * len(self.jobs)
         self.final = fit_engine.fit(self.jobs, self.batch_size, self.epochs, of_jobs, self.bar, self.histories)
         for rule, job in zip(rules, self.jobs, strict=False):
             rule.epochs = _epochs_done(job.model)

@@ -1,4 +1,4 @@
-"""Search for the parameters of a model: all candidates are cross-validated, those that differ in numbers as one stack."""
+"""Search for the parameters of a model by cross-validation; candidates that differ in numbers are one stack."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -55,9 +55,9 @@ def search(
     """Cross-validate a model with each setting of its parameters, and train one with the best setting on all samples.
 
     Candidates whose models differ in nothing but numbers, such as learning rate, dropout rate, penalties, momentum or
-    label smoothing, are trained as one stack, by one compiled step. The others are trained one after another. The scores
-    of a candidate are those of ``cross_validate`` with the same arguments and seed, up to float32 rounding; random
-    layers get other random numbers.
+    label smoothing, are trained as one stack, by one compiled step. The others are trained one after another. The
+    scores of a candidate are those of ``cross_validate`` with the same arguments and seed, up to float32 rounding;
+    random layers get other random numbers.
 
     The best candidate was selected for its score, so this score is too good. ``outer`` estimates the error without that
     bias. Seeds the random generators of Keras, torch, NumPy and Python.
@@ -73,7 +73,7 @@ def search(
         repeats: as in ``cross_validate``.
         epochs: passes over the training samples of a fold, at most.
         batch_size: samples per update.
-        early_stopping: stop each model by itself: a ``keras.callbacks.EarlyStopping``, or as a number its patience, with
+        early_stopping: stop each model by itself: a ``keras.callbacks.EarlyStopping``, or its patience, with
             ``restore_best_weights=True`` and its other defaults. Scores are those of the weights that a model ends
             with; the models for new samples are trained for the mean number of epochs that the folds ended with.
         choose_epochs: whether the number of epochs is selected too: a candidate is scored at the epoch with the best
@@ -98,7 +98,7 @@ def search(
     """
     candidates = make_candidates(build_model, param_grid)
     rule = _early_stopping(early_stopping)
-    _check(candidates, rule, choose_epochs, halving, outer, groups)
+    _check(rule, choose_epochs, halving, outer, groups)
     check_settings(
         build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
@@ -208,9 +208,7 @@ def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:
     return keras.callbacks.EarlyStopping(patience=int(given), restore_best_weights=True)
 
 
-def _check(
-    candidates: Sequence[Candidate], rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any
-) -> None:
+def _check(rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any) -> None:
     """Refuse what cannot be combined.
 
     Raises:
