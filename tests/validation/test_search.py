@@ -145,7 +145,7 @@ def test_random_layers_draw_with_the_rate_of_each_candidate(compiled, monkeypatc
         return model
 
     rates = [0.1, 0.5, 0.8]
-    search(build, {"rate": rates}, np.ones((200, 500)), np.full(200, 500.0), folds=2, epochs=4, batch_size=50)
+    search(build, {"rate": rates}, np.ones((200, 500)), np.full(200, 500.0), folds=2, epochs=20, batch_size=50)
     assert [run.candidate.params["rate"] for run in seen] == rates[1:]
     for run in seen:
         rate, mse = run.candidate.params["rate"], np.array(run.training.histories)[:, 0, 1]
@@ -178,6 +178,7 @@ NOT_SHARED = {
     "short": (None, ""),
     "no compiler": (None, "training each candidate on its own: no C++ compiler works here"),
     "untraceable": (Untraceable, "training 2 of 2 candidates on their own: "),
+    "settings": (None, "training each candidate on its own: the optimizer averages weights (use_ema)\n"),
     "another step": (Noisy, "training each candidate on its own: its step differs from Keras's own"),
 }
 
@@ -193,7 +194,11 @@ def test_without_shared_graphs_each_candidate_is_trained_on_its_own(reason, monk
             raise CompilerUnavailable("no C++ compiler works here")
 
         monkeypatch.setattr(compiled_loops, "compile_loops", fails)
-    build = lambda rate: regressor(keras.optimizers.SGD(rate), layer() if layer else None)  # noqa: E731
+
+    def build(rate):
+        optimizer = keras.optimizers.SGD(rate, use_ema=reason == "settings")
+        return regressor(optimizer, layer() if layer else None)
+
     found = search(build, {"rate": [0.01, 0.02]}, X, Y, **ARGUMENTS)
     np.testing.assert_allclose(found.scores, alone(build, {"rate": [0.01, 0.02]}), rtol=1e-3)
     assert [count for count in stacks if count > 0] == []
@@ -330,7 +335,7 @@ def test_outer_folds_are_tested_by_models_that_were_selected_without_them(compil
     assert "outer folds: mean" in repr(found)
 
 
-def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples():
+def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples(compiled):
     build = lambda rate: regressor(keras.optimizers.SGD(rate))  # noqa: E731
     grid, outer = {"rate": [0.001, 0.01, 0.05]}, [(np.arange(13), np.arange(13, 26))]
     first = search(build, grid, X, Y, outer=outer, **ARGUMENTS)

@@ -248,9 +248,9 @@ class ModelStack:
             )
         return [group]
 
-    def _verify(self, groups: Sequence[ModelGroup], first: Collection[int] = (0,)) -> Comparison:
+    def _verify(self, groups: Sequence[ModelGroup], of_settings: Collection[int] | None = None) -> Comparison:
         self._status("checking the step against Keras")
-        compared = compare_with_keras(groups, first)
+        compared = compare_with_keras(groups, of_settings)
         if compared.difference:
             raise DifferentStep(f"its step differs from Keras's own: {compared.difference}")
         return compared

@@ -191,6 +191,8 @@ def _train(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -
 
 def _together(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -> bool:
     """Train candidates that share their graphs as one stack, or say why not and return False."""
+    if reason := _why_not_together(runs):
+        return _alone(runs, reason, settings)
     jobs = [job for run in runs for job in run.jobs]
     graphs = [run.candidate.graphs for run in runs for _ in run.jobs if run.candidate.graphs is not None]
     rules = [rule for run in runs for rule in run.rules]
@@ -205,16 +207,28 @@ def _together(runs: Sequence[Run], epochs: range, settings: Settings, last: bool
             )
     except (NotCompiled, UntraceableStep) as error:
         reason = why_not_stacked(error) if isinstance(error, UntraceableStep) else str(error)
-        settings.bar.notice(f"training each candidate on its own: {reason}")
-        for run in runs:
-            run.candidate.graphs = run.candidate.group = None
-        return False
+        return _alone(runs, reason, settings)
     for position, run in enumerate(runs):
         part = slice(position * len(run.jobs), (position + 1) * len(run.jobs))
         assert run.training is not None
         run.training.take(histories[part], kept[part])
         run.candidate.verified = True
     return True
+
+
+def _why_not_together(runs: Sequence[Run]) -> str | None:
+    """Return what no comparison of steps shows: settings, and models of a candidate that differ."""
+    if all(run.candidate.verified for run in runs):
+        return None
+    reasons = (engines.why_not_stacked([job.model for job in run.jobs]) for run in runs)
+    return next((reason for reason in reasons if reason), None)
+
+
+def _alone(runs: Sequence[Run], reason: str, settings: Settings) -> bool:
+    settings.bar.notice(f"training each candidate on its own: {reason}")
+    for run in runs:
+        run.candidate.graphs = run.candidate.group = None
+    return False
 
 
 def _best(runs: Sequence[Run]) -> int:

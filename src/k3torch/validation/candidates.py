@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 import functools
+import gc
 import inspect
 from typing import Any
 
@@ -117,6 +118,8 @@ def share_graphs(candidates: Sequence[Candidate], folds: Sequence[Fold], batch_s
             continue
         for (candidate, _), graphs in zip(members, of_members, strict=True):
             candidate.group, candidate.graphs = number, graphs
+    groups.clear()
+    gc.collect()  # traced graphs are cycles of very many objects, which would slow down the building of the models
     return reason
 
 
