@@ -45,10 +45,11 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     draw = np.random.default_rng(0)
     ends = [time.perf_counter()] * (epochs + 1)  # of an epoch: when the last model has completed it
 
-    def report(done: EpochResult) -> None:
+    def report(done: EpochResult) -> bool:
         ends[done.epoch + 1] = time.perf_counter()
+        return True
 
-    stack.train(epochs, lambda model, _: draw.permutation(len(samples[model])), report)
+    stack.train(range(epochs), lambda model, _: draw.permutation(len(samples[model])), report)
     outputs = [model.predict_on_batch(part.x) for model, part in zip(stack.unstack(), samples, strict=True)]
     errors = [np.abs(own - part.y).mean() for own, part in zip(outputs, samples, strict=True)]
     return np.diff(ends).tolist(), float(np.mean(errors))

@@ -93,7 +93,7 @@ def stack_epoch(size: Size, build: Callable[[], Any], x: Any, y: Any, indices: A
     draw = np.random.default_rng(0)
 
     def train(epochs: int) -> None:
-        stack.train(epochs, lambda model, _: draw.permutation(len(training[model])), lambda _: None)
+        stack.train(range(epochs), lambda model, _: draw.permutation(len(training[model])), lambda _: True)
 
     train(1)
     epochs = max(1, size.epochs - 1)

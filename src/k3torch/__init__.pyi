@@ -26,5 +26,7 @@ from .validation.cross_validate import cross_validate as cross_validate
 from .validation.result import CrossValidation as CrossValidation
 from .validation.result import Interrupted as Interrupted
 from .validation.result import Interval as Interval
+from .validation.search import search as search
+from .validation.search_result import SearchResult as SearchResult
 
 __version__: str

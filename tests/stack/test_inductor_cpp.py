@@ -59,7 +59,7 @@ def weights_and_notices(notices):
     samples = Samples(rng.normal(size=(7, 3)).astype("float32"), rng.normal(size=(7, 2)).astype("float32"))
     stack = ModelStack(models, [samples] * 2, [samples] * 2, 2, epochs=1, notice=notices.append)
     orders = [np.arange(7), np.arange(7)[::-1]]
-    stack.train(1, lambda model, epoch: orders[model], lambda result: None)
+    stack.train(range(1), lambda model, epoch: orders[model], lambda done: True)
     return [weight for model in stack.unstack() for weight in model.get_weights()]
 
 

@@ -47,7 +47,7 @@ def build(layers="plain", optimizer="rmsprop"):
 def one_epoch(stack, orders):
     """Train an epoch; return the metrics of training and of validation, (metrics, models)."""
     results = []
-    stack.train(1, lambda model, epoch: orders[model], results.append)
+    stack.train(range(1), lambda model, epoch: orders[model], lambda done: results.append(done) or True)
     results.sort(key=lambda result: result.models.start)
     return [np.concatenate([getattr(r, part) for r in results], axis=1) for part in ("training", "validation")]
 
@@ -171,9 +171,10 @@ def test_an_exception_lets_each_model_complete_its_epoch_and_reports_it(compiled
         reported.append((result.models.start, result.epoch))
         if len(reported) == 7:
             raise KeyboardInterrupt
+        return True
 
     with pytest.raises(KeyboardInterrupt):
-        stack.train(50, lambda model, epoch: np.arange(6), report)
+        stack.train(range(50), lambda model, epoch: np.arange(6), report)
     epochs = [sum(model == number for model, _ in reported) for number in range(3)]
     assert 7 <= sum(epochs) <= 10
     for model, done in zip(stack.unstack(), epochs, strict=True):
@@ -248,7 +249,7 @@ def test_the_same_seed_gives_the_same_dropout_in_whatever_order_models_are_train
         lengths = [40, 3, 25, 3, 60]
         parts = [Samples(*(draw.normal(size=(n, width)).astype("float32") for width in (5, 1))) for n in lengths]
         stack = ModelStack(models, parts, parts, 2, epochs=20)
-        stack.train(20, lambda model, epoch: np.arange(lengths[model]), lambda _: None)
+        stack.train(range(20), lambda model, epoch: np.arange(lengths[model]), lambda _: True)
         return [weight for model in stack.unstack() for weight in model.get_weights()]
 
     first = trained()

@@ -11,6 +11,8 @@ from . import fixed_randomness as fixed_randomness
 from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp
+from . import joined_graph as joined_graph
+from . import lifted_numbers as lifted_numbers
 from . import mapped_models as mapped_models
 from . import model_group as model_group
 from . import model_stack as model_stack

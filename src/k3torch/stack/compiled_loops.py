@@ -30,17 +30,32 @@ class CompiledLoop:
         for function in (self.scratch, self.valid):
             function.argtypes, function.restype = [ctypes.c_int64], ctypes.c_int64
 
-    def bind(self, state: Tensors, arrays: Tensors, seed: torch.Tensor) -> "BoundLoop":
-        """Return the loop over batches of these samples, which changes this state; none may be reallocated."""
-        return BoundLoop(self, list(state), list(arrays), seed)
+    def bind(
+        self, state: Tensors, arrays: Tensors, seed: torch.Tensor, constants: Tensors | None = None
+    ) -> "BoundLoop":
+        """Return the loop over batches of these samples, which changes this state; none may be reallocated.
+
+        Args:
+            state: of the model.
+            arrays: all samples.
+            seed: of the step's random numbers.
+            constants: of this model, where its step has others than the one that was compiled.
+        """
+        return BoundLoop(self, list(state), list(arrays), seed, self.step.constants if constants is None else constants)
 
 
 class BoundLoop:
     """A loop with its tensors, all contiguous and on the CPU, which it keeps alive."""
 
-    def __init__(self, loop: CompiledLoop, state: list[torch.Tensor], arrays: list[torch.Tensor], seed: torch.Tensor):
+    def __init__(
+        self,
+        loop: CompiledLoop,
+        state: list[torch.Tensor],
+        arrays: list[torch.Tensor],
+        seed: torch.Tensor,
+        constants: Tensors,
+    ):
         self._loop, self._size = loop, ctypes.c_int64()
-        constants = loop.step.constants
         self._kept = [*state, *arrays, *constants, seed]
         addresses = [tensor.data_ptr() for tensor in self._kept]
         addresses.insert(-1, ctypes.addressof(self._size))

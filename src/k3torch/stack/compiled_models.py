@@ -1,19 +1,69 @@
 """A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 import ctypes
 
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
+from k3torch.stack.lifted_numbers import signature
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
 from k3torch.stack.reasons import UnsupportedGraph
-from k3torch.stack.step_graphs import Example, sizes_to_trace, trace_step
+from k3torch.stack.step_graphs import Example, StepGraph, join_graphs, sizes_to_trace, trace_at
+from k3torch.training.model_state import State
 import keras
 import numpy as np
 import torch
 
 Tensor = torch.Tensor
+
+READING = "reading metrics"
+
+
+class TracedSteps:
+    """The steps of one model, traced for single sizes of batches: training, validation, and reading the metrics.
+
+    Args:
+        model: for its steps.
+        samples: for the shapes and dtypes of a batch.
+    """
+
+    def __init__(self, model: keras.Model, samples: Samples):
+        self.model = model
+        self.state = [variable.value.detach() for variable in stateless.variables(model)]
+        self.rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
+        self.first_sum = len(self.state) - len(model.metrics_variables)
+        self.names = stateless.metric_names(model)
+        self._traced: dict[int, dict[str, torch.fx.GraphModule]] = {}
+
+    def at(self, size: int) -> dict[str, torch.fx.GraphModule]:
+        """Return the graphs for batches of ``size``, traced when they are first asked for; the model stays as it is.
+
+        Raises:
+            reasons.UntraceableStep: if the steps of such a model cannot be traced.
+        """
+        if size not in self._traced:
+            with restored(self.model):
+                self._traced[size] = {
+                    "training": trace_at(size, _on_batch(stateless.train_step(self.model)), self.state, self.rows),
+                    "validation": trace_at(size, _on_batch(stateless.test_step(self.model)), self.state, self.rows),
+                    READING: trace_at(1, self._read(), self.sums(), []),
+                }
+        return self._traced[size]
+
+    def signature(self, size: int) -> str:
+        """Return a text that is equal for models whose steps differ in nothing but numbers."""
+        texts = [signature(graph) for graph in self.at(size).values()]
+        return "\n".join([repr(self.names), str(self.first_sum), *texts])
+
+    def sums(self) -> list[Tensor]:
+        """Return the sums of the metrics, and a tensor for their results, (metrics,)."""
+        return [*self.state[self.first_sum :], torch.zeros(len(self.names))]
+
+    def _read(self) -> Callable[[list[Tensor], list[Tensor]], list[Tensor]]:
+        read = stateless.results(self.model)
+        return lambda old, _: [*old[:-1], read(old[:-1])]
 
 
 class StepGraphs:
@@ -24,24 +74,48 @@ class StepGraphs:
         samples: for the shapes and dtypes of a batch.
         sizes: the numbers of samples in a batch that occur.
 
+    Attributes:
+        steps: of training and validation.
+        read: the step that reads the metrics.
+        first_sum: the number of the first sum of a metric among the tensors of the state.
+
     Raises:
         reasons.UntraceableStep: if the steps of such a model cannot be traced.
         reasons.UnsupportedGraph: if a step cannot be written for batches of any size.
     """
 
+    steps: dict[Kind, StepGraph]
+    read: StepGraph
+    first_sum: int
+
     def __init__(self, model: keras.Model, samples: Samples, sizes: Iterable[int]):
-        state = [variable.value.detach() for variable in stateless.variables(model)]
-        rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
-        self.first_sum = len(state) - len(model.metrics_variables)
-        traced = sizes_to_trace(sizes)
-        steps: dict[Kind, stateless.Step] = {
-            "training": stateless.train_step(model),
-            "validation": stateless.test_step(model),
-        }
-        self.steps = {kind: trace_step(_on_batch(step), state, rows, traced, kind) for kind, step in steps.items()}
-        read, names = stateless.results(model), stateless.metric_names(model)
-        sums = [*state[self.first_sum :], torch.zeros(len(names))]
-        self.read = trace_step(lambda old, _: [*old[:-1], read(old[:-1])], sums, [], (1,), "reading metrics")
+        own = self.of([TracedSteps(model, samples)], sizes)[0]
+        self.steps, self.read, self.first_sum = own.steps, own.read, own.first_sum
+
+    @classmethod
+    def of(cls, traced: Sequence[TracedSteps], sizes: Iterable[int]) -> "list[StepGraphs]":
+        """Return the graphs of models of one signature: they are the same graphs, with other constants.
+
+        Raises:
+            reasons.UntraceableStep: as above.
+            reasons.UnsupportedGraph: as above, and for a number that differs between the models and depends on the
+                size of a batch too.
+        """
+        first, *others = traced
+        used = sizes_to_trace(sizes)
+
+        def joined(name: str, sizes: Sequence[int], state: int, rows: list[Tensor]) -> list[StepGraph]:
+            variants = [other.at(used[0])[name] for other in others]
+            return join_graphs([first.at(size)[name] for size in sizes], sizes, variants, state, rows, name)
+
+        kinds: tuple[Kind, ...] = ("training", "validation")
+        steps = {kind: joined(kind, used, len(first.state), first.rows) for kind in kinds}
+        read = joined(READING, used[:1], len(first.sums()), [])
+        found = [cls.__new__(cls) for _ in traced]
+        for number, graphs in enumerate(found):
+            graphs.steps = {kind: of_models[number] for kind, of_models in steps.items()}
+            graphs.read, graphs.first_sum = read[number], first.first_sum
+        return found
 
 
 def _on_batch(step: stateless.Step) -> stateless.BatchStep:
@@ -102,11 +176,13 @@ class CompiledModel:
             for size in batch_sizes(len(arrays[0]), self._batch_size):
                 if not loop.valid(size):
                     raise UnsupportedGraph(f"the compiled step is not for batches of {size} samples")
+        steps = self._graphs.steps
         self._loops = {
-            "training": training.bind(self._state, self._arrays["training"], self._seed),
-            "validation": validation.bind(self._state, self._arrays["validation"], self._seed),
+            kind: loop.bind(self._state, self._arrays[kind], self._seed, steps[kind].constants)
+            for kind, loop in zip(steps, (training, validation), strict=True)
         }
-        self._read = read.bind([*self._sums, self._values], [], torch.zeros((), dtype=torch.int64))
+        seed = torch.zeros((), dtype=torch.int64)
+        self._read = read.bind([*self._sums, self._values], [], seed, self._graphs.read.constants)
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of the training samples, and draw the seed of the random numbers of the next epoch."""
@@ -124,6 +200,10 @@ class CompiledModel:
     def write_back(self) -> None:
         """Write weights, optimizer slots and other state into the model."""
         stateless.assign(self.models[0], self._state)
+
+    def state(self, member: int) -> list[Tensor]:
+        """Return the model's tensors, in the order of ``stateless.variables``."""
+        return self._state
 
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first full batch, the shorter last one, and more full ones, up to ``count`` batches."""
@@ -153,10 +233,25 @@ class CompiledModel:
         return self._values_array.copy()
 
 
+@contextmanager
+def restored(model: keras.Model) -> Iterator[None]:
+    """Put back the state of a model after a block that traces its step, which calls layers, losses and metrics."""
+    before = State(model)
+    try:
+        yield
+    finally:
+        before.restore()
+
+
 def batch_sizes(samples: int, batch_size: int) -> tuple[int, ...]:
     """Return the numbers of samples in the batches of an epoch, each once."""
     full, rest = samples // batch_size, samples % batch_size
     return (batch_size,) * (full > 0) + (rest,) * (rest > 0)
+
+
+def sizes_of_batches(parts: Iterable[Samples], batch_size: int) -> set[int]:
+    """Return the numbers of samples in a batch that occur in any of these."""
+    return {size for part in parts for size in batch_sizes(len(part), batch_size)}
 
 
 def _tensors(samples: Samples) -> list[Tensor]:

@@ -237,9 +237,15 @@ def _plain_graph(graph: Graph, examples: Sequence[Any]) -> Graph:
     draws = itertools.count()
     inductor_random = private_part(INDUCTOR_RANDOM)
 
-    def bernoulli(x: torch.Tensor, p: float) -> Any:
+    def uniform(x: torch.Tensor) -> Any:
         seed = step_seed[-1] + next(draws) * 2**32  # Inductor adds the index of each element to the seed
-        return (inductor_random(list(x.shape), seed, "rand") < p).to(x.dtype)
+        return inductor_random(list(x.shape), seed, "rand")
+
+    def bernoulli(x: torch.Tensor, p: float) -> Any:
+        return (uniform(x) < p).to(x.dtype)
+
+    def rand_like(x: torch.Tensor, **_: Any) -> Any:
+        return uniform(x).to(x.dtype)
 
     def with_step_seed(*inputs: torch.Tensor) -> Any:
         step_seed.append(inputs[-1])
@@ -250,6 +256,7 @@ def _plain_graph(graph: Graph, examples: Sequence[Any]) -> Graph:
         **private_part(DECOMPOSITIONS)(),
         **dict.fromkeys(_PRODUCTS, fused_product),
         torch.ops.aten.bernoulli.p: bernoulli,
+        torch.ops.aten.rand_like.default: rand_like,
     }
     make_fx = private_part(MAKE_FX)
     plain: Graph = make_fx(with_step_seed, decompositions, tracing_mode="real", _allow_non_fake_inputs=True)(*examples)

@@ -81,6 +81,10 @@ class MappedModels:
         for index, model in enumerate(self.models):
             stateless.assign(model, [tensor[index] for tensor in self._state])
 
+    def state(self, member: int) -> list[Tensor]:
+        """Return views of a model's tensors, in the order of ``stateless.variables``."""
+        return [tensor[member] for tensor in self._state]
+
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first batches of a model's samples, all of one size."""
         samples = self._samples[kind][member]

@@ -43,6 +43,9 @@ class ModelGroup(Protocol):
     def write_back(self) -> None:
         """Write weights, optimizer slots and other state into the models."""
 
+    def state(self, member: int) -> list[torch.Tensor]:
+        """Return a model's tensors, in the order of ``stateless.variables``."""
+
     def batches(self, kind: Kind, member: int, count: int) -> list[list[torch.Tensor]]:
         """Return at most ``count`` batches of a model's samples, as ``after_steps`` takes them."""
 

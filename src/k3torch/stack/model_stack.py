@@ -6,21 +6,20 @@ one step trains all models at once: ``torch.vmap`` of one model's step, whose op
 captured on an accelerator.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import bisect
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
 from k3torch import runtime
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs, batch_sizes
+from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.stack.workers import Workers
-from k3torch.training.model_state import State
 import keras
 import torch
 
@@ -62,11 +61,15 @@ class ModelStack:
         notice: is called with one line when a step that is worth compiling cannot be compiled.
         status: is called with what is being done until the stack can train, in a few words.
         required: whether to train as a stack even where Keras's own steps are faster.
+        graphs: of each model, from one call of ``StepGraphs.of``, where the models differ in numbers; they are then
+            trained by compiled C++ loops or not at all.
+        verified: whether the steps of these graphs were compared with Keras's own before.
 
     Attributes:
         names: of the metrics that ``train`` reports, ``"loss"`` first.
 
     Raises:
+        reasons.NotCompiled: if ``graphs`` are given and cannot be compiled.
         reasons.UntraceableStep: if the step of such a model cannot be traced, or not be mapped over models.
         reasons.DifferentStep: if that gives other numbers than Keras's own step.
         reasons.SlowerThanFit: if the step cannot be compiled and Keras's own is clearly faster, unless ``required``.
@@ -82,6 +85,8 @@ class ModelStack:
         notice: Callable[[str], None] = print,
         status: Callable[[str], None] = lambda _: None,
         required: bool = True,
+        graphs: Sequence[StepGraphs] | None = None,
+        verified: bool = False,
     ):
         self.models = list(models)
         self._training, self._validation, self._batch_size = training, validation, batch_size
@@ -89,26 +94,39 @@ class ModelStack:
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
         self.names = stateless.metric_names(self.models[0])
-        seconds = self._uncompiled_seconds(epochs)
-        self._groups = self._compiled_groups(seconds) or self._mapped_groups(
-            may_refuse=not required and seconds >= WORTH_LOOKING
+        longest = max(map(len, training))
+        seconds = uncompiled_seconds(self.models[0], longest, len(self.models), batch_size, epochs)
+        self._groups = (
+            self._sharing_groups(graphs, verified)
+            if graphs is not None
+            else self._compiled_groups(seconds)
+            or self._mapped_groups(may_refuse=not required and seconds >= WORTH_LOOKING)
         )
         self._starts = [0]
         for group in self._groups:
             self._starts.append(self._starts[-1] + len(group.models))
         self._workers = min(torch.get_num_threads(), len(self._groups))
 
-    def train(self, epochs: int, order: Callable[[int, int], Order], report: Callable[[EpochResult], None]) -> None:
+    def train(
+        self,
+        epochs: range,
+        order: Callable[[int, int], Order],
+        report: Callable[[EpochResult], bool],
+        models: Container[int] | None = None,
+    ) -> None:
         """Train all models, and report what each has done as soon as it is done.
 
         A group of models does not wait for another: it may be some epochs ahead. After an exception, such as Ctrl-C,
         each group completes the epoch that it is in, and that is reported too.
 
         Args:
-            epochs: how many.
+            epochs: their numbers, as ``order`` and ``report`` get them.
             order: ``order(model, epoch)`` returns the indices of the model's samples, (samples,), in the order of
                 training.
-            report: is called, like ``order``, in the thread of the caller.
+            report: is called, like ``order``, in the thread of the caller; it returns whether these models are to be
+                trained further.
+            models: the numbers of those to train, or None for all. Where one step trains all models, none is left out
+                while another is trained.
         """
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = max(1, torch.get_num_threads() // self._workers) if large else 1
@@ -121,14 +139,15 @@ class ModelStack:
 
         def complete() -> None:
             (number, epoch), (training, validation) = workers.take()
-            report(EpochResult(self._members(number), epoch, training, validation))
-            if epoch + 1 < epochs and not stopping:
-                start(number, epoch + 1)
+            further = report(EpochResult(self._members(number), epoch, training, validation))
+            if further and epoch + epochs.step in epochs and not stopping:
+                start(number, epoch + epochs.step)
 
         with blas.threads(threads), Workers(self._workers, lambda: _begin_thread(threads)) as workers:
             try:
                 for number in range(len(self._groups) if epochs else 0):
-                    start(number, 0)
+                    if models is None or any(model in models for model in self._members(number)):
+                        start(number, epochs.start)
                 while workers.pending:
                     complete()
             finally:
@@ -142,32 +161,42 @@ class ModelStack:
             group.write_back()
         return self.models
 
+    def weights(self, model: int) -> list[torch.Tensor]:
+        """Return copies of a model's weights, in the order of ``stateless.variables``."""
+        return [tensor.clone() for tensor in self._weights(model)]
+
+    def set_weights(self, model: int, weights: Sequence[torch.Tensor]) -> None:
+        """Put back what ``weights`` has returned; optimizer slots and random states stay."""
+        for tensor, value in zip(self._weights(model), weights, strict=True):
+            tensor.copy_(value)
+
+    def state(self, model: int) -> list[torch.Tensor]:
+        """Return the tensors of a model, in the order of ``stateless.variables``: views, which training changes."""
+        number = bisect.bisect_right(self._starts, model) - 1
+        return self._groups[number].state(model - self._starts[number])
+
+    def _weights(self, model: int) -> list[torch.Tensor]:
+        held = {id(variable) for variable in self.models[model].weights}
+        variables = stateless.variables(self.models[model])
+        pairs = zip(self.state(model), variables, strict=True)
+        return [tensor for tensor, variable in pairs if id(variable) in held]
+
     def _members(self, number: int) -> range:
         return range(self._starts[number], self._starts[number + 1])
 
     def _compiled_groups(self, seconds: float) -> list[ModelGroup] | None:
         """Return a group for each model, which runs compiled C++ loops, or None where that is not to be."""
-        on_cpu = self.models[0].variables[0].value.device.type == "cpu"
-        if not on_cpu or seconds < WORTH_LOOKING:
+        if not self._on_cpu() or seconds < WORTH_LOOKING:
             return None
         self._status("tracing the step")
         try:
-            samples = [*self._training, *self._validation]
-            sizes = {size for part in samples for size in batch_sizes(len(part), self._batch_size)}
-            with _restored(self.models[0]):
-                graphs = StepGraphs(self.models[0], self._training[0], sizes)
-            groups = [
-                CompiledModel(model, graphs, training, validation, self._batch_size)
-                for model, training, validation in zip(self.models, self._training, self._validation, strict=True)
-            ]
-            examples = groups[0].examples()
-            if seconds < WORTH_COMPILING and not compiled_loops.is_cached(examples):
+            sizes = sizes_of_batches([*self._training, *self._validation], self._batch_size)
+            graphs = StepGraphs(self.models[0], self._training[0], sizes)
+            groups = self._with_graphs([graphs] * len(self.models))
+            if seconds < WORTH_COMPILING and not compiled_loops.is_cached(groups[0].examples()):
                 return None
             self._verify(groups)
-            self._status("compiling")
-            loops = compiled_loops.compile_loops(examples)
-            for group in groups:
-                group.bind(loops)
+            self._compile(groups)
         except DifferentStep:  # the mapped step is compared too, and says in what it differs
             return None
         except NotCompiled as reason:
@@ -175,11 +204,35 @@ class ModelStack:
             return None
         return list(groups)
 
+    def _sharing_groups(self, graphs: Sequence[StepGraphs], verified: bool) -> list[ModelGroup]:
+        """Return a group for each model, which runs the loop of all with constants of its own."""
+        if not self._on_cpu():
+            raise NotCompiled("compiled C++ loops run on the CPU alone")
+        groups = self._with_graphs(graphs)
+        if not verified:
+            first = {id(own): number for number, own in reversed(list(enumerate(graphs)))}
+            self._verify(groups, first.values())
+        self._compile(groups)
+        return list(groups)
+
+    def _on_cpu(self) -> bool:
+        return bool(self.models[0].variables[0].value.device.type == "cpu")
+
+    def _with_graphs(self, graphs: Sequence[StepGraphs]) -> list[CompiledModel]:
+        parts = zip(self.models, graphs, self._training, self._validation, strict=True)
+        return [CompiledModel(*part, self._batch_size) for part in parts]
+
+    def _compile(self, groups: Sequence[CompiledModel]) -> None:
+        self._status("compiling")
+        loops = compiled_loops.compile_loops(groups[0].examples())
+        for group in groups:
+            group.bind(loops)
+
     def _mapped_groups(self, may_refuse: bool) -> list[ModelGroup]:
         """Return one group of all models, or refuse it if it may be and is clearly slower than ``fit``."""
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = torch.get_num_threads() if large else 1
-        with _restored(self.models[0]):
+        with restored(self.models[0]):
             group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads)
         compared = self._verify([group])
         seconds = _seconds_of_step(group) if may_refuse else 0.0
@@ -190,29 +243,20 @@ class ModelStack:
             )
         return [group]
 
-    def _verify(self, groups: Sequence[ModelGroup]) -> Comparison:
+    def _verify(self, groups: Sequence[ModelGroup], of_settings: Collection[int] | None = None) -> Comparison:
         self._status("checking the step against Keras")
-        compared = compare_with_keras(groups)
+        compared = compare_with_keras(groups, of_settings)
         if compared.difference:
             raise DifferentStep(f"its step differs from Keras's own: {compared.difference}")
         return compared
 
-    def _uncompiled_seconds(self, epochs: int) -> float:
-        """Estimate how long training takes without compiling."""
-        steps = epochs * max(map(len, self._training)) / self._batch_size
-        weights = sum(int(variable.value.numel()) for variable in self.models[0].trainable_variables)
-        work = 3 * weights * self._batch_size * len(self.models) / _MULTIPLICATIONS_PER_SECOND
-        return steps * (_STEP_SECONDS + work)
 
-
-@contextmanager
-def _restored(model: keras.Model) -> Iterator[None]:
-    """Put back the state of a model after a block that traces its step, which calls layers, losses and metrics."""
-    before = State(model)
-    try:
-        yield
-    finally:
-        before.restore()
+def uncompiled_seconds(model: keras.Model, samples: int, models: int, batch_size: int, epochs: int) -> float:
+    """Estimate how long it takes to train so many models for these epochs without compiling."""
+    steps = epochs * samples / batch_size
+    weights = sum(int(variable.value.numel()) for variable in model.trainable_variables)
+    work = 3 * weights * batch_size * models / _MULTIPLICATIONS_PER_SECOND
+    return steps * (_STEP_SECONDS + work)
 
 
 def _seconds_of_step(group: ModelGroup) -> float:

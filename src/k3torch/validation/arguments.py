@@ -30,6 +30,10 @@ SKLEARN_NAMES = {
     "return_train_score": "no return_train_score, since the training metrics are in result.history",
     "pre_dispatch": "no pre_dispatch, since all models train as one stack",
     "error_score": "no error_score, since errors are raised",
+    "param_distributions": "param_grid= as a ParameterSampler",
+    "n_iter": "param_grid= as ParameterSampler(distributions, n_iter)",
+    "factor": "halving= as the factor",
+    "refit": "no refit, since the best candidate is trained on all samples",
 }
 
 
@@ -74,17 +78,17 @@ def check_settings(
     )
 
 
-def check_names(names: Iterable[str], known: Sequence[str]) -> None:
+def check_names(names: Iterable[str], known: Sequence[str], function: str = "cross_validate") -> None:
     """Check the names of keyword arguments.
 
     Raises:
-        InputError: names those that ``cross_validate`` does not have, and what replaces them: what stands for
+        InputError: names those that the function does not have, and what replaces them: what stands for
             scikit-learn's name, or a similar name.
     """
     refuse(
         f"{SKLEARN_NAMES[name]}, got {name}="
         if name in SKLEARN_NAMES
-        else f"an argument of cross_validate, got {name}={did_you_mean(name, known)}"
+        else f"an argument of {function}, got {name}={did_you_mean(name, known)}"
         for name in names
         if name not in known
     )

@@ -1,16 +1,11 @@
 """K-fold cross-validation of any compiled Keras model; all folds and repeats are trained as one stack if possible."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 import functools
 import inspect
-import re
 import threading
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from k3torch.errors import InputError
-from k3torch.stack import stateless
-from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import (
@@ -21,18 +16,14 @@ from k3torch.validation.arguments import (
     feature_names,
     training_weights,
 )
-from k3torch.validation.engines import MetricHistory
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
-from k3torch.validation.jobs import Data, Job, make_jobs
-from k3torch.validation.metric_units import greater_is_better, unit_powers
-from k3torch.validation.predictions import out_of_fold
-from k3torch.validation.result import CrossValidation, Interrupted, score_index
+from k3torch.validation.job_training import Engine, Training, with_units
+from k3torch.validation.jobs import Data, make_jobs
+from k3torch.validation.result import CrossValidation, Interrupted
 import keras
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Engine = Literal["auto", "stacked", "fit"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -40,20 +31,20 @@ R = TypeVar("R")
 _LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
 
 
-def _checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
+def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
     """Refuse unknown keyword arguments with a hint, and have calls from several threads run one after another."""
     names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_names(kwargs, names)
+        check_names(kwargs, names, function.__name__)
         with _LOCK:
             return function(*args, **kwargs)
 
     return locked
 
 
-@_checked_and_locked
+@checked_and_locked
 def cross_validate(
     build_model: Callable[[], keras.Model],
     x: ArrayLike,
@@ -102,7 +93,9 @@ def cross_validate(
         seed: of folds, initial weights and orders of samples; at most 2**32 - 1.
         sample_weight: (samples,), for training and validation.
         class_weight: class to weight, for training alone; multiplied with ``sample_weight`` if both are given.
-        callbacks: Keras callbacks, called for every model in turn; they require the engine "fit".
+        callbacks: Keras callbacks, called for every model in turn. A single ``keras.callbacks.EarlyStopping`` follows
+            each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
+            require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
         verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
             ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
@@ -134,118 +127,13 @@ def cross_validate(
         for job in jobs:  # both engines begin with the same variables, and the same random states
             engines.build(job)
         if normalize_y:
-            jobs = _with_units(jobs)
+            jobs = with_units(jobs)
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
-        training = _Training(jobs, batch_size, epochs, callbacks, bar)
+        training = Training(jobs, batch_size, range(epochs), callbacks, bar)
         try:
-            _train(training, engine, seed)
+            training.train(engine, seed)
         except KeyboardInterrupt:
             if not training.histories:
                 raise
-            raise Interrupted(_result(training, data, feature_names(x), repeats, complete=False)) from None
-        return _result(training, data, feature_names(x), repeats, complete=True)
-
-
-@dataclass
-class _Training:
-    """The jobs, how they are trained, and what came of it so far: the engine, and the metrics of each job."""
-
-    jobs: Sequence[Job]
-    batch_size: int
-    epochs: int
-    callbacks: Sequence[Any] | None
-    bar: EpochBar
-    engine: Literal["stacked", "fit"] = "stacked"
-    histories: list[MetricHistory] = field(default_factory=list)
-    final: Sequence[NDArray[np.float64]] | None = None  # metrics of the returned models, if not those of the last epoch
-
-
-def _train(training: _Training, engine: Engine, seed: int) -> None:
-    """Train all jobs as a stack if that is possible and wanted, else with ``fit``."""
-    keras.utils.set_random_seed(seed)
-    try:
-        if engine == "fit" or not _stacked(training, required=engine == "stacked"):
-            training.engine = "fit"
-            keras.utils.set_random_seed(seed)  # as if no stack had been tried
-            t = training
-            t.final = engines.fit(t.jobs, t.batch_size, t.epochs, t.callbacks or (), t.bar, t.histories)
-    except (IndexError, RuntimeError) as error:
-        if not (isinstance(error, IndexError) or re.search("out of (bounds|range)", str(error))):
-            raise
-        raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
-
-
-def _with_units(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs with the factors from metrics of scaled targets to metrics in the unit of y.
-
-    Raises:
-        InputError: for several targets, for models without a metric, and as ``metric_units.unit_powers``.
-    """
-    model, outputs = jobs[0].model, jobs[0].training.y.shape[1:]
-    names = stateless.metric_names(model)
-    if outputs != (1,):
-        raise InputError(f"expected one target a sample with normalize_y=True, got targets of shape {outputs}")
-    if len(names) == 1:
-        raise InputError("expected a model with a metric, such as mae, with normalize_y=True, got the loss alone")
-    powers = np.array(unit_powers(model, names))
-    return [replace(job, units=float(job.scaling.targets.std[0]) ** powers) for job in jobs if job.scaling.targets]
-
-
-def _stacked(training: _Training, required: bool) -> bool:
-    """Train as a stack; for a model that is not supported say why and return False, or refuse it if ``required``."""
-    t, models = training, [job.model for job in training.jobs]
-    reason = "callbacks act on one model at a time" if t.callbacks else engines.why_not_stacked(models)
-    if reason is None:
-        try:
-            engines.stacked(t.jobs, t.batch_size, t.epochs, t.bar, t.histories, required)
-            return True
-        except DifferentStep as difference:
-            reason = str(difference)
-        except SlowerThanFit as slower:
-            reason = str(slower)
-        except UntraceableStep as error:
-            reason = f"its step cannot be mapped over models ({error})"
-    if required:
-        raise InputError(f'expected a model that can be stacked, but {reason}: use engine="fit"')
-    t.bar.notice(f"training with fit, fold after fold: {reason}")
-    return False
-
-
-def _result(
-    training: _Training, data: Data, names_of_features: list[str] | None, repeats: int, complete: bool
-) -> CrossValidation:
-    """Return the result of the jobs, which are ordered by repeat, then by fold; NaN for those that were not begun."""
-    jobs, histories = training.jobs, training.histories
-    names = stateless.metric_names(jobs[0].model)
-    table = np.asarray([*histories, *[np.full_like(histories[0], np.nan)] * (len(jobs) - len(histories))])
-    done = [_epochs_done(job.model, values, training.engine, complete) for job, values in zip(jobs, table, strict=True)]
-    score = score_index(names)
-    last = training.final or [values[1, :, max(epochs, 1) - 1] for values, epochs in zip(table, done, strict=True)]
-    scores = [values[score] for values in last]
-    table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
-    greater = greater_is_better(jobs[0].model, names[score])
-    models, indices = [job.whole_model() for job in jobs], [job.split for job in jobs]
-    return CrossValidation(
-        scores=np.reshape(scores, table.shape[:2]),
-        metric=names[score],
-        greater_is_better=greater,
-        history={
-            prefix + name: table[:, :, part, metric]
-            for part, prefix in enumerate(("", "val_"))
-            for metric, name in enumerate(names)
-        },
-        models=models,
-        indices=indices,
-        out_of_fold=out_of_fold(models, data.x, indices) if complete else np.full(data.y.shape, np.nan),
-        engine=training.engine,
-        feature_names=names_of_features,
-    )
-
-
-def _epochs_done(model: keras.Model, values: MetricHistory, engine: str, complete: bool) -> int:
-    """Return the number of epochs that a model was trained for; a NaN in ``values`` may also be a diverged loss."""
-    if complete and engine == "stacked":
-        return int(values.shape[-1])
-    if complete:
-        return len(model.history.epoch)  # a callback may have stopped it early
-    return int((~np.isnan(values)).any(axis=(0, 1)).sum())
+            raise Interrupted(training.result(data, feature_names(x), repeats, complete=False)) from None
+        return training.result(data, feature_names(x), repeats, complete=True)

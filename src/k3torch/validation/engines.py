@@ -1,30 +1,40 @@
-"""Two ways to train the models of a cross-validation: as one stack, or with Keras's ``fit`` one after another."""
+"""Trains the models of a cross-validation as one stack; ``fit_engine`` does it with Keras's ``fit``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from k3torch.data.loaders import BatchedTensors, identity
 from k3torch.errors import InputError
 from k3torch.stack import stateless
-from k3torch.stack.batch_loop import Samples
+from k3torch.stack.compiled_models import StepGraphs
 from k3torch.stack.model_stack import EpochResult, ModelStack
 from k3torch.stack.reasons import UntraceableStep
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
-from k3torch.training.progress import RichProgress
 from k3torch.training.python_state import reachable
 from k3torch.validation.differences import difference_between_models
-from k3torch.validation.jobs import EpochOrder, Job
+from k3torch.validation.jobs import Job
 from k3torch.validation.result import score_index
+from k3torch.validation.stopping import Stopping
 import keras
 import numpy as np
 from numpy.typing import NDArray
-import torch
-from torch.utils.data import DataLoader, Sampler
 
 MetricHistory = NDArray[np.float64]  # of one model, (2, metrics, epochs): training, validation
+
+
+class Shared(NamedTuple):
+    """How the jobs of a stack whose models differ in numbers share its graphs.
+
+    Attributes:
+        graphs: of each job.
+        verified: whether these graphs were compared with Keras's own steps before.
+    """
+
+    graphs: Sequence[StepGraphs]
+    verified: bool = False
+
 
 # Largest stack, in bytes of state and samples; more models are trained in several stacks, one after another.
 STACK_BYTES = 2 * 2**30
@@ -74,56 +84,130 @@ def _is_own(method: Any) -> bool:
     return not method.__module__.startswith("keras.")
 
 
+def jobs_per_stack(jobs: Sequence[Job]) -> int:
+    """Return how many jobs like the first, at most, are trained as one stack; more become several stacks."""
+    return max(1, STACK_BYTES // _bytes_of(jobs[0]))
+
+
 def stacked(
     jobs: Sequence[Job],
     batch_size: int,
-    epochs: int,
+    epochs: range,
+    rules: Sequence[Stopping],
     bar: EpochBar,
     histories: list[MetricHistory],
+    kept: list[int],
     required: bool = True,
+    shared: Shared | None = None,
+    last: bool = True,
 ) -> None:
-    """Train all jobs at once, and append each one's metrics to ``histories``.
+    """Train all jobs at once, and append each one's metrics to ``histories``, the epoch of its weights to ``kept``.
 
-    A history is NaN for the epochs that are not trained yet. ``bar``, which is open, counts the epochs of all stacks.
+    A history is NaN for the epochs that are not trained. ``bar``, which is open, goes on by the epochs of all stacks.
+
+    Args:
+        jobs: of models of one architecture.
+        batch_size: samples in a batch.
+        epochs: of each model, at most; from another than 0 on the models go on where they are.
+        rules: for each job when it stops, or none.
+        bar: for progress.
+        histories: is extended.
+        kept: is extended, also by the models of a stack that is interrupted.
+        required: whether to train as a stack even where ``fit`` is faster.
+        shared: for models that differ in numbers.
+        last: whether the training ends with these epochs.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models, or, unless ``required``, if
             ``fit`` is faster; ``histories`` is then empty.
+        reasons.NotCompiled: if the models differ in numbers and their step cannot be compiled.
     """
-    most_jobs = max(1, STACK_BYTES // _bytes_of(jobs[0]))
-    stacks = math.ceil(len(jobs) / most_jobs)
-    jobs_per_stack = math.ceil(len(jobs) / stacks)
-    title, bar.total = bar.title, epochs * stacks
-    for number, start in enumerate(range(0, len(jobs), jobs_per_stack), start=1):
+    stacks = math.ceil(len(jobs) / jobs_per_stack(jobs))
+    size = math.ceil(len(jobs) / stacks)
+    title, before = bar.title, bar.done
+    bar.total = max(bar.total, before + len(epochs) * stacks)
+    for number, start in enumerate(range(0, len(jobs), size)):
         if stacks > 1:
-            bar.title = f"stack {number} of {stacks}"
-        _one_stack(jobs[start : start + jobs_per_stack], batch_size, epochs, bar, histories, required)
-    bar.title = title
+            bar.title, bar.done = f"stack {number + 1} of {stacks}", before + len(epochs) * number
+        some = slice(start, start + size)
+        graphs = None if shared is None else shared.graphs[some]
+        stack = ModelStack(
+            [job.model for job in jobs[some]], [job.training for job in jobs[some]],
+            [job.validation for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status, required,
+            graphs, shared is not None and shared.verified,
+        )  # fmt: skip
+        _one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last)
+    bar.title, bar.done = title, before + len(epochs) * stacks
 
 
 def _one_stack(
-    jobs: Sequence[Job], batch_size: int, epochs: int, bar: EpochBar, histories: list[MetricHistory], required: bool
+    stack: ModelStack,
+    jobs: Sequence[Job],
+    epochs: range,
+    rules: Sequence[Stopping],
+    bar: EpochBar,
+    histories: list[MetricHistory],
+    kept: list[int],
+    last: bool,
 ) -> None:
-    models, training = [job.model for job in jobs], [job.training for job in jobs]
-    validation = [job.validation for job in jobs]
-    stack = ModelStack(models, training, validation, batch_size, epochs, bar.notice, bar.status, required)
+    for number, rule in enumerate(rules):
+        rule.enter(stack, number)
     bar.status("training")
-    table = np.full((len(jobs), 2, len(stack.names), epochs), np.nan)
+    table = np.full((len(jobs), 2, len(stack.names), epochs.stop), np.nan)
     histories += list(table)
-    score, waiting = score_index(stack.names), np.full(epochs, len(jobs))
+    progress = _Progress(bar, stack.names, len(jobs), epochs)
+    going = {number for number in range(len(jobs)) if not rules or not rules[number].stopped}
+    progress.leave_out(len(jobs) - len(going))
 
-    def report(done: EpochResult) -> None:
-        for part, values in enumerate((done.training, done.validation)):  # (metrics, models)
-            for model, of_model in zip(done.models, values.T, strict=True):
-                table[model, part, :, done.epoch] = jobs[model].in_units(of_model)
-        waiting[done.epoch] -= len(done.models)
-        if not waiting[done.epoch]:
-            bar.advance({f"mean val_{stack.names[score]}": float(table[:, 1, score, done.epoch].mean())})
+    def report(done: EpochResult) -> bool:
+        """Keep the metrics of an epoch; return whether any of its models is to be trained further."""
+        values = np.stack([done.training, done.validation])  # (2, metrics, models)
+        further = [keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)]  # of all models
+        return any(further)
+
+    def keep(model: int, epoch: int, values: NDArray[Any]) -> bool:
+        if rules and rules[model].stopped:
+            return False
+        table[model, :, :, epoch] = jobs[model].in_units(values)
+        further = not rules or rules[model].after_epoch(epoch, stack.names, values)
+        progress.add(model, epoch, table[model, 1, :, epoch], stopped=not further)
+        return further
 
     try:
-        stack.train(epochs, lambda model, epoch: jobs[model].order(epoch), report)
+        stack.train(epochs, lambda model, epoch: jobs[model].order(epoch), report, going)
     finally:  # the models of an interrupted stack are trained as far as it came
+        for rule in rules:
+            rule.finish() if last else rule.leave()
+        kept += [rule.kept for rule in rules] or [int(number) for number in progress.last_epochs]
         stack.unstack()
+
+
+class _Progress:
+    """Advances a bar when all models have completed an epoch, or have stopped before it."""
+
+    def __init__(self, bar: EpochBar, names: Sequence[str], models: int, epochs: range):
+        self._bar, self._score, self._first = bar, score_index(names), epochs.start
+        self._label = f"mean val_{names[self._score]}"
+        self._scores = np.full((models, len(epochs)), np.nan)  # of a model that has stopped: the last one
+        self._waiting = np.full(len(epochs) + 1, models)  # for each epoch, the models that are not beyond it
+        self._next = 0
+        self.last_epochs = np.full(models, epochs.start - 1)
+
+    def leave_out(self, models: int) -> None:
+        """Wait for so many models less."""
+        self._waiting[:-1] -= models
+
+    def add(self, model: int, epoch: int, metrics: NDArray[np.float64], stopped: bool) -> None:
+        """Take the validation metrics, (metrics,), of a model's epoch."""
+        first = epoch - self._first
+        span = slice(first, None if stopped else first + 1)
+        self._scores[model, span] = metrics[self._score]
+        self._waiting[:-1][span] -= 1
+        self.last_epochs[model] = epoch
+        while not self._waiting[self._next]:
+            scores = self._scores[:, self._next]
+            self._bar.advance({self._label: float(scores[self.last_epochs >= self._first].mean())})
+            self._next += 1
 
 
 def build(job: Job) -> None:
@@ -167,79 +251,3 @@ def _bytes_of(job: Job) -> int:
     state = sum(v.value.nbytes for v in stateless.variables(job.model))
     samples = sum(part.x.nbytes + part.y.nbytes for part in (job.training, job.validation))
     return int(2 * state + samples)
-
-
-def fit(
-    jobs: Sequence[Job],
-    batch_size: int,
-    epochs: int,
-    callbacks: Sequence[Any],
-    bar: EpochBar,
-    histories: list[MetricHistory],
-) -> list[NDArray[np.float64]] | None:
-    """Train one job after another with ``fit``, and append each one's metrics to ``histories``, as ``stacked`` does.
-
-    Returns the metrics, (metrics,), of each model on its validation samples if there are callbacks, which may have
-    changed the weights since the last epoch: ``EarlyStopping(restore_best_weights=True)`` does.
-
-    Epochs that a callback skips by stopping early are NaN; ``bar``, which is open, counts them as complete.
-    """
-    title, bar.total = bar.title, epochs * len(jobs)
-    for number, job in enumerate(jobs):
-        sampler = _Ordered(job.order)
-        bar.title, bar.done = f"model {number + 1} of {len(jobs)}", epochs * number
-        try:
-            job.model.fit(
-                _loader(job.training, batch_size, sampler),
-                validation_data=_loader(job.validation, batch_size),
-                epochs=epochs,
-                callbacks=[*callbacks, sampler.follow, RichProgress(bar)],
-                shuffle=False,
-                verbose=0,
-            )
-        finally:
-            if isinstance(getattr(job.model, "history", None), keras.callbacks.History):  # not if it failed to start
-                histories.append(_table(job, epochs))
-    bar.title, bar.done = title, bar.total
-    return [_evaluated(job, batch_size) for job in jobs] if callbacks else None
-
-
-def _evaluated(job: Job, batch_size: int) -> NDArray[np.float64]:
-    found = job.model.evaluate(_loader(job.validation, batch_size), return_dict=True, verbose=0)
-    return job.in_units(np.array([found[name] for name in stateless.metric_names(job.model)]))
-
-
-def _table(job: Job, epochs: int) -> MetricHistory:
-    """Return the history of ``fit`` so far as (2, metrics, epochs)."""
-    history, names = job.model.history.history, stateless.metric_names(job.model)
-    table = np.full((2, epochs, len(names)), np.nan)
-    for i, name in enumerate(names):
-        for j, prefix in enumerate(("", "val_")):
-            values = history.get(prefix + name, [])
-            table[j, : len(values), i] = values
-    return job.in_units(table).swapaxes(1, 2)
-
-
-class _Ordered(Sampler[int]):
-    """Yields the indices of the samples in the order of the epoch that ``fit`` is in."""
-
-    def __init__(self, order: EpochOrder):
-        self.order = order
-        self.epoch = 0
-        self.follow = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
-
-    def _begin(self, epoch: int, _: Any) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        yield from self.order(self.epoch).tolist()
-
-    def __len__(self) -> int:
-        return len(self.order(0))
-
-
-def _loader(samples: Samples, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
-    dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(array)) for array in samples.arrays()))
-    return DataLoader(
-        dataset, batch_size, sampler=sampler, collate_fn=identity, generator=torch.Generator().manual_seed(0)
-    )

@@ -36,6 +36,27 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """What models are trained on in one fold of one repeat; models of a search share it.
+
+    Attributes:
+        key: seed, repeat and fold, from which initial weights and orders follow.
+        split: the numbers of the training and of the validation samples.
+        scaling: of these samples.
+        training: scaled.
+        validation: scaled.
+        order: from epoch to the order of the training samples.
+    """
+
+    key: tuple[int, ...]
+    split: Split
+    scaling: FoldScaling
+    training: Samples
+    validation: Samples
+    order: EpochOrder
+
+
+@dataclass(frozen=True)
 class Job:
     """One model to train, its samples, and their order in each epoch.
 
@@ -81,19 +102,51 @@ def make_jobs(
     Raises:
         InputError: if ``build_model`` returns anything else than a new compiled model, or one that cannot be scaled.
     """
-    jobs: list[Job] = []
+    folds = scaled_folds(data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed)
+    return jobs_of(build_model, data, folds, normalized=normalize is not None)
+
+
+def scaled_folds(
+    data: Data,
+    splits: Sequence[Sequence[Split]],
+    *,
+    normalize: Normalize | None,
+    normalize_y: bool,
+    shuffle: bool,
+    seed: int,
+) -> list[Fold]:
+    """Return each fold of each repeat with its scaled samples.
+
+    Raises:
+        InputError: if float32 cannot hold the samples, as ``FoldScaling.fit``.
+    """
+    made = []
     for repeat, folds in enumerate(splits):
-        for fold, split in enumerate(folds):
-            key = (seed, repeat, fold)
-            keras.utils.set_random_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-            model = _new_model(build_model, data.x, jobs)
-            if normalize is not None:
-                check_can_normalize(model)
+        for number, split in enumerate(folds):
             scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
             x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)
             training = _samples(x, y, data.training_weights, split[0])
             validation = _samples(x, y, data.weights, split[1])
-            jobs.append(Job(model, split, scaling, training, validation, _order(len(training), shuffle, key)))
+            key = (seed, repeat, number)
+            made.append(Fold(key, split, scaling, training, validation, _order(len(training), shuffle, key)))
+    return made
+
+
+def jobs_of(
+    build_model: Callable[[], keras.Model], data: Data, folds: Sequence[Fold], *, normalized: bool
+) -> list[Job]:
+    """Return a job for each fold, with a new model; its initial weights follow from the fold's key.
+
+    Raises:
+        InputError: as ``make_jobs``.
+    """
+    jobs: list[Job] = []
+    for fold in folds:
+        keras.utils.set_random_seed(int(np.random.SeedSequence(fold.key).generate_state(1)[0]))
+        model = _new_model(build_model, data.x, jobs)
+        if normalized:
+            check_can_normalize(model)
+        jobs.append(Job(model, fold.split, fold.scaling, fold.training, fold.validation, fold.order))
     return jobs
 
 

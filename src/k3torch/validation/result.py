@@ -35,6 +35,15 @@ class Interval:
     method: str
 
 
+def mean_interval(scores: NDArray[np.float64], validation_ratio: float) -> Interval:
+    """Return the 95% confidence interval of the mean of scores, as ``CrossValidation.interval``."""
+    n, mean = scores.size, float(scores.mean())
+    std = float(scores.std(ddof=1)) if n > 1 else float("nan")
+    method = f"95%, Student's t over {n} scores, variance corrected for overlapping training samples (Nadeau, Bengio)"
+    half_width = float(stats.t.ppf(0.975, n - 1)) * std * float(np.sqrt(1 / n + validation_ratio))
+    return Interval(mean - half_width, mean + half_width, method)
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class CrossValidation:
     """Scores, learning curves, models and predictions of all folds and repeats.
@@ -89,12 +98,7 @@ class CrossValidation:
         ``(1/n + validation_ratio) std**2`` (Nadeau and Bengio, "Inference for the generalization error", Machine
         Learning 52, 2003). NaN for one score.
         """
-        n = self.scores.size
-        method = (
-            f"95%, Student's t over {n} scores, variance corrected for overlapping training samples (Nadeau, Bengio)"
-        )
-        half_width = float(stats.t.ppf(0.975, n - 1)) * self.std * float(np.sqrt(1 / n + self.validation_ratio))
-        return Interval(self.mean - half_width, self.mean + half_width, method)
+        return mean_interval(self.scores, self.validation_ratio)
 
     @property
     def best_epoch(self) -> int:

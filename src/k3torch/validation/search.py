@@ -1,0 +1,225 @@
+"""Search for the parameters of a model by cross-validation; candidates that differ in numbers are one stack."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from k3torch.errors import InputError, count_problem, refuse, unless
+from k3torch.stack import model_stack, stateless
+from k3torch.training.epoch_bar import EpochBar, Verbose
+from k3torch.validation import candidate_runs
+from k3torch.validation.arguments import (
+    check_settings,
+    convert_sample_weight,
+    convert_samples,
+    feature_names,
+    training_weights,
+)
+from k3torch.validation.candidate_runs import Run, Settings
+from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
+from k3torch.validation.cross_validate import checked_and_locked
+from k3torch.validation.fold_scaling import Normalize
+from k3torch.validation.folds import Split, make_folds, make_repeats
+from k3torch.validation.jobs import Data, Fold, scaled_folds
+from k3torch.validation.metric_units import metric_objects
+from k3torch.validation.result import CrossValidation, score_index
+from k3torch.validation.search_result import SearchResult
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@checked_and_locked
+def search(
+    build_model: Callable[..., keras.Model],
+    param_grid: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    folds: Any = 4,
+    repeats: int = 1,
+    epochs: int = 100,
+    batch_size: int = 1,
+    early_stopping: int | keras.callbacks.EarlyStopping | None = None,
+    choose_epochs: bool = False,
+    halving: int | None = None,
+    outer: Any = None,
+    normalize: Normalize | None = None,
+    normalize_y: bool = False,
+    shuffle: bool = True,
+    seed: int = 0,
+    sample_weight: ArrayLike | None = None,
+    class_weight: Mapping[int, float] | None = None,
+    groups: ArrayLike | None = None,
+    verbose: Verbose = "auto",
+) -> SearchResult:
+    """Cross-validate a model with each setting of its parameters, and train one with the best setting on all samples.
+
+    Candidates whose models differ in nothing but numbers, such as learning rate, dropout rate, penalties, momentum or
+    label smoothing, are trained as one stack, by one compiled step. The others are trained one after another. The
+    scores of a candidate are those of ``cross_validate`` with the same arguments and seed, up to float32 rounding;
+    random layers get other random numbers.
+
+    The best candidate was selected for its score, so this score is too good. ``outer`` estimates the error without that
+    bias. Seeds the random generators of Keras, torch, NumPy and Python.
+
+    Args:
+        build_model: takes the parameters as keyword arguments, and returns a compiled model with new weights. The score
+            is its first metric after the loss: losses with penalties or smoothed labels cannot be compared.
+        param_grid: a dict from parameter to a list of its values, a list of such dicts, or scikit-learn's
+            ``ParameterGrid`` or ``ParameterSampler``.
+        x: as in ``cross_validate``.
+        y: as in ``cross_validate``.
+        folds: as in ``cross_validate``; each candidate has the same folds.
+        repeats: as in ``cross_validate``.
+        epochs: passes over the training samples of a fold, at most.
+        batch_size: samples per update.
+        early_stopping: stop each model by itself: a ``keras.callbacks.EarlyStopping``, or its patience, with
+            ``restore_best_weights=True`` and its other defaults. Scores are those of the weights that a model ends
+            with; the models for new samples are trained for the mean number of epochs that the folds ended with.
+        choose_epochs: whether the number of epochs is selected too: a candidate is scored at the epoch with the best
+            mean of the smoothed validation curves, as ``CrossValidation.best_epoch``. Not with ``early_stopping`` or
+            ``halving``.
+        halving: drop candidates early: 3 goes on with the better third of them after a ninth and after a third of the
+            epochs. They go on where they stand. None trains all to the end.
+        outer: number of outer folds, or a splitter, or pairs of index arrays: the whole search is repeated on the
+            training samples of each outer fold, and the selected candidate, trained on all of these, is tested on the
+            others.
+        normalize: as in ``cross_validate``.
+        normalize_y: as in ``cross_validate``.
+        shuffle: as in ``cross_validate``.
+        seed: as in ``cross_validate``.
+        sample_weight: as in ``cross_validate``.
+        class_weight: as in ``cross_validate``.
+        groups: as in ``cross_validate``; not with ``outer``.
+        verbose: as in ``cross_validate``.
+
+    Raises:
+        InputError: for an argument that cannot be used or does not exist, and for candidates that cannot be compared.
+    """
+    candidates = make_candidates(build_model, param_grid)
+    rule = _early_stopping(early_stopping)
+    _check(rule, choose_epochs, halving, outer, groups)
+    check_settings(
+        build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
+        normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
+    )  # fmt: skip
+    inputs, targets = convert_samples(x, y)
+    weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
+    data = Data(inputs, targets, weights, training_weights(targets, weights, class_weight))
+    keras.utils.set_random_seed(int(seed))
+    scaling: dict[str, Any] = {
+        "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": int(seed)
+    }  # fmt: skip
+
+    def divided(x: NDArray[Any], y: NDArray[Any], groups: Any = None) -> list[list[Split]]:
+        return make_repeats(folds, x, y, groups, repeats=int(repeats), seed=int(seed))
+
+    splits = divided(inputs, targets, groups)
+    outer_splits = [] if outer is None else make_folds(outer, inputs, targets)
+    problems = [splits, *(_inside(training, divided, inputs, targets) for training, _ in outer_splits)]
+    of_problems = [scaled_folds(data, problem, **scaling) for problem in problems]
+    whole = np.arange(len(inputs))
+    size = min(int(batch_size), max(len(fold.training) for problem in of_problems for fold in problem))
+    finals = [(whole, whole[:size]), *outer_splits]
+    refits = [fold for split in finals for fold in scaled_folds(data, [[split]], **scaling)]
+    with EpochBar("search", int(epochs), verbose) as bar:
+        settings = Settings(
+            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar
+        )
+        _share(candidates, data, [*of_problems[0], *refits], of_problems, settings)
+        runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings)
+        ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
+        model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings)
+        tested = [
+            _outer_test(candidates, data, problem, refit, int(repeats), settings)
+            for problem, refit in zip(of_problems[1:], refits[1:], strict=True)
+        ]
+        bar.total = bar.done
+    return SearchResult(
+        params=[run.candidate.params for run in runs],
+        scores=np.array([run.scores for run in runs]),
+        epochs=np.array([run.epochs for run in runs]),
+        seconds=np.array([run.seconds for run in runs]),
+        best_index=runs.index(best),
+        best_model=model.whole_model(),
+        ensemble=ensemble,
+        ensemble_score=_ensemble_score(best, ensemble, targets),
+        outer_scores=np.array([score for _, score in tested]) if outer is not None else None,
+        outer_params=[run.candidate.params for run, _ in tested] if outer is not None else None,
+    )
+
+
+def _ensemble_score(best: Run, ensemble: CrossValidation, y: NDArray[Any]) -> float:
+    """Return the metric of the predictions out of fold, NaN where there is none."""
+    metric = metric_objects(best.jobs[0].model).get(ensemble.metric)
+    if metric is None or not np.isfinite(ensemble.out_of_fold).all():
+        return float("nan")
+    metric.reset_state()
+    metric.update_state(y, ensemble.out_of_fold)
+    value = float(metric.result())
+    metric.reset_state()
+    return value
+
+
+def _outer_test(
+    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], outer: Fold, repeats: int, settings: Settings
+) -> tuple[Run, float]:
+    """Select a candidate on the inner folds, and return it with the score of its model on the outer test samples."""
+    _, best = candidate_runs.search_runs(candidates, data, folds, repeats, settings)
+    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, outer, settings)
+    return best, float(metrics[score_index(stateless.metric_names(job.model))])
+
+
+def _inside(
+    training: NDArray[np.int64], divided: Callable[..., list[list[Split]]], x: NDArray[Any], y: NDArray[Any]
+) -> list[list[Split]]:
+    """Return the inner folds of the training samples of an outer fold, as numbers of all samples."""
+    return [[(training[a], training[b]) for a, b in folds] for folds in divided(x[training], y[training])]
+
+
+def _share(
+    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
+) -> None:
+    """Let candidates share the graphs of their steps where that pays."""
+    epochs = s.epochs * len(candidates) * len(problems)
+    job = s.jobs(candidates[0], data, problems[0][:1])[0]
+    models = len(problems[0])
+    seconds = model_stack.uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
+    if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
+        return
+    s.bar.status("tracing the steps")
+    every = [*folds, *(fold for problem in problems[1:] for fold in problem)]
+    reason = share_graphs(candidates, every, s.batch_size, lambda c: s.jobs(c, data, problems[0][:1])[0])
+    groups = {c.group for c in candidates if c.group is not None}
+    alone = sum(c.group is None for c in candidates)
+    if reason:
+        s.bar.notice(f"training {alone} of {len(candidates)} candidates on their own: {reason}")
+    elif len(groups) > 1:
+        s.bar.notice(
+            f"{len(candidates)} candidates differ in more than numbers: {len(groups)} stacks, one after another"
+        )
+
+
+def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:
+    if given is None or type(given) is keras.callbacks.EarlyStopping:
+        return given
+    if problem := count_problem("early_stopping", given, minimum=0):
+        raise InputError(f"expected {problem.replace(', got', ', its patience, or a keras EarlyStopping, got')}")
+    return keras.callbacks.EarlyStopping(patience=int(given), restore_best_weights=True)
+
+
+def _check(rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any) -> None:
+    """Refuse what cannot be combined.
+
+    Raises:
+        InputError: names all problems.
+    """
+    refuse(
+        [
+            unless(choose_epochs in (True, False), f"choose_epochs as one of True, False, got {choose_epochs!r}"),
+            None if halving is None else count_problem("halving", halving, minimum=2),
+            unless(not (choose_epochs and rule), "one of choose_epochs and early_stopping, got both"),
+            unless(not (choose_epochs and halving), "one of choose_epochs and halving, got both"),
+            unless(groups is None or outer is None, "one of groups and outer, got both"),
+        ]
+    )
