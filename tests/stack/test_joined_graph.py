@@ -1,4 +1,4 @@
-"""Graphs that differ in more than numbers are refused; what joins is tested with ``step_graphs``, ``lifted_numbers``."""
+"""Graphs that differ in more than numbers are refused; ``test_lifted_numbers`` tests what joins."""
 
 from k3torch.stack.joined_graph import JoinedGraph
 from k3torch.stack.reasons import UnsupportedGraph

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def test_the_best_epoch_is_that_of_the_mean_curve():
-    curves = np.array([[[5.0, 4, 3, 2, 3, 4], [5.0, 4, 3, 2, 3, 4]]])
+    curves = np.array([[[5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0]]])
     scored = Scored(curves[..., -1], np.full((1, 2), 6), curves)
-    assert scored.best_epoch(greater=False) == 4
+    assert scored.best_epoch(greater=False) == 6
     assert scored.best_epoch(greater=True) == 1
