@@ -190,7 +190,7 @@ def _train(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -
 
 
 def _together(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -> bool:
-    """Train candidates that share their graphs as one stack, or say why not and return False."""
+    """Train candidates with common graphs as one stack, or say why not and return False."""
     if reason := _why_not_together(runs):
         return _alone(runs, reason, settings)
     jobs = [job for run in runs for job in run.jobs]

@@ -126,7 +126,7 @@ def search(
         settings = Settings(
             size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar
         )
-        _share(candidates, data, [*of_problems[0], *refits], of_problems, settings)
+        _find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
         runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings)
         ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
         model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings)
@@ -177,7 +177,7 @@ def _inside(
     return [[(training[a], training[b]) for a, b in folds] for folds in divided(x[training], y[training])]
 
 
-def _share(
+def _find_groups(
     candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
 ) -> None:
     """Let candidates share the graphs of their steps where that pays."""
