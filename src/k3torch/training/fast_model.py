@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 import warnings
 
+from k3torch.training.asynchronous import asynchronous, device_of
 from k3torch.training.checkpoint import ExactCheckpoint, fit_with_checkpoints
 from k3torch.training.keras_internals import Functional, functional_init_arguments, is_default
 from k3torch.training.progress import RichProgress, displays
@@ -35,18 +36,22 @@ class FastStep:
     def train_step(self: Any, data: Any) -> Logs:
         """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
         if self._parts is None:
-            return super().train_step(data)  # type: ignore[misc,no-any-return]
+            with asynchronous(device_of(self)):
+                return super().train_step(data)  # type: ignore[misc,no-any-return]
         if self._verification.is_due("train", data):
             return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
-        return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
+        with asynchronous(self._parts.device):
+            return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
         """Evaluate one batch and return the metrics so far."""
         if self._parts is None:
-            return super().test_step(data)  # type: ignore[misc,no-any-return]
+            with asynchronous(device_of(self)):
+                return super().test_step(data)  # type: ignore[misc,no-any-return]
         if self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
-        return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
+        with asynchronous(self._parts.device):
+            return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = _unpack(data, parts.device)
@@ -103,7 +108,8 @@ class FastStep:
         """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
-        with threads_for(self, call.arguments["x"], call.arguments.get("batch_size")):
+        threads = threads_for(self, call.arguments["x"], call.arguments.get("batch_size"))
+        with threads, asynchronous(device_of(self)):
             return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
