@@ -9,7 +9,6 @@ operator is recorded by what it would cost on a GPU. Not seen: what happens insi
 from pathlib import Path
 import traceback
 from typing import NamedTuple
-import weakref
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -40,7 +39,6 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.events = []
         self._shapes = FakeTensorMode(allow_non_fake_inputs=True)
-        self._pinned = weakref.WeakSet()
 
     def __enter__(self):
         # torch.tensor(value, device="cuda") copies a CPU tensor, and this makes the copy an operator of its own.
@@ -60,10 +58,10 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if operator is aten.is_pinned.default:
-            return args[0] in self._pinned
+            return hasattr(args[0], "pinned")
         if operator is aten._pin_memory.default:
             copy = args[0].clone()
-            self._pinned.add(copy)
+            copy.pinned = True
             return copy
         leaves, _ = tree_flatten((args, kwargs))
         if not any(map(_on_cuda, leaves)):
@@ -90,7 +88,7 @@ class Recorder(TorchDispatchMode):
     def _record_copy(self, source, target, asynchronous):
         kind = "wait"
         if asynchronous and target == "cuda":
-            kind = "pinned" if source in self._pinned else "pageable"
+            kind = "pinned" if hasattr(source, "pinned") else "pageable"
         self._record(kind, f"{source.device.type} to {target}", located=kind != "pinned")
 
 
