@@ -6,12 +6,14 @@ torch's FakeTensorMode: a mix of devices raises as on a GPU, and so does a resul
 operator is recorded by what it would cost on a GPU. Not seen: what happens inside of a C++ kernel.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 import traceback
 from typing import NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -39,6 +41,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.events = []
         self._shapes = FakeTensorMode(allow_non_fake_inputs=True)
+        self._captured = None
 
     def __enter__(self):
         # torch.tensor(value, device="cuda") copies a CPU tensor, and this makes the copy an operator of its own.
@@ -55,6 +58,15 @@ class Recorder(TorchDispatchMode):
         events, self.events = self.events, []
         return events
 
+    @contextmanager
+    def capture(self, captured):
+        """Add what is done in the block to ``captured`` too, a ``Captured``."""
+        self._captured = captured
+        try:
+            yield
+        finally:
+            self._captured = None
+
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if operator is aten.is_pinned.default:
@@ -68,12 +80,14 @@ class Recorder(TorchDispatchMode):
             return operator(*args, **kwargs)
         if operator is aten._local_scalar_dense.default:
             self._record("wait", "item", located=True)
-            return torch.ones((), dtype=args[0].dtype).item()
+            return torch.zeros((), dtype=args[0].dtype).item()
         if operator is aten.equal.default:
             self._record("wait", "equal", located=True)
             return True
         with self._shapes:
             result = operator(*args, **kwargs)
+        if self._captured is not None:
+            self._captured.add(leaves, tree_flatten(result)[0])
         if (copied := _copied(operator, args, result)) is not None:
             self._record_copy(*copied, _is_asynchronous(operator, args, kwargs))
         elif torch.Tag.nondeterministic_seeded in operator.tags:
@@ -83,13 +97,44 @@ class Recorder(TorchDispatchMode):
         return tree_map_only(FakeTensor, _on_host, result)
 
     def _record(self, kind, operator, located=False):
-        self.events.append(Event(kind, operator, _callers() if located else ""))
+        event = Event(kind, operator, _callers() if located else "")
+        self.events.append(event)
+        if self._captured is not None:
+            self._captured.events.append(event)
 
     def _record_copy(self, source, target, asynchronous):
         kind = "wait"
         if asynchronous and target == "cuda":
             kind = "pinned" if hasattr(source, "pinned") else "pageable"
         self._record(kind, f"{source.device.type} to {target}", located=kind != "pinned")
+
+
+class Captured:
+    """Stands in for a CUDA graph: the events of its capture, and the memory that its kernels read.
+
+    ``freed`` counts the storages that the kernels read, that were not made during the capture, and that are gone.
+    """
+
+    def __init__(self):
+        self.events, self.replays = [], 0
+        self._read, self._made = {}, {}  # by address, which stays taken as long as there is a weak reference
+
+    def add(self, inputs, outputs):
+        for tensors, storages, others in ((inputs, self._read, self._made), (outputs, self._made, self._read)):
+            for tensor in filter(_is_on_cuda, tensors):
+                storage = StorageWeakRef(tensor.untyped_storage())
+                if storage.cdata not in others:
+                    storages[storage.cdata] = storage
+
+    def freed(self):
+        return sum(storage.expired() for storage in self._read.values())
+
+    def replay(self):
+        self.replays += 1
+
+
+def _is_on_cuda(leaf):
+    return isinstance(leaf, FakeTensor) and leaf.device.type == "cuda"
 
 
 def _on_cuda(leaf):

@@ -30,7 +30,7 @@ class StepGraphs:
 
     def __init__(self, model: keras.Model, samples: Samples, sizes: Iterable[int]):
         state = [variable.value.detach() for variable in stateless.variables(model)]
-        rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
+        rows = [torch.from_numpy(np.ascontiguousarray(array[:1])).to(state[0].device) for array in samples.arrays()]
         self.first_sum = len(state) - len(model.metrics_variables)
         traced = sizes_to_trace(sizes)
         steps: dict[Kind, stateless.Step] = {
@@ -52,7 +52,7 @@ def _on_batch(step: stateless.Step) -> stateless.BatchStep:
 
 
 class CompiledModel:
-    """One model's state and samples, and the loops that change them.
+    """One model's state and samples, on the CPU wherever the model is, and the loops that change them.
 
     Args:
         model: with its initial weights: read now, written by ``write_back``.
@@ -65,7 +65,8 @@ class CompiledModel:
 
     def __init__(self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int):
         self.models, self._graphs, self._batch_size = [model], graphs, batch_size
-        self._state = [variable.value.detach().clone().contiguous() for variable in stateless.variables(model)]
+        values = [variable.value.detach() for variable in stateless.variables(model)]
+        self._state = [value.to("cpu", copy=True).contiguous() for value in values]
         self._sums = self._state[graphs.first_sum :]
         self._initial_sums = [tensor.clone() for tensor in self._sums]
         self._values = torch.zeros(len(stateless.metric_names(model)))

@@ -11,6 +11,7 @@ import operator
 from typing import Any, NamedTuple
 
 from k3torch.stack import graphs
+from k3torch.stack.device_choice import graph_on_cpu
 from k3torch.stack.reasons import UnsupportedGraph
 import torch
 from torch.fx.node import map_aggregate
@@ -72,12 +73,12 @@ def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
 def trace_step(
     step: Function, state: Sequence[Tensor], rows: Sequence[Tensor], sizes: Sequence[int], name: str
 ) -> StepGraph:
-    """Trace ``step(state, batch) -> new state``.
+    """Trace ``step(state, batch) -> new state`` as a graph of operators on the CPU.
 
     Args:
-        step: of one model.
-        state: its tensors; only shapes and dtypes count.
-        rows: of each array of a batch the first row, (1, ...).
+        step: of one model, on the device of its variables.
+        state: its tensors on that device; only shapes and dtypes count.
+        rows: of each array of a batch the first row, (1, ...), on that device.
         sizes: as ``sizes_to_trace``.
         name: what it computes, for messages.
 
@@ -94,10 +95,11 @@ def trace_step(
 
     def traced(size: int) -> torch.fx.GraphModule:
         batch = [row.new_zeros((size, *row.shape[1:])) for row in rows]
-        return graphs.trace(write, [*state, *batch, torch.zeros((), dtype=torch.int64)])
+        return graph_on_cpu(graphs.trace(write, [*state, *batch, torch.zeros((), dtype=torch.int64)]))
 
     joined = _Joined([traced(size) for size in sizes], sizes)
-    return StepGraph(joined.graph(), len(state), [row[:1] for row in rows], joined.constants, len(sizes) > 1, name)
+    first = [row[:1].cpu() for row in rows]
+    return StepGraph(joined.graph(), len(state), first, joined.constants, len(sizes) > 1, name)
 
 
 class _Joined:

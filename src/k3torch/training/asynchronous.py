@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -45,15 +47,28 @@ class _Asynchronous(TorchFunctionMode):
 def _made_on_device(function: Callable[..., Any], data: Any, *args: Any, **kwargs: Any) -> Any:
     """Return what ``function(data, ...)`` does; a few numbers are written by kernels."""
     on_cuda = torch.device(kwargs.get("device") or "cpu").type == "cuda"
-    if args or not on_cuda or isinstance(data, torch.Tensor) or not set(kwargs) <= {"dtype", "device"}:
+    if args or not on_cuda or not set(kwargs) <= {"dtype", "device"} or not _is_numbers(data):
         return function(data, *args, **kwargs)
-    on_host = function(data, dtype=kwargs.get("dtype"), device="cpu")
-    if not 0 < on_host.numel() <= MAX_NUMBERS or on_host.is_complex():
+    array = np.asarray(data)
+    if not 0 < array.size <= MAX_NUMBERS or array.dtype.kind not in "biuf":
         return function(data, **kwargs)
-    numbers = [
-        torch.full((), number, dtype=on_host.dtype, device=kwargs["device"]) for number in on_host.flatten().tolist()
-    ]
-    return numbers[0] if on_host.ndim == 0 else torch.stack(numbers).reshape(on_host.shape)
+    dtype = kwargs.get("dtype") or _dtype(data, array)
+    numbers = [torch.full((), number, dtype=dtype, device=kwargs["device"]) for number in array.ravel().tolist()]
+    return numbers[0] if array.ndim == 0 else torch.stack(numbers).reshape(array.shape)
+
+
+def _is_numbers(data: Any) -> bool:
+    """Return whether NumPy can read the data without torch: numbers, arrays, and lists of numbers."""
+    if isinstance(data, list | tuple):
+        return all(isinstance(item, bool | int | float | np.generic) for item in data)
+    return isinstance(data, bool | int | float | np.generic | np.ndarray)
+
+
+def _dtype(data: Any, array: NDArray[Any]) -> torch.dtype:
+    """Return the dtype that torch gives a tensor of the data."""
+    if isinstance(data, np.generic | np.ndarray) or array.dtype.kind != "f":
+        return torch.from_numpy(np.empty(0, array.dtype)).dtype
+    return torch.get_default_dtype()
 
 
 def _add_multiples(targets: Any, terms: Any, alpha: torch.Tensor) -> Any:
