@@ -1,5 +1,6 @@
 """What ``test_cuda_shapes.py`` asserts about, printed as one line of JSON: Keras's device is set once in a process."""
 
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import gc
 import json
@@ -18,8 +19,10 @@ os.environ |= {"KERAS_TORCH_DEVICE": "cuda", "K3TORCH_CACHE": FOLDER.name}
 import k3torch  # noqa: F401
 from k3torch.data import bags
 from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier
+from k3torch.stack import compiled_loops, model_stack
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.mapped_models import MappedModels
+from k3torch.stack.verified_stack import Comparison
 from k3torch.training import custom_loop
 from k3torch.training.asynchronous import asynchronous
 from k3torch.training.fast_model import FastModel
@@ -27,6 +30,7 @@ import keras
 import numpy as np
 import shapes
 import torch
+from torch.fx.experimental import proxy_tensor
 
 WORDS, BATCH = 300, 64
 recorder = shapes.Recorder()
@@ -220,9 +224,7 @@ def captures(fails=False):
 
 
 def samples(*lengths):
-    return [
-        Samples(draw.random((n, 13), dtype="float32"), draw.random((n, 1), dtype="float32")) for n in lengths
-    ]
+    return [Samples(draw.random((n, 13), dtype="float32"), draw.random((n, 1), dtype="float32")) for n in lengths]
 
 
 def stack(batch=1, fails=False, **options):
@@ -245,6 +247,47 @@ def stack(batch=1, fails=False, **options):
     return {"graphs": graphs, "load": loaded, "train": trained, "notices": notices}
 
 
+def epoch_of(group):
+    with recorder:  # modes belong to a thread
+        return group.train(), group.validate()
+
+
+def few_models():
+    """As ``whole_stack``, without the comparison with Keras: the graphs compute on the CPU, where zeros arrive."""
+    compare, compile_loops = model_stack.compare_with_keras, compiled_loops.compile_loops
+    model_stack.compare_with_keras = lambda _: Comparison()
+    # In another thread, where no mode is active: torch's compiler has modes of its own.
+    compiled_loops.compile_loops = lambda examples: ThreadPoolExecutor(1).submit(compile_loops, examples).result()
+    try:
+        return whole_stack(2, kernel_regularizer="l2")
+    finally:
+        model_stack.compare_with_keras, compiled_loops.compile_loops = compare, compile_loops
+
+
+def whole_stack(models, **options):
+    """Train a stack as a cross-validation does; return what it says, where it trains, and what an epoch asks for."""
+    notices = []
+    made = [boston_regressor(**options) for _ in range(models)]
+    with captures() as captured:
+        stack = model_stack.ModelStack(
+            made, samples(*[8] * models), samples(*[5] * models), 1, 1000, notice=notices.append
+        )
+        counts = []
+        for epochs in (1, 1, 2):
+            recorder.take()
+            stack.train(epochs, lambda model, epoch: np.arange(8), lambda done: None)
+            counts.append(summary())
+        stack.unstack()
+    devices = {v.value.device.type for model in made for v in (*model.variables, *model.optimizer.variables)}
+    return {
+        "notices": notices,
+        "groups": len(stack._groups),
+        "captured": len(captured),
+        "devices": sorted(devices),
+        "epoch": {kind: counts[2][kind] - counts[1][kind] for kind in ("wait", "pageable", "kernel")},
+    }
+
+
 STEPS = {
     "rmsprop": {},
     "rmsprop, momentum": {"optimizer": "rmsprop", "momentum": 0.9},
@@ -255,7 +298,6 @@ STEPS = {
     "adagrad": {"optimizer": "adagrad"},
     "adadelta": {"optimizer": "adadelta"},
     "adamax": {"optimizer": "adamax"},
-    "nadam": {"optimizer": "nadam"},
     "lion": {"optimizer": "lion"},
     "ftrl": {"optimizer": "ftrl"},
     "clipnorm": {"clipnorm": 1.0},
@@ -285,20 +327,25 @@ LOOKS = {
     "stack": stack,
     "stack, adam": lambda: stack(4, optimizer="adam", dropout=0.5, kernel_regularizer="l1l2", clipnorm=1.0),
     "stack, no capture": lambda: stack(fails=True),
+    "few models": few_models,
+    "many models": lambda: whole_stack(2, units=(2048, 2048)),
 }
 
 
 def main():
     warnings.simplefilter("ignore")
     bags._csr = shapes.Bags
+    model_stack._epoch = epoch_of
+    proxy_tensor.CONSTANT_NUMEL_LIMIT = -1  # tracing computes no constants on the device: there are no values there
     found = {}
     with recorder:
         for name in sys.argv[1:] or LOOKS:
             recorder.take()
             try:
                 found[name] = LOOKS[name]()
-            except Exception:
-                found[name] = {"error": traceback.format_exc()[-3000:]}
+            except Exception as error:
+                lines = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+                found[name] = {"error": f"{type(error).__name__}: {error}"[:300], "lines": lines[-12:]}
     print(json.dumps(found), flush=True)
     FOLDER.cleanup()
     os._exit(0)  # the thread of the device, which autograd has started, does not end

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from k3torch.errors import first_line
 import torch
+from torch.fx.node import map_arg
 
 Tensors = Sequence[torch.Tensor]
-aten = torch.ops.aten
 
 
 def capture(
@@ -52,23 +52,31 @@ def capture(
 
 
 def compute_constants(graph: torch.fx.GraphModule) -> None:
-    """Compute the tensors that hold one given number, and have the graph keep them: each would cost a kernel a run."""
+    """Compute what does not depend on the inputs, and have the graph keep it: it would cost kernels in each run."""
     written = {node for writing in graph.graph.nodes if _writes(writing) for node in writing.all_input_nodes[:1]}
-    for number, node in enumerate(graph.graph.find_nodes(op="call_function", target=aten.full.default)):
-        if node.all_input_nodes or node in written or any(_is_view(user) for user in node.users):
-            continue
-        name = f"_constant_{number}"
-        graph.register_buffer(name, node.target(*node.args, **node.kwargs))  # type: ignore[operator]
-        with graph.graph.inserting_before(node):
-            node.replace_all_uses_with(graph.graph.get_attr(name))
-        graph.graph.erase_node(node)
+    values: dict[torch.fx.Node, torch.Tensor] = {}
+    for node in list(graph.graph.nodes):
+        if node.op == "get_attr" and node not in written:
+            values[node] = getattr(graph, str(node.target))
+        elif _is_pure(node) and node not in written and all(argument in values for argument in node.all_input_nodes):
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            value = node.target(*args, **kwargs)  # type: ignore[operator]
+            if isinstance(value, torch.Tensor):
+                values[node] = value
+    for node, value in values.items():
+        if node.op == "call_function" and any(user not in values for user in node.users):
+            graph.register_buffer(f"constant_{node.name}", value)
+            with graph.graph.inserting_before(node):
+                node.replace_all_uses_with(graph.graph.get_attr(f"constant_{node.name}"))
+    graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _is_pure(node: torch.fx.Node) -> bool:
+    random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    return node.op == "call_function" and hasattr(node.target, "_schema") and not (_writes(node) or random)
 
 
 def _writes(node: torch.fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return bool(schema is not None and schema.is_mutable)
-
-
-def _is_view(node: torch.fx.Node) -> bool:
-    return bool(getattr(node.target, "is_view", False))

@@ -5,6 +5,7 @@ are called one by one, or captured once on an accelerator.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 
 from k3torch import runtime
 from k3torch.stack import graphs, stateless
@@ -65,6 +66,7 @@ class MappedModels:
                 kind: [loop.graph() for loop in loops] for kind, loops in self._loops.items()
             }
             self._read = self._metric_reader()
+        notice = functools.cache(notice)  # which says the same of each graph
         self._runs = {
             kind: [graphs.repeated(traced.graph, traced.inputs, notice) for traced in of_kind]
             for kind, of_kind in self._graphs.items()

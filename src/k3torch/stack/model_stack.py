@@ -191,9 +191,7 @@ class ModelStack:
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = torch.get_num_threads() if large else 1
         with _restored(self.models[0]):
-            group = MappedModels(
-                self.models, self._training, self._validation, self._batch_size, threads, self._notice
-            )
+            group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads, self._notice)
         compared = self._verify([group])
         seconds = _seconds_of_step(group) if may_refuse else 0.0
         if seconds > 1.5 * len(self.models) * compared.keras_seconds:
