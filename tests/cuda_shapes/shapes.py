@@ -1,7 +1,7 @@
 """CUDA tensors without a GPU: they have shape, dtype and device, but no values.
 
-``device.enable`` comes first in a process of its own, after torch is imported; inside ``with Recorder() as recorder:``
-code may then use ``device="cuda"``. Operators on CPU tensors compute as usual. Operators on CUDA tensors follow shapes and devices by
+``device.enable`` comes first, in a process of its own; inside ``with Recorder() as recorder:`` code may then use
+``device="cuda"``. Operators on CPU tensors compute as usual. Operators on CUDA tensors follow shapes and devices by
 torch's FakeTensorMode: a mix of devices raises as on a GPU, and so does a result whose shape depends on values. Each
 operator is recorded by what it would cost on a GPU. Not seen: what happens inside of a C++ kernel.
 """

@@ -60,7 +60,7 @@ def compute_constants(graph: torch.fx.GraphModule) -> None:
             values[node] = getattr(graph, str(node.target))
         elif _is_pure(node) and node not in written and all(argument in values for argument in node.all_input_nodes):
             args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-            value = node.target(*args, **kwargs)  # type: ignore[operator]
+            value = node.target(*args, **kwargs)
             if isinstance(value, torch.Tensor):
                 values[node] = value
     for node, value in values.items():

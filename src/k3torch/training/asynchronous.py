@@ -17,11 +17,12 @@ from torch.overrides import TorchFunctionMode
 
 # A tensor of more numbers is copied: each number costs a kernel.
 MAX_NUMBERS = 16
+ASYNCHRONOUS = ("cuda",)  # types of devices
 
 
 def asynchronous(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context for steps on this device, in this thread; on other devices than CUDA it does nothing."""
-    return _Asynchronous() if device.type == "cuda" else nullcontext()
+    return _Asynchronous() if device.type in ASYNCHRONOUS else nullcontext()
 
 
 def device_of(model: Any) -> torch.device:
@@ -46,8 +47,8 @@ class _Asynchronous(TorchFunctionMode):
 
 def _made_on_device(function: Callable[..., Any], data: Any, *args: Any, **kwargs: Any) -> Any:
     """Return what ``function(data, ...)`` does; a few numbers are written by kernels."""
-    on_cuda = torch.device(kwargs.get("device") or "cpu").type == "cuda"
-    if args or not on_cuda or not set(kwargs) <= {"dtype", "device"} or not _is_numbers(data):
+    device = torch.device(kwargs.get("device") or "meta")
+    if args or device.type not in ASYNCHRONOUS or not set(kwargs) <= {"dtype", "device"} or not _is_numbers(data):
         return function(data, *args, **kwargs)
     array = np.asarray(data)
     if not 0 < array.size <= MAX_NUMBERS or array.dtype.kind not in "biuf":
