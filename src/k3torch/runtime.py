@@ -76,7 +76,7 @@ def _make_default(device: str) -> None:
 def peak_memories() -> dict[str, float]:
     """Return ``peak_memory_mb`` and, where CUDA is in use, ``peak_gpu_memory_mb``: the most that torch allocated."""
     found = {"peak_memory_mb": peak_memory_mb()}
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return found
 
