@@ -267,6 +267,7 @@ def measure(task: Task, name: str, python: Path, settings: Settings, folder: Pat
     else:
         command = [python, HERE / f"benchmark_{task.job}.py", name, *task.arguments]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
+    environment |= device_settings(os.environ.get("KERAS_TORCH_DEVICE", "cpu"))  # which runtime.configure sets
     if task.job == "sizes":
         cache = folder / f"cache of {task.name}"
         environment["K3TORCH_CACHE"] = str(cache if name == "k3torch-cached" else tempfile.mkdtemp(dir=folder))
@@ -277,6 +278,15 @@ def measure(task: Task, name: str, python: Path, settings: Settings, folder: Pat
     if isinstance(found[time], list):
         found[time] = statistics.median(found[time][1:])
     return found
+
+
+def device_settings(device: str) -> dict[str, str]:
+    """Return the environment variables by which all contenders compute on this device, as far as they can.
+
+    Keras on torch and the peers in PyTorch read the first one. Numba's compute on the CPU in any case.
+    """
+    others = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+    return {"KERAS_TORCH_DEVICE": device, **others}
 
 
 def printed_by(name: str, command: Sequence[object], environment: Mapping[str, str]) -> dict[str, Any]:

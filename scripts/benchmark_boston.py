@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 WIDTH, RATE, DECAY, EPSILON = 64, 1e-3, 0.9, 1e-7
+DEVICE = os.environ.get("KERAS_TORCH_DEVICE", "cpu")  # of the peer in PyTorch
 Found = tuple[list[float], float]  # seconds of each epoch, mean absolute error on the training samples
 
 
@@ -79,18 +80,20 @@ def torch_loop(x: Any, y: Any, epochs: int) -> Found:
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    samples, targets = (torch.from_numpy(part[0]) for part in folds(x, y, 1))
+    samples, targets = (torch.from_numpy(part[0]).to(DEVICE) for part in folds(x, y, 1))
     layers = [nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1)]
-    model = nn.Sequential(*layers, nn.Flatten(0))
+    model = nn.Sequential(*layers, nn.Flatten(0)).to(DEVICE)
     optimizer = torch.optim.RMSprop(model.parameters(), RATE, alpha=DECAY, eps=EPSILON)
     loss = nn.MSELoss()
     seconds = []
     for _ in range(epochs):
         started = time.perf_counter()
-        for index in torch.split(torch.randperm(len(samples)), 1):
+        for index in torch.split(torch.randperm(len(samples), device=DEVICE), 1):
             optimizer.zero_grad()
             loss(model(samples[index]), targets[index]).backward()
             optimizer.step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()  # the kernels of the last steps may still be running
         seconds.append(time.perf_counter() - started)
     with torch.no_grad():
         return seconds, float((model(samples) - targets).abs().mean())

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 BATCH, WIDTH, RATE, DECAY, EPSILON = 512, 16, 1e-3, 0.9, 1e-7
+DEVICE = os.environ.get("KERAS_TORCH_DEVICE", "cpu")  # of the peers in PyTorch
 Found = tuple[list[float], list[float]]  # seconds and validation accuracy of each epoch
 
 
@@ -57,10 +58,11 @@ def torch_dense(bags: Any, words: int, epochs: int) -> Found:
     from torch import nn
 
     torch.manual_seed(0)
-    x, y = (torch.from_numpy(a) for a in (dense(bags, np.arange(len(bags["labels"])), words), bags["labels"]))
+    arrays = dense(bags, np.arange(len(bags["labels"])), words), bags["labels"]
+    x, y = (torch.from_numpy(array).to(DEVICE) for array in arrays)
     model = nn.Sequential(
         nn.Linear(words, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1), nn.Flatten(0)
-    )
+    ).to(DEVICE)
     return torch_epochs(model.parameters(), lambda batch: model(x[batch]), y, bags, epochs)
 
 
@@ -70,16 +72,16 @@ def torch_bag(bags: Any, words: int, epochs: int) -> Found:
     from torch import nn
 
     torch.manual_seed(0)
-    first, bias = nn.EmbeddingBag(words, WIDTH, mode="sum"), nn.Parameter(torch.zeros(WIDTH))
+    first, bias = nn.EmbeddingBag(words, WIDTH, mode="sum").to(DEVICE), nn.Parameter(torch.zeros(WIDTH, device=DEVICE))
     nn.init.xavier_uniform_(first.weight)
-    rest = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1), nn.Flatten(0))
-    offsets, ids, y = (torch.from_numpy(bags[name]) for name in ("offsets", "ids", "labels"))
+    rest = nn.Sequential(nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1), nn.Flatten(0)).to(DEVICE)
+    offsets, ids, y = (torch.from_numpy(bags[name]).to(DEVICE) for name in ("offsets", "ids", "labels"))
     ids = ids.long()
 
     def forward(batch: Any) -> Any:
         starts, lengths = offsets[batch], offsets[batch + 1] - offsets[batch]
         bounds = torch.cumsum(lengths, 0) - lengths
-        position = torch.arange(int(lengths.sum())) + torch.repeat_interleave(starts - bounds, lengths)
+        position = torch.arange(int(lengths.sum()), device=DEVICE) + torch.repeat_interleave(starts - bounds, lengths)
         return rest(first(ids[position], bounds) + bias)
 
     return torch_epochs([*first.parameters(), bias, *rest.parameters()], forward, y, bags, epochs)
@@ -91,11 +93,11 @@ def torch_epochs(parameters: Any, forward: Any, y: Any, bags: Any, epochs: int) 
 
     optimizer = torch.optim.RMSprop(parameters, RATE, alpha=DECAY, eps=EPSILON)
     loss = torch.nn.BCEWithLogitsLoss()
-    train, validation = torch.from_numpy(bags["train"]), torch.from_numpy(bags["validation"])
+    train, validation = (torch.from_numpy(bags[part]).to(DEVICE) for part in ("train", "validation"))
     seconds, accuracy = [], []
     for _ in range(epochs):
         started = time.perf_counter()
-        for batch in torch.split(train[torch.randperm(len(train))], BATCH):
+        for batch in torch.split(train[torch.randperm(len(train), device=DEVICE)], BATCH):
             optimizer.zero_grad()
             loss(forward(batch), y[batch]).backward()
             optimizer.step()

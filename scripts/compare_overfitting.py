@@ -135,7 +135,7 @@ def main(settings: Settings) -> None:
         }
         train_all(settings, run, processes=joblib.cpu_count() if device.type == "cpu" else 1)
         draw(run)
-        run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
+        run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
     show(run)
 
 

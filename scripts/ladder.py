@@ -188,6 +188,7 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
         "seconds by device events": on_device or None,
         "threads": torch.get_num_threads() if number in rungs.DENSE else 1,
         "peak memory MB": runtime.peak_memory_mb(),
+        "peak GPU memory MB": runtime.peak_memories().get("peak_gpu_memory_mb"),
         "validation accuracy": history[-1]["val_accuracy"],
     }
 

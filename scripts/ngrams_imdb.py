@@ -121,7 +121,7 @@ def main(settings: Settings) -> None:
         results = compare([None, *jobs], settings, processes=joblib.cpu_count() if device.type == "cpu" else 1)
         run.write_csv("ngrams.csv", [row(result, score) for result in results for score in result.scores])
         draw(results, run, len(data.train))
-        run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
+        run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
     show(results, run)
 
 

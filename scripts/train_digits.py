@@ -80,7 +80,7 @@ def main(settings: Settings) -> None:
         train_model(model, train, validation, settings, run)
         confusion = test(model, mnist.test, run)
         run.save_model(model)
-        run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
+        run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
     show(confusion, run)
 
 

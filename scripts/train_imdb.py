@@ -120,7 +120,7 @@ def main(settings: Settings) -> None:
         run.save_model(model)
         save_features(features, data, run.file)
         explain(model, features, data, len(everything), run)
-        run.metrics |= {"seconds_total": run.seconds, "peak_memory_mb": runtime.peak_memory_mb()}
+        run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
     show_reviews(data, model, test)
     show_results(settings, run)
 

@@ -33,7 +33,7 @@ RUNS = {
     "imdb by fit on arrays": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 1, "--schedule", "step"],
     "imdb by a loop": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 5],
 }  # fmt: skip
-TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "peak_memory_mb"}
+TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "peak_memory_mb", "peak_gpu_memory_mb"}
 
 
 def pytest_generate_tests(metafunc):

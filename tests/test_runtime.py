@@ -1,6 +1,8 @@
 """Device, precision, seed and threads."""
 
+from concurrent.futures import ThreadPoolExecutor
 import contextlib
+import gc
 from pathlib import Path
 import subprocess
 import sys
@@ -67,6 +69,40 @@ def test_the_device_takes_effect_after_keras_was_imported_and_the_last_one_count
     runtime.configure("meta")
     runtime.configure("meta")
     assert device() == "meta"
+
+
+def test_the_device_holds_in_other_threads_and_after_clear_session(monkeypatch):
+    def device():
+        return keras.Variable([1.0]).value.device.type
+
+    monkeypatch.setattr(runtime, "available_devices", lambda: ["meta", "cpu"])
+    runtime.configure("meta")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(device).result() == "meta"
+    keras.utils.clear_session()
+    gc.collect()
+    assert device() == "meta"
+    runtime.configure("cpu")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(device).result() == "cpu"
+    assert device() == "cpu"
+
+
+def test_the_memory_of_a_gpu_is_reported_where_there_is_one_in_use(monkeypatch):
+    assert set(runtime.peak_memories()) == {"peak_memory_mb"} | (
+        {"peak_gpu_memory_mb"} if torch.cuda.is_initialized() else set()
+    )
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3_500_000)
+    assert runtime.peak_memories()["peak_gpu_memory_mb"] == 3.5
+
+
+@pytest.mark.cuda
+def test_the_peak_of_the_gpu_counts_what_was_allocated():
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated() / 1e6
+    torch.empty(25_000_000, device="cuda")  # 100 MB
+    assert runtime.peak_memories()["peak_gpu_memory_mb"] == pytest.approx(before + 100, abs=3)
 
 
 def test_all_bad_values_are_refused_at_once_with_the_devices_of_this_machine(monkeypatch):

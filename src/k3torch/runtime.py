@@ -60,9 +60,25 @@ def configure(device: Device = "auto", precision: Precision = "float32", seed: i
         _Scope.entered.__exit__(None, None, None)
     _Scope.entered = keras.device(chosen)
     _Scope.entered.__enter__()
+    _make_default(chosen)
     keras.config.set_dtype_policy("float32" if precision == "float32" else "mixed_bfloat16")
     keras.utils.set_random_seed(int(seed))
     return torch.device(chosen)
+
+
+def _make_default(device: str) -> None:
+    """Have Keras use the device where the scope does not hold: in other threads, and after ``clear_session``."""
+    core = sys.modules.get("keras.src.backend.torch.core")
+    if hasattr(core, "DEFAULT_DEVICE"):
+        core.DEFAULT_DEVICE = device  # type: ignore[union-attr]
+
+
+def peak_memories() -> dict[str, float]:
+    """Return ``peak_memory_mb`` and, where CUDA is in use, ``peak_gpu_memory_mb``: the most that torch allocated."""
+    found = {"peak_memory_mb": peak_memory_mb()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
+    return found
 
 
 def peak_memory_mb() -> float:

@@ -63,9 +63,9 @@ def test_the_gather_for_accelerators_makes_the_same_batch(layout, reviews, data)
     index = np.array(data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10)))
     bags = bag_of_words(*flat(reviews), WORDS, counts=True).asformat(layout)
     dataset = BagDataset(bags, np.zeros(len(reviews)))
-    dataset._ids, dataset._values = torch.from_numpy(dataset.bags.indices), torch.from_numpy(dataset.bags.data)
+    dataset._copy_matrix()
 
-    there, here = dataset._gather_on_device(index), dataset._gather(index)
+    there, here = dataset._gather_on_device(index, torch.from_numpy(index)), dataset._gather(index)
 
     for part in ("crow_indices", "col_indices", "values"):
         expected = getattr(here, part)()

@@ -134,6 +134,23 @@ def test_caches_of_compilers_are_not_passed_on(monkeypatch, tmp_path):
     assert not {"KERAS_BACKEND", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"} & set(passed[0])
 
 
+@pytest.mark.parametrize(
+    ("device", "others"), [("cpu", {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}), ("cuda", {})]
+)
+def test_all_contenders_compute_on_the_chosen_device(monkeypatch, tmp_path, device, others):
+    script, passed = load("benchmark"), []
+    monkeypatch.setattr(script, "printed_by", lambda *a: passed.append(a[2]) or {"seconds": 1.0})
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KERAS_TORCH_DEVICE", device)  # as runtime.configure does
+    for name in ("jax", "keras-fit", "k3torch-cold"):
+        script.measure(task(script), name, "python", script.Settings(), tmp_path)
+    expected = {"KERAS_TORCH_DEVICE": device, **others}
+    for environment in passed:
+        names = ("KERAS_TORCH_DEVICE", "JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES")
+        assert {name: environment[name] for name in names if name in environment} == expected
+
+
 def test_lines_and_optimizers_are_measured_once_each_in_their_order(tmp_path):
     script = load("benchmark")
     settings = script.Settings(jobs=("sizes",), lines=(3, 1, 3), optimizers=("sgd-momentum", "adam"))

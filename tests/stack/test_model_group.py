@@ -40,7 +40,7 @@ METHODS = [name for name in vars(ModelGroup) if not name.startswith("_") and cal
 
 @pytest.mark.parametrize("kind", [CompiledModel, MappedModels])
 def test_both_kinds_have_its_methods_with_its_arguments(kind):
-    assert METHODS == ["load", "train", "validate", "write_back", "batches", "after_steps"]
+    assert METHODS == ["load", "train", "validate", "write_back", "state", "batches", "after_steps"]
     for name in METHODS:
         expected = inspect.signature(getattr(ModelGroup, name))
         assert inspect.signature(getattr(kind, name)) == expected, name

@@ -98,8 +98,8 @@ class BagDataset(Dataset[Batch]):
         labels: shape (samples,) or (samples, outputs), as a list, array, tensor, Series or DataFrame. Batches hold
             them as float32 of at least two dimensions.
         sample_weight: shape (samples,), or None. Batches hold them as float32.
-        device: where batches are gathered. On an accelerator the whole matrix is copied there once, and gathering a
-            batch does not synchronise with the device.
+        device: where batches are gathered. On an accelerator the whole matrix is copied there once; a batch then costs
+            one asynchronous copy, of the sample numbers, from pinned memory.
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
@@ -127,8 +127,14 @@ class BagDataset(Dataset[Batch]):
         )
         self.labels_and_weights = [tensor.to(self.device) for tensor in labels_and_weights]
         if self.device.type != "cpu":
-            self._ids = torch.from_numpy(self.bags.indices).to(self.device)
-            self._values = torch.from_numpy(self.bags.data).to(self.device)
+            self._copy_matrix()
+
+    def _copy_matrix(self) -> None:
+        bounds = self.bags.indptr
+        arrays = (bounds[:-1], np.diff(bounds), self.bags.indices, self.bags.data)
+        self._starts, self._lengths, self._ids, self._values = (
+            torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays
+        )
 
     def __len__(self) -> int:
         return int(self.bags.shape[0])
@@ -168,9 +174,15 @@ class BagDataset(Dataset[Batch]):
         rows = np.ascontiguousarray(rows, np.int64)
         if low < 0:
             rows = np.where(rows < 0, rows + len(self), rows)
-        x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows)
-        on_device = torch.from_numpy(rows).to(self.device, non_blocking=True)
+        on_device = self._copied(torch.from_numpy(rows))
+        x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows, on_device)
         return (x, *(tensor[on_device] for tensor in self.labels_and_weights))
+
+    def _copied(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return sample numbers on the device; from pinned memory the copy runs while the host goes on."""
+        if self.device.type == "cuda":
+            numbers = numbers.pin_memory()
+        return numbers.to(self.device, non_blocking=True)
 
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
         compiled, shape = kernels.load(), (len(rows), self.bags.shape[1])
@@ -180,18 +192,14 @@ class BagDataset(Dataset[Batch]):
         offsets, ids, values = map(torch.from_numpy, (batch.indptr, batch.indices, batch.data))
         return _csr(offsets, ids, values, shape)
 
-    def _gather_on_device(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        # The row lengths are known on the CPU, so that no size has to be read back from the device.
-        starts, stops = self.bags.indptr[rows], self.bags.indptr[rows + 1]
-        bounds = np.concatenate([[0], np.cumsum(stops - starts)])
-        shifts, lengths, offsets = (
-            torch.from_numpy(a.astype(np.int32)).to(self.device, non_blocking=True)
-            for a in (starts - bounds[:-1], stops - starts, bounds)
-        )
-        total = int(bounds[-1])
-        shift = torch.repeat_interleave(shifts, lengths, output_size=total)
-        source = torch.arange(total, device=self.device, dtype=torch.int32) + shift
-        return _csr(offsets, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
+    def _gather_on_device(self, rows: NDArray[np.int64], on_device: torch.Tensor) -> torch.Tensor:
+        # The number of values is computed on the CPU, so that it need not be read back from the device.
+        total = int((self.bags.indptr[rows + 1] - self.bags.indptr[rows]).sum(dtype=np.int64))
+        lengths = self._lengths[on_device]
+        bounds = torch.nn.functional.pad(lengths.cumsum(0, dtype=lengths.dtype), (1, 0))
+        shift = torch.repeat_interleave(self._starts[on_device] - bounds[:-1], lengths, output_size=total)
+        source = torch.arange(total, device=self.device, dtype=shift.dtype) + shift
+        return _csr(bounds, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
 
 
 def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Batch]:

@@ -27,8 +27,9 @@ class SparseDense(keras.layers.Dense):  # type: ignore[misc]
         (batch, units), in the layer's compute dtype.
 
     Raises:
-        InputError: if the input has another width than the layer was built for, or a column index is outside
-            0 ... num_words - 1.
+        InputError: if the input has another width than the layer was built for, or, on a CPU, a column index is
+            outside 0 ... num_words - 1. On CUDA indices are not checked at each step, which would synchronise with
+            the device: ``BagDataset`` checks them once.
     """
 
     def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
@@ -67,7 +68,7 @@ def bag_product(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, 
 
 
 class _BagMatmul(torch.autograd.Function):
-    """``bags @ kernel`` as a weighted ``embedding_bag``, with a backward that, unlike PyTorch's, sorts no ids."""
+    """``bags @ kernel`` as a weighted ``embedding_bag``, with a backward of its own: on a CPU it sorts no ids."""
 
     @staticmethod
     def forward(
@@ -115,10 +116,14 @@ def _bag_sum(offsets: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, ta
 def _scatter(
     offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, gradient: torch.Tensor, num_words: int
 ) -> torch.Tensor:
-    """Return ``bags.T @ gradient`` by atomic adds, which are fast on accelerators."""
+    """Return ``bags.T @ gradient``: the occurrences of each word are brought together, and summed in their order.
+
+    Atomic adds, as in ``index_add_``, would sum them in another order each time, and so round differently.
+    """
     samples = torch.repeat_interleave(
-        torch.arange(len(gradient), device=ids.device), offsets.diff(), output_size=len(ids)
+        torch.arange(len(gradient), device=ids.device, dtype=ids.dtype), offsets.diff(), output_size=len(ids)
     )
-    summed = torch.zeros(num_words, gradient.shape[1], dtype=torch.float32, device=ids.device)
-    terms = gradient.float()[samples] * values.float()[:, None]
-    return summed.index_add_(0, ids, terms).to(gradient.dtype)
+    words, order = torch.sort(ids, stable=True)
+    bounds = torch.arange(num_words + 1, device=ids.device, dtype=ids.dtype)
+    starts = torch.searchsorted(words, bounds, out_int32=ids.dtype is torch.int32)
+    return _bag_sum(starts, samples[order], values.float()[order], gradient.float()).to(gradient.dtype)

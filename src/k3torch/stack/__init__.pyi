@@ -7,6 +7,8 @@ from . import compiled_loops as compiled_loops
 from . import compiled_models as compiled_models
 from . import cpp_prefix as cpp_prefix
 from . import cpp_recorder as cpp_recorder
+from . import cuda_graphs as cuda_graphs
+from . import device_choice as device_choice
 from . import fixed_randomness as fixed_randomness
 from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs

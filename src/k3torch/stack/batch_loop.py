@@ -146,8 +146,10 @@ class BatchLoop:
 
     def _set_order(self, orders: Sequence[Order]) -> None:
         of_models = [batches(order, self._batch_size, self._size) for order in orders]
+        joined = np.zeros(tuple(self._order.shape), np.int64)
         for model, own in enumerate(of_models):
-            self._order[model, : len(own)].copy_(torch.from_numpy(own.copy()))
+            joined[model, : len(own)] = own
+        self._order.copy_(torch.from_numpy(joined))  # one copy, since each synchronises with an accelerator
         counts = list(map(len, of_models))
         if self._masked:
             self._count.copy_(torch.tensor(counts))

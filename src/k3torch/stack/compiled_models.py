@@ -32,7 +32,8 @@ class TracedSteps:
     def __init__(self, model: keras.Model, samples: Samples):
         self.model = model
         self.state = [variable.value.detach() for variable in stateless.variables(model)]
-        self.rows = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
+        first = [torch.from_numpy(np.ascontiguousarray(array[:1])) for array in samples.arrays()]
+        self.rows = [row.to(self.state[0].device) for row in first]
         self.first_sum = len(self.state) - len(model.metrics_variables)
         self.names = stateless.metric_names(model)
         self._traced: dict[int, dict[str, torch.fx.GraphModule]] = {}
@@ -127,7 +128,7 @@ def _on_batch(step: stateless.Step) -> stateless.BatchStep:
 
 
 class CompiledModel:
-    """One model's state and samples, and the loops that change them.
+    """One model's state and samples, on the CPU wherever the model is, and the loops that change them.
 
     Args:
         model: with its initial weights: read now, written by ``write_back``.
@@ -140,7 +141,8 @@ class CompiledModel:
 
     def __init__(self, model: keras.Model, graphs: StepGraphs, training: Samples, validation: Samples, batch_size: int):
         self.models, self._graphs, self._batch_size = [model], graphs, batch_size
-        self._state = [variable.value.detach().clone().contiguous() for variable in stateless.variables(model)]
+        values = [variable.value.detach() for variable in stateless.variables(model)]
+        self._state = [value.to("cpu", copy=True).contiguous() for value in values]
         self._sums = self._state[graphs.first_sum :]
         # A microsecond each is much for an epoch of twenty: bytes are copied faster than tensors.
         self._initial_sums = [(tensor.data_ptr(), tensor.numpy().tobytes()) for tensor in self._sums]

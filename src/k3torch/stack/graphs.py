@@ -6,6 +6,7 @@ import logging
 from typing import NamedTuple
 
 from k3torch.errors import first_line
+from k3torch.stack.cuda_graphs import capture
 from k3torch.stack.reasons import UntraceableStep
 from k3torch.stack.torch_internals import make_graph
 import torch
@@ -57,32 +58,16 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
-def repeated(graph: torch.fx.GraphModule, inputs: Tensors) -> Repeat:
+def repeated(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None] = print) -> Repeat:
     """Return ``f(times)``, which runs ``graph`` on exactly these tensors; they must not be reallocated.
 
-    On CUDA it replays a CUDA graph; elsewhere it calls one operator after another.
+    On CUDA it replays a CUDA graph, or says by ``notice`` why it cannot; elsewhere it calls one operator after another.
     """
     fixed = list(inputs)
-    once = _recorded(graph, fixed) if fixed[0].device.type == "cuda" else lambda: graph(*fixed)
+    once = capture(graph, fixed, notice) if fixed[0].device.type == "cuda" else lambda: graph(*fixed)
 
     def run(times: int) -> None:
         for _ in range(times):
             once()
 
     return run
-
-
-def _recorded(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[[], None]:
-    """Capture ``graph`` as a CUDA graph, so that a call costs one launch; the inputs keep their values."""
-    before = [tensor.clone() for tensor in inputs]
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), torch.no_grad():
-        graph(*inputs)  # warm-up: allocations are not allowed during capture
-    torch.cuda.current_stream().wait_stream(side)
-    for tensor, value in zip(inputs, before, strict=True):
-        tensor.copy_(value)
-    recording = torch.cuda.CUDAGraph()
-    with torch.no_grad(), torch.cuda.graph(recording):
-        graph(*inputs)
-    return recording.replay

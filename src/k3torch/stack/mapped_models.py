@@ -4,13 +4,15 @@ The models' weights, optimizer slots and metric sums are stacked along a new fir
 are called one by one, or captured once on an accelerator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
 
 from k3torch import runtime
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import BatchLoop, Order, Samples, StackedSamples
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
+from k3torch.training.asynchronous import asynchronous
 import keras
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ class MappedModels:
         validation: each model's validation samples; their numbers may differ.
         batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
         threads: of each operator, on the CPU.
+        notice: is called with one line if a step cannot be captured on CUDA.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
@@ -41,6 +44,7 @@ class MappedModels:
         validation: Sequence[Samples],
         batch_size: int,
         threads: int = 1,
+        notice: Callable[[str], None] = print,
     ):
         self.models, self._threads = list(models), threads
         groups = zip(*map(stateless.variables, self.models), strict=True)
@@ -57,11 +61,16 @@ class MappedModels:
         }
         for loop in self._loops["validation"]:  # which keep the order that they are made with
             loop.draw_seed()
-        self._graphs: dict[Kind, list[TracedGraph]] = {
-            kind: [loop.graph() for loop in loops] for kind, loops in self._loops.items()
+        with asynchronous(device):  # constants become operators of the graphs
+            self._graphs: dict[Kind, list[TracedGraph]] = {
+                kind: [loop.graph() for loop in loops] for kind, loops in self._loops.items()
+            }
+            self._read = self._metric_reader()
+        notice = functools.cache(notice)  # which says the same of each graph
+        self._runs = {
+            kind: [graphs.repeated(traced.graph, traced.inputs, notice) for traced in of_kind]
+            for kind, of_kind in self._graphs.items()
         }
-        self._read = self._metric_reader()
-        self._runs = {kind: list(map(_repeated, of_kind)) for kind, of_kind in self._graphs.items()}
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's training samples in the next epoch, and draw the random seeds."""
@@ -136,7 +145,3 @@ class MappedModels:
                 run(loop.begin())
             self._read.graph(*self._read.inputs)
         return self._values.T.cpu().numpy().copy()
-
-
-def _repeated(traced: TracedGraph) -> graphs.Repeat:
-    return graphs.repeated(traced.graph, traced.inputs)

@@ -1,7 +1,8 @@
 """Many Keras models of one architecture, trained side by side.
 
 Where a model's step becomes a compiled C++ loop, it is compiled once, and the models run their epochs in parallel, one
-thread for each core: a model's state then stays in its core's cache, and threads need no synchronisation. Elsewhere
+thread for each core: a model's state then stays in its core's cache, and threads need no synchronisation. So are few
+small models on a machine with a GPU (``device_choice``). Elsewhere
 one step trains all models at once: ``torch.vmap`` of one model's step, whose operators are called one by one, or
 captured on an accelerator.
 """
@@ -15,11 +16,13 @@ from k3torch import runtime
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
+from k3torch.stack.device_choice import ON_CPU, cpu_is_faster
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.stack.workers import Workers
+from k3torch.training.asynchronous import device_of
 import keras
 import torch
 
@@ -58,7 +61,8 @@ class ModelStack:
         validation: each model's validation samples; their numbers may differ.
         batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
         epochs: to expect; with the samples they decide whether compiling pays.
-        notice: is called with one line when a step that is worth compiling cannot be compiled.
+        notice: is called with one line when a step that is worth compiling cannot be compiled, or is not captured on
+            CUDA, and when models on CUDA are trained on the CPU.
         status: is called with what is being done until the stack can train, in a few words.
         required: whether to train as a stack even where Keras's own steps are faster.
         graphs: of each model, from one call of ``StepGraphs.of``, where the models differ in numbers; they are then
@@ -186,7 +190,8 @@ class ModelStack:
 
     def _compiled_groups(self, seconds: float) -> list[ModelGroup] | None:
         """Return a group for each model, which runs compiled C++ loops, or None where that is not to be."""
-        if not self._on_cpu() or seconds < WORTH_LOOKING:
+        on_cpu = device_of(self.models[0]).type == "cpu"
+        if seconds < WORTH_LOOKING or not (on_cpu or self._cpu_is_faster()):
             return None
         self._status("tracing the step")
         try:
@@ -197,6 +202,8 @@ class ModelStack:
                 return None
             self._verify(groups)
             self._compile(groups)
+            if not on_cpu:
+                self._notice(ON_CPU)
         except DifferentStep:  # the mapped step is compared too, and says in what it differs
             return None
         except NotCompiled as reason:
@@ -233,7 +240,7 @@ class ModelStack:
         large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
         threads = torch.get_num_threads() if large else 1
         with restored(self.models[0]):
-            group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads)
+            group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads, self._notice)
         compared = self._verify([group])
         seconds = _seconds_of_step(group) if may_refuse else 0.0
         if seconds > 1.5 * len(self.models) * compared.keras_seconds:
@@ -249,6 +256,10 @@ class ModelStack:
         if compared.difference:
             raise DifferentStep(f"its step differs from Keras's own: {compared.difference}")
         return compared
+
+    def _cpu_is_faster(self) -> bool:
+        weights = sum(int(variable.value.numel()) for variable in self.models[0].trainable_variables)
+        return cpu_is_faster(len(self.models), weights, self._batch_size, torch.get_num_threads())
 
 
 def uncompiled_seconds(model: keras.Model, samples: int, models: int, batch_size: int, epochs: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from k3torch.stack import graphs
+from k3torch.stack.device_choice import graph_on_cpu
 from k3torch.stack.joined_graph import JoinedGraph
 import torch
 
@@ -68,12 +69,12 @@ def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
 def trace_step(
     step: Function, state: Sequence[Tensor], rows: Sequence[Tensor], sizes: Sequence[int], name: str
 ) -> StepGraph:
-    """Trace ``step(state, batch) -> new state``.
+    """Trace ``step(state, batch) -> new state`` as a graph of operators on the CPU.
 
     Args:
-        step: of one model.
-        state: its tensors; only shapes and dtypes count.
-        rows: of each array of a batch the first row, (1, ...).
+        step: of one model, on the device of its variables.
+        state: its tensors on that device; only shapes and dtypes count.
+        rows: of each array of a batch the first row, (1, ...), on that device.
         sizes: as ``sizes_to_trace``.
         name: what it computes, for messages.
 
@@ -95,7 +96,7 @@ def trace_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[
         inputs[-1].copy_(inputs[-1] + 1)
 
     batch = [row.new_zeros((size, *row.shape[1:])) for row in rows]
-    return graphs.trace(write, [*state, *batch, torch.zeros((), dtype=torch.int64)])
+    return graph_on_cpu(graphs.trace(write, [*state, *batch, torch.zeros((), dtype=torch.int64)]))
 
 
 def join_graphs(
@@ -127,7 +128,7 @@ def join_graphs(
             the size of the batch too.
     """
     joined = JoinedGraph(of_sizes, sizes, variants)
-    graph, first_rows = joined.graph(), [row[:1] for row in rows]
+    graph, first_rows = joined.graph(), [row[:1].cpu() for row in rows]
     return [
         StepGraph(graph, state, first_rows, [values[number] for values in joined.constants], len(sizes) > 1, name)
         for number in range(1 + len(variants))

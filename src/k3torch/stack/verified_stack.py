@@ -104,7 +104,8 @@ def _state(model: keras.Model, before: State, tensors: list[torch.Tensor]) -> St
     """Return a model's state with these tensors in place of its own."""
     names = {id(each.tensor): each.name for each in named_tensors(model)}
     own = {
-        names[id(variable.value)]: tensor for variable, tensor in zip(stateless.variables(model), tensors, strict=True)
+        names[id(variable.value)]: tensor.to(variable.value.device)
+        for variable, tensor in zip(stateless.variables(model), tensors, strict=True)
     }
     found = State(model)  # with the random states and the state in Python as they are now
     kept = {name: value for name, value in before.tensors.items() if not name.startswith(GRADIENT)}

@@ -1,5 +1,6 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
+from . import asynchronous as asynchronous
 from . import callbacks as callbacks
 from . import checkpoint as checkpoint
 from . import checkpoint_file as checkpoint_file

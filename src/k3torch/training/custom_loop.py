@@ -7,6 +7,7 @@ work before and after. Missing is what ``fit`` does around the steps: callbacks,
 from collections.abc import Iterable
 
 from k3torch.training import fast_step
+from k3torch.training.asynchronous import asynchronous
 import keras
 import torch
 
@@ -37,13 +38,14 @@ def train(model: keras.Model, batches: Batches, validation: Batches = (), epochs
     for _ in range(epochs):
         sums = torch.zeros(2, 3, device=parameters[0].device)  # training, validation: loss, hits, samples
         for x, y in batches:
-            y_pred = forward(x, True)
-            loss = model.compute_loss(x, y, y_pred)  # penalties on weights included
-            gradients = torch.autograd.grad(loss, parameters)
-            with torch.no_grad():
-                update(gradients, variables)
-                sums[0] += _sums(loss, y, y_pred)
-        with torch.no_grad():
+            with asynchronous(sums.device):
+                y_pred = forward(x, True)
+                loss = model.compute_loss(x, y, y_pred)  # penalties on weights included
+                gradients = torch.autograd.grad(loss, parameters)
+                with torch.no_grad():
+                    update(gradients, variables)
+                    sums[0] += _sums(loss, y, y_pred)
+        with asynchronous(sums.device), torch.no_grad():
             for x, y in validation:
                 y_pred = forward(x, False)
                 sums[1] += _sums(model.compute_loss(x, y, y_pred, training=False), y, y_pred)

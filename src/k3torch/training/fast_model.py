@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 import warnings
 
+from k3torch.training.asynchronous import asynchronous, device_of
 from k3torch.training.checkpoint import fit_with_checkpoints
 from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
@@ -43,21 +44,25 @@ class FastStep:
     def train_step(self: Any, data: Any) -> Logs:
         """Train on one batch, ``(x, y)`` or ``(x, y, sample_weight)``, and return the metrics so far."""
         if self._parts is None:
-            return super().train_step(data)  # type: ignore[misc,no-any-return]
+            with asynchronous(device_of(self)):
+                return super().train_step(data)  # type: ignore[misc,no-any-return]
         kind: Kind = "sparse train" if self._takes_sparse_step(data, self._parts) else "train"
         if self._verification.is_due(kind, data):
             self._catch_up()
             take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
             return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
-        return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
+        with asynchronous(self._parts.device):
+            return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
         """Evaluate one batch and return the metrics so far."""
         if self._parts is None:
-            return super().test_step(data)  # type: ignore[misc,no-any-return]
+            with asynchronous(device_of(self)):
+                return super().test_step(data)  # type: ignore[misc,no-any-return]
         if self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
-        return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
+        with asynchronous(self._parts.device):
+            return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
         if self._takes_sparse_step(data, parts):
@@ -149,7 +154,8 @@ class FastStep:
         self._catch_up()
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
-        with threads_for(self, call.arguments["x"], call.arguments.get("batch_size")):
+        threads = threads_for(self, call.arguments["x"], call.arguments.get("batch_size"))
+        with threads, asynchronous(device_of(self)):
             return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]
 
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

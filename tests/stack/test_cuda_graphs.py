@@ -1,0 +1,72 @@
+"""Constants are computed once; the capture itself needs CUDA, and is followed without a GPU in test_cuda_shapes.py."""
+
+import gc
+
+from k3torch.stack import graphs
+from k3torch.stack.cuda_graphs import capture, compute_constants
+import pytest
+import torch
+
+
+def step(x, total):
+    factor = torch.full((2,), 3.0, device=x.device)
+    noise = torch.rand(2, device=x.device)
+    own = torch.zeros(2, device=x.device)
+    own.add_(x)
+    x.mul_(factor.sqrt() + torch.arange(2, device=x.device))
+    total.add_(own + 0 * noise)
+
+
+def operators(graph):
+    return [str(node.target) for node in graph.graph.nodes if node.op == "call_function"]
+
+
+def test_what_does_not_depend_on_the_inputs_is_computed_once():
+    inputs = [torch.tensor([1.0, 2.0]), torch.zeros(2)]
+    plain = graphs.trace(step, inputs)
+    expected = [tensor.clone() for tensor in inputs]
+    for _ in range(2):
+        plain(*expected)
+
+    graph = graphs.trace(step, inputs)
+    compute_constants(graph)
+
+    left = operators(graph)
+    assert "aten.full.default" not in left
+    assert "aten.sqrt.default" not in left
+    assert "aten.arange.default" not in left
+    assert "aten.rand.default" in left  # drawn anew in each run
+    assert "aten.zeros.default" in left  # written into
+    found = [tensor.clone() for tensor in inputs]
+    for _ in range(2):
+        graph(*found)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.cuda
+def test_a_captured_graph_keeps_its_inputs_values_and_all_that_its_kernels_read():
+    inputs = [torch.tensor([1.0, 2.0], device="cuda"), torch.zeros(2, device="cuda")]
+    notices = []
+    run = capture(graphs.trace(step, inputs), inputs, notices.append, check_liveness=True)
+    assert notices == []
+    assert inputs[0].tolist() == [1, 2]
+    gc.collect()
+    torch.cuda.empty_cache()
+    for _ in range(2):
+        run()  # raises if memory is freed that the kernels read
+    torch.testing.assert_close(inputs[0].cpu(), torch.tensor([3.0, 2 * (3**0.5 + 1) ** 2]))
+    torch.testing.assert_close(inputs[1].cpu(), torch.tensor([1 + 3**0.5, 2 + 2 * (3**0.5 + 1)]))
+
+
+@pytest.mark.cuda
+def test_a_graph_that_cannot_be_captured_runs_uncaptured_and_says_so():
+    def reads(x):
+        x.add_(x.cpu().to(x.device))
+
+    x = torch.ones(1, device="cuda")
+    notices = []
+    run = capture(graphs.trace(reads, [x]), [x], notices.append)
+    run()
+    assert x.item() == 2
+    assert len(notices) == 1
+    assert "no CUDA graph" in notices[0]

@@ -1,0 +1,160 @@
+"""Training on a GPU: the results of the CPU up to rounding, the same digits again, no synchronisation in a step."""
+
+from contextlib import contextmanager
+
+from k3torch import runtime
+from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
+from k3torch.models.builders import boston_regressor, imdb_classifier
+from k3torch.stack import model_stack
+from k3torch.stack.batch_loop import Samples
+from k3torch.training import custom_loop
+from k3torch.training.fast_model import FastModel
+import keras
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.cuda
+WORDS, BATCH = 200, 32
+STEPS = {
+    "rmsprop": {},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+    "adam": {"optimizer": "adam"},
+    "adamw": {"optimizer": "adamw"},
+    "clipnorm": {"clipnorm": 1.0},
+    "l1l2": {"kernel_regularizer": "l1l2"},
+    "activity penalty": {"activity_regularizer": "l2"},
+    "max_norm": {"max_norm": 2.0},
+    "mse": {"loss": "mse", "metrics": ["mae"]},
+}
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+    runtime.configure("cpu")
+
+
+@contextmanager
+def no_synchronisation():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def dataset(device, weighted=False):
+    draw = np.random.default_rng(0)
+    offsets = np.concatenate([[0], np.cumsum(draw.integers(1, 20, 5 * BATCH + 7))])
+    bags = bag_of_words(draw.integers(0, WORDS, offsets[-1]), offsets, WORDS)
+    labels, weights = draw.integers(0, 2, len(offsets) - 1), draw.random(len(offsets) - 1)
+    return BagDataset(bags, labels, weights if weighted else None, device=device)
+
+
+def model_on(device, weights=None, precision="float32", **options):
+    runtime.configure(device, precision)
+    model = imdb_classifier(WORDS, model_class=FastModel, **options)
+    if weights is not None:
+        model.set_weights(weights)
+    return model
+
+
+def fitted(device, weights=None, weighted=False, epochs=2, **options):
+    """Return the history, the weights and the predictions of a training."""
+    model = model_on(device, weights, **options)
+    loader = bag_loader(dataset(device, weighted), BATCH, shuffle=True)
+    history = model.fit(loader, validation_data=loader, epochs=epochs, verbose=0, shuffle=False).history
+    predicted = model.predict(bag_loader(dataset(device), BATCH), verbose=0)
+    return history, model.get_weights(), predicted
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_training_gives_what_the_cpu_gives(name, weighted):
+    weights = model_on("cpu", **STEPS[name]).get_weights()
+    here, there = (fitted(device, weights, weighted, **STEPS[name]) for device in ("cpu", "cuda"))
+    assert here[0].keys() == there[0].keys()
+    for metric in here[0]:
+        np.testing.assert_allclose(here[0][metric], there[0][metric], rtol=1e-3, atol=1e-4, err_msg=metric)
+    for a, b in zip(here[1], there[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(here[2], there[2], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "dropout": 0.5}], ids=["rmsprop", "adam, dropout"])
+def test_the_same_seed_gives_the_same_digits(options):
+    weights = model_on("cpu", **options).get_weights()
+    first, again = (fitted("cuda", weights, epochs=3, **options) for _ in range(2))
+    assert first[0] == again[0]
+    for a, b in zip(first[1], again[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", [*STEPS, "dropout", "weights", "bfloat16"])
+def test_a_step_does_not_synchronise_with_the_device(name):
+    precision = "bfloat16" if name == "bfloat16" else "float32"
+    options = {"dropout": 0.5} if name == "dropout" else STEPS.get(name, {})
+    model = model_on("cuda", precision=precision, **options)
+    data = dataset("cuda", weighted=name == "weights")
+    model.fit(bag_loader(data, BATCH), epochs=1, verbose=0, shuffle=False)
+    model.evaluate(bag_loader(data, BATCH), verbose=0)
+    model._logs_are_read = False
+    with no_synchronisation():
+        batch = data.__getitems__(np.arange(BATCH))
+        model.train_step(batch)
+        with torch.no_grad():
+            model.test_step(batch)
+
+
+def test_the_custom_loop_gives_what_the_cpu_gives():
+    weights = model_on("cpu").get_weights()
+    found = []
+    for device in ("cpu", "cuda"):
+        model, loader = model_on(device, weights), bag_loader(dataset(device), BATCH)
+        found.append((custom_loop.train(model, loader, loader, epochs=2), model.get_weights()))
+    for a, b in zip(found[0][0], found[1][0], strict=True):
+        assert a == pytest.approx(b, rel=1e-3)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["loops on the CPU", "captured"])
+def test_a_stack_gives_what_fit_gives_on_the_cpu(monkeypatch, on_cpu):
+    monkeypatch.setattr(model_stack, "cpu_is_faster", lambda *_: on_cpu)
+    draw = np.random.default_rng(0)
+    x, y = draw.random((3, 20, 13), dtype="float32"), draw.random((3, 20, 1), dtype="float32")
+    parts = [Samples(x[i, : 20 - i], y[i, : 20 - i]) for i in range(3)]
+    runtime.configure("cpu")
+    models = [boston_regressor(kernel_regularizer="l2") for _ in range(3)]
+    weights = [model.get_weights() for model in models]
+    for model, part in zip(models, parts, strict=True):
+        model.fit(part.x, part.y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+
+    runtime.configure("cuda")
+    notices = []
+    trained = [boston_regressor(kernel_regularizer="l2") for _ in range(3)]
+    for model, own in zip(trained, weights, strict=True):
+        model.set_weights(own)
+    stack = model_stack.ModelStack(trained, parts, parts, 4, 1000, notice=notices.append)
+    stack.train(3, lambda model, _: np.arange(len(parts[model])), lambda _: None)
+    stack.unstack()
+
+    assert notices == ([model_stack.ON_CPU] if on_cpu else [])
+    for model, expected in zip(trained, models, strict=True):
+        assert {variable.value.device.type for variable in model.variables} == {"cuda"}
+        for a, b in zip(model.get_weights(), expected.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_training_leaves_the_memory_of_the_device_as_it_was():
+    def train():
+        fitted("cuda", epochs=1)
+        keras.utils.clear_session()
+        torch.cuda.synchronize()
+        return torch.cuda.memory_allocated()
+
+    train()
+    before = train()
+    assert train() <= before + 2**20
