@@ -44,6 +44,7 @@ def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table,
     assert errors[0] == pytest.approx(errors[1], rel=0.3)
 
 
+@pytest.mark.slow
 def test_sizes_are_cross_validated_by_each_contender(monkeypatch, capsys, tmp_path):
     script, size = load("benchmark"), Size(samples=40, features=3, width=8, batch=16, folds=2, epochs=2)
     monkeypatch.setattr(sizes, "GRID", (size,))

@@ -125,6 +125,7 @@ def test_without_either_header_it_is_not_compiled(always_compile, expected, no_h
 NEEDED_BY_TORCH = ("_guards", "ops.prims", "FakeTensorMode", "ShapeEnv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [p for p in COMPILER_PARTS if not any(part in p for part in NEEDED_BY_TORCH)])
 def test_a_part_with_other_arguments_leaves_training_uncompiled_or_right(always_compile, expected, monkeypatch, path):
     def changed(*, an_argument_of_a_later_version):
@@ -137,6 +138,7 @@ def test_a_part_with_other_arguments_leaves_training_uncompiled_or_right(always_
     assert len(notices) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in PRIVATE_PARTS if "_inductor" in path])
 def test_a_module_that_is_gone_leaves_training_uncompiled(always_compile, expected, monkeypatch, path):
     module = path.partition(":")[0]

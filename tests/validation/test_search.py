@@ -101,7 +101,12 @@ def alone(build, grid, y=Y, **arguments):
     return np.array([cross_validate(lambda p=p: build(**p), X, y, **arguments).scores for p in ParameterGrid(grid)])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+USUAL = ("learning rate", "weight decay", "clipnorm", "L2", "label smoothing", "several")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in USUAL else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_candidates_that_differ_in_numbers_share_a_stack_and_have_the_scores_of_each_alone(kind, compiled, stacks):
     build, values = KINDS[kind]
     y = LABELS if build is classifier else Y
