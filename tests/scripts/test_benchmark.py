@@ -19,6 +19,7 @@ def load(name):
     return script
 
 
+@pytest.mark.slow
 def test_a_table_per_job_with_a_row_for_each_contender(run_script, review_table, tmp_path):
     out = tmp_path / "run"
     done = run_script("benchmark.py", "--jobs", "reviews", "boston", "--source", review_table, "--num-words", 45,

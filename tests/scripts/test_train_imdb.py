@@ -138,7 +138,7 @@ def test_another_rung_gives_the_same_metrics(trained, table, tmp_path, call, run
         assert found[name] == pytest.approx(expected[name], abs=within)
 
 
-@pytest.mark.parametrize("rung", [1, 5, 6])
+@pytest.mark.parametrize("rung", [1, 5, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_network_of_the_options_is_trained_saved_and_compared_with_the_lectures(table, tmp_path, call, rung):
     out = tmp_path / "run"
     code, said, _ = call(
