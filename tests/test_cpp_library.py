@@ -46,7 +46,7 @@ def test_another_source_and_another_processor_have_another_library(cache, source
     cpp_library.load(source)
     source.write_text(CODE + "// another\n")
     cpp_library.load(source)
-    monkeypatch.setattr(cpp_library, "_processor", lambda: ())
+    monkeypatch.setattr(cpp_library, "processor_options", lambda: ())
     cpp_library.load(source)
     assert len(compiled()) == 3
 

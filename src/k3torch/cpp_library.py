@@ -48,7 +48,18 @@ def _command() -> tuple[str, ...] | None:
     if found is None or sys.platform == "win32" or not _has_tools():
         return None
     # sqrt need not set errno, which would keep the compiler from using vector instructions.
-    return (found, *options, "-O3", *_processor(), "-fno-math-errno", "-std=c++17", "-shared", "-fPIC", "-x", "c++")
+    return (
+        found,
+        *options,
+        "-O3",
+        *processor_options(),
+        "-fno-math-errno",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        "-x",
+        "c++",
+    )
 
 
 def _has_tools() -> bool:
@@ -58,8 +69,8 @@ def _has_tools() -> bool:
     return subprocess.run(["xcode-select", "-p"], capture_output=True, check=False, timeout=TIMEOUT).returncode == 0
 
 
-def _processor() -> tuple[str, ...]:
-    """Return the option for the vector instructions of this processor.
+def processor_options() -> tuple[str, ...]:
+    """Return the compiler's option for the vector instructions of this processor.
 
     A level instead of ``-march=native``: a home folder may be shared by processors of one level.
     """

@@ -10,6 +10,7 @@ from . import cpp_recorder as cpp_recorder
 from . import cuda_graphs as cuda_graphs
 from . import device_choice as device_choice
 from . import fixed_randomness as fixed_randomness
+from . import graph_nodes as graph_nodes
 from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from k3torch import runtime
+from k3torch.stack.graph_nodes import draws, writes
 from k3torch.stack.step_graphs import Example
 import torch
 
@@ -90,7 +91,7 @@ def _difference(example: Example, loop: Loop, current: Tensors, size: int) -> tu
 
 def written_inputs(graph: torch.fx.GraphModule) -> set[int]:
     """Return the numbers of the inputs that the graph writes into."""
-    written = {node for writing in graph.graph.nodes if _writes(writing) for node in _targets(writing)}
+    written = {node for writing in graph.graph.nodes if writes(writing) for node in _targets(writing)}
     return {number for number, node in enumerate(_inputs(graph)) if node in written}
 
 
@@ -101,7 +102,7 @@ def random_inputs(graph: torch.fx.GraphModule) -> set[int]:
     while len(drawn) > size:  # until nothing is added: an input that is written may be read by an earlier operator
         size = len(drawn)
         for node in graph.graph.nodes:
-            if _draws(node) or any(argument in drawn for argument in node.all_input_nodes):
+            if draws(node) or any(argument in drawn for argument in node.all_input_nodes):
                 drawn |= {node, *_targets(node)}
     return {number for number, node in enumerate(_inputs(graph)) if node in drawn}
 
@@ -112,19 +113,10 @@ def _inputs(graph: torch.fx.GraphModule) -> list[torch.fx.Node]:
 
 def _targets(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
     """Yield the nodes whose tensor an operator writes into: its first argument, and what that is a view of."""
-    if _writes(node):
-        while _writes(node) or _is_view(node):
+    if writes(node):
+        while writes(node) or _is_view(node):
             node = node.args[0]  # type: ignore[assignment]
             yield node
-
-
-def _draws(node: torch.fx.Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-
-
-def _writes(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
 
 
 def _is_view(node: torch.fx.Node) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from k3torch.errors import first_line
+from k3torch.stack.graph_nodes import draws, writes
 import torch
 from torch.fx.node import map_arg
 
@@ -53,7 +54,7 @@ def capture(
 
 def compute_constants(graph: torch.fx.GraphModule) -> None:
     """Compute what does not depend on the inputs, and have the graph keep it: it would cost kernels in each run."""
-    written = {node for writing in graph.graph.nodes if _writes(writing) for node in writing.all_input_nodes[:1]}
+    written = {node for writing in graph.graph.nodes if writes(writing) for node in writing.all_input_nodes[:1]}
     values: dict[torch.fx.Node, torch.Tensor] = {}
     for node in list(graph.graph.nodes):
         if node.op == "get_attr" and node not in written:
@@ -73,10 +74,4 @@ def compute_constants(graph: torch.fx.GraphModule) -> None:
 
 
 def _is_pure(node: torch.fx.Node) -> bool:
-    random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    return node.op == "call_function" and hasattr(node.target, "_schema") and not (_writes(node) or random)
-
-
-def _writes(node: torch.fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return bool(schema is not None and schema.is_mutable)
+    return node.op == "call_function" and hasattr(node.target, "_schema") and not (writes(node) or draws(node))

@@ -8,7 +8,7 @@ GPU_STEP = 3e-4
 _GPU_MULTIPLICATIONS = 1e12  # a second, of many small matrix products
 # A step of one model in a compiled C++ loop on one core, apart from its multiplications.
 CPU_STEP = 3e-6
-_CPU_MULTIPLICATIONS = 3e10  # a second, of one core
+CPU_MULTIPLICATIONS = 3e10  # a second, of one core
 
 ON_CPU = "training on the CPU in compiled C++ loops: a step of so few small models takes longer on the GPU"
 
@@ -22,9 +22,14 @@ def cpu_is_faster(models: int, weights: int, batch_size: int, cores: int) -> boo
         batch_size: samples in a batch.
         cores: of the CPU, one for each model at a time.
     """
-    work = 3 * weights * batch_size  # multiplications of the forward and the backward pass
-    on_cpu = models / min(models, cores) * (CPU_STEP + work / _CPU_MULTIPLICATIONS)
+    work = multiplications(weights, batch_size)
+    on_cpu = models / min(models, cores) * (CPU_STEP + work / CPU_MULTIPLICATIONS)
     return on_cpu < GPU_STEP + models * work / _GPU_MULTIPLICATIONS
+
+
+def multiplications(weights: int, batch_size: int) -> int:
+    """Return the number of multiplications of a step of one model, forward and backward, if it is made of products."""
+    return 3 * weights * batch_size
 
 
 def graph_on_cpu(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:

@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 import warnings
 
+from k3torch.cpp_library import processor_options
 from k3torch.errors import first_line
 from k3torch.stack import cpp_prefix
 from k3torch.stack.cpp_recorder import PREAMBLE, Recorder
@@ -64,6 +65,7 @@ FLAGS = (
     "-O3 -std=c++20 -shared -fPIC -fopenmp -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math "
     "-freciprocal-math"
 )
+_WIDEST = {"AVX512": ("-mprefer-vector-width=512",)}  # g++ prefers vectors of 256 bits
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 _EXAMPLE_SIZE = 32  # samples in a batch, for the compiler's choices: see ``_assumed``
 
@@ -109,25 +111,16 @@ def _compile(source: str) -> bytes:
     """Return the source as a shared library, compiled with our own header or, where that lacks something, torch's."""
     compiler = private_part(CPP_COMPILER)()
     with tempfile.TemporaryDirectory() as folder:
-        file, header, library = (
-            Path(folder) / "loops.cpp",
-            Path(folder) / cpp_prefix.INCLUDED,
-            Path(folder) / "loops.so",
-        )
+        file, header, library = (Path(folder) / name for name in ("loops.cpp", cpp_prefix.INCLUDED, "loops.so"))
         header.parent.mkdir(parents=True)
         file.write_text(source)
         header.write_text(cpp_prefix.HEADER)
-        command = [compiler, *FLAGS.split(), *_processor(), f"-I{folder}", str(file), "-o", str(library)]
+        options = [*FLAGS.split(), *processor_options(), *_WIDEST.get(torch.backends.cpu.get_cpu_capability(), ())]
+        command = [compiler, *options, f"-I{folder}", str(file), "-o", str(library)]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return library.read_bytes()
         header.unlink()
         return _compile_with_torch(file)
-
-
-def _processor() -> list[str]:
-    """Return the options for the vector instructions of this processor."""
-    levels = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
-    return levels.get(torch.backends.cpu.get_cpu_capability(), [])
 
 
 def _compile_with_torch(file: Path) -> bytes:

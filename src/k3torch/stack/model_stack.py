@@ -2,9 +2,8 @@
 
 Where a model's step becomes a compiled C++ loop, it is compiled once, and the models run their epochs in parallel, one
 thread for each core: a model's state then stays in its core's cache, and threads need no synchronisation. So are few
-small models on a machine with a GPU (``device_choice``). Elsewhere
-one step trains all models at once: ``torch.vmap`` of one model's step, whose operators are called one by one, or
-captured on an accelerator.
+small models on a machine with a GPU (``device_choice``). Elsewhere one step trains all models at once: ``torch.vmap``
+of one model's step, whose operators are called one by one, or captured on an accelerator.
 """
 
 import bisect
@@ -16,13 +15,14 @@ from k3torch import runtime
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
-from k3torch.stack.device_choice import ON_CPU, cpu_is_faster
+from k3torch.stack.device_choice import CPU_MULTIPLICATIONS, ON_CPU, cpu_is_faster, multiplications
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.stack.workers import Workers
 from k3torch.training.asynchronous import device_of
+from k3torch.training.step_threads import MULTIPLICATIONS
 import keras
 import torch
 
@@ -31,9 +31,6 @@ import torch
 WORTH_LOOKING = 0.5
 WORTH_COMPILING = 1.0
 _STEP_SECONDS = 1e-3  # of an uncompiled step: some 150 operators
-_MULTIPLICATIONS_PER_SECOND = 3e10  # of one core
-# Multiplications of a matrix product from which a second thread gains.
-_LARGE_PRODUCT = 2**22
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,7 @@ class ModelStack:
             models: the numbers of those to train, or None for all. Where one step trains all models, none is left out
                 while another is trained.
         """
-        large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
-        threads = max(1, torch.get_num_threads() // self._workers) if large else 1
+        threads = self._threads_of_each(self._workers)
         stopping = False
 
         def start(number: int, epoch: int) -> None:
@@ -213,7 +209,7 @@ class ModelStack:
 
     def _sharing_groups(self, graphs: Sequence[StepGraphs], verified: bool) -> list[ModelGroup]:
         """Return a group for each model, which runs the loop of all with constants of its own."""
-        if not self._on_cpu():
+        if device_of(self.models[0]).type != "cpu":
             raise NotCompiled("compiled C++ loops run on the CPU alone")
         groups = self._with_graphs(graphs)
         if not verified:
@@ -221,9 +217,6 @@ class ModelStack:
             self._verify(groups, first.values())
         self._compile(groups)
         return list(groups)
-
-    def _on_cpu(self) -> bool:
-        return bool(self.models[0].variables[0].value.device.type == "cpu")
 
     def _with_graphs(self, graphs: Sequence[StepGraphs]) -> list[CompiledModel]:
         parts = zip(self.models, graphs, self._training, self._validation, strict=True)
@@ -237,8 +230,7 @@ class ModelStack:
 
     def _mapped_groups(self, may_refuse: bool) -> list[ModelGroup]:
         """Return one group of all models, or refuse it if it may be and is clearly slower than ``fit``."""
-        large = self._batch_size * _largest_layer(self.models[0]) > _LARGE_PRODUCT
-        threads = torch.get_num_threads() if large else 1
+        threads = self._threads_of_each(1)
         with restored(self.models[0]):
             group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads, self._notice)
         compared = self._verify([group])
@@ -258,15 +250,19 @@ class ModelStack:
         return compared
 
     def _cpu_is_faster(self) -> bool:
-        weights = sum(int(variable.value.numel()) for variable in self.models[0].trainable_variables)
+        weights = sum(_sizes(self.models[0]))
         return cpu_is_faster(len(self.models), weights, self._batch_size, torch.get_num_threads())
+
+    def _threads_of_each(self, workers: int) -> int:
+        """Return in how many threads each of so many workers computes: one for products that gain nothing from two."""
+        large = self._batch_size * max(_sizes(self.models[0]), default=0) > MULTIPLICATIONS
+        return max(1, torch.get_num_threads() // workers) if large else 1
 
 
 def uncompiled_seconds(model: keras.Model, samples: int, models: int, batch_size: int, epochs: int) -> float:
     """Estimate how long it takes to train so many models for these epochs without compiling."""
     steps = epochs * samples / batch_size
-    weights = sum(int(variable.value.numel()) for variable in model.trainable_variables)
-    work = 3 * weights * batch_size * models / _MULTIPLICATIONS_PER_SECOND
+    work = models * multiplications(sum(_sizes(model)), batch_size) / CPU_MULTIPLICATIONS
     return steps * (_STEP_SECONDS + work)
 
 
@@ -285,9 +281,9 @@ def _begin_thread(threads: int) -> None:
     torch.set_num_threads(threads)  # OpenMP and MKL keep a number of threads for each thread that calls them
 
 
-def _largest_layer(model: keras.Model) -> int:
-    """Return the number of weights of the largest matrix."""
-    return max((int(variable.value.numel()) for variable in model.trainable_variables), default=0)
+def _sizes(model: keras.Model) -> list[int]:
+    """Return the number of weights of each trainable variable."""
+    return [int(variable.value.numel()) for variable in model.trainable_variables]
 
 
 def _epoch(group: ModelGroup) -> tuple[EpochMetrics, EpochMetrics]:
