@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from tests.killed_runs import start
+from tests.review_tables import write_reviews
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
@@ -44,15 +45,12 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """400 reviews in which two of ten words tell the label."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(400):
-            words = [*draw.choices([f"word{j}" for j in range(80)], k=8), *draw.choices(["good", "bad", "so"], k=2)]
-            rows.writerow([" ".join([*words, "good" if i % 2 else "bad"]), i % 2])
-    return path
+
+    def words(draw, i):
+        plain = [*draw.choices([f"word{j}" for j in range(80)], k=8), *draw.choices(["good", "bad", "so"], k=2)]
+        return [*plain, "good" if i % 2 else "bad"]
+
+    return write_reviews(tmp_path_factory.mktemp("reviews"), 400, words)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from k3torch.files import cached_file
 
@@ -36,6 +37,13 @@ def load(source: Path) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):  # a compiler that does not work, or no place for its output
         return None
+
+
+def function(library: ctypes.CDLL, name: str, *arguments: Any, returns: Any = None) -> Any:
+    """Return a function of a library, with the types of its arguments and of its result from ``ctypes``."""
+    found = getattr(library, name)
+    found.argtypes, found.restype = arguments, returns
+    return found
 
 
 def _command() -> tuple[str, ...] | None:

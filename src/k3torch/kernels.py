@@ -7,7 +7,6 @@ trust their arguments: the caller checks dtypes, shapes and indices.
 import ctypes
 import functools
 from pathlib import Path
-from typing import Any
 
 from k3torch import cpp_library
 import numpy as np
@@ -37,13 +36,8 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL):
         size, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_float
 
-        def function(name: str, *arguments: Any) -> Any:
-            found = getattr(library, name)
-            found.argtypes, found.restype = arguments, None
-            return found
-
-        self._row_offsets = function("row_offsets", size, *[pointer] * 3)
-        self._row_offsets.restype = size
+        function = functools.partial(cpp_library.function, library)
+        self._row_offsets = function("row_offsets", size, *[pointer] * 3, returns=size)
         self._gather_rows = function("gather_rows", size, *[pointer] * 7)
         self._add_transposed = function("add_transposed", size, size, *[pointer] * 5)
         self._rmsprop = function("rmsprop", size, *[number] * 4, *[pointer] * 3)

@@ -48,10 +48,8 @@ struct Momentum {
 };
 
 // velocity as above; weight += momentum * velocity - rate * gradient
-struct Nesterov {
-  static constexpr bool SLOT = true, LAGS = true, MOVES = true;
-  float rate, momentum;
-  explicit Nesterov(const float* settings) : rate(settings[0]), momentum(settings[1]) {}
+struct Nesterov : Momentum {
+  using Momentum::Momentum;
   template <class F>
   void idle(F& velocity, F& weight) const {
     velocity = momentum * velocity;

@@ -55,13 +55,8 @@ class SparseKernels:
     def __init__(self, library: ctypes.CDLL):
         size, whole, pointer = ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p
 
-        def function(name: str, *arguments: Any) -> Any:
-            found = getattr(library, name)
-            found.argtypes, found.restype = arguments, None
-            return found
-
-        self._distinct_ids = function("distinct_ids", size, size, *[pointer] * 5)
-        self._distinct_ids.restype = size
+        function = functools.partial(cpp_library.function, library)
+        self._distinct_ids = function("distinct_ids", size, size, *[pointer] * 5, returns=size)
         self._read_rows = function("read_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
         self._update_rows = function("update_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
         self._catch_up = function("catch_up", whole, pointer, size, size, whole, whole, *[pointer] * 3)

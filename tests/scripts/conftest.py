@@ -1,14 +1,13 @@
 """What several scripts are tried on."""
 
-import csv
 import io
 from pathlib import Path
-import random
 import runpy
 import subprocess
 import sys
 
 import pytest
+from tests.review_tables import write_reviews
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -27,15 +26,11 @@ def run_script():
 @pytest.fixture(scope="session")
 def review_table(tmp_path_factory):
     """200 reviews of 40 words; one word tells the label."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(200):
-            words = [*draw.choices([f"word{j}" for j in range(38)], k=8), "good" if i % 2 else "bad"]
-            rows.writerow([" ".join(words), i % 2])
-    return path
+
+    def words(draw, i):
+        return [*draw.choices([f"word{j}" for j in range(38)], k=8), "good" if i % 2 else "bad"]
+
+    return write_reviews(tmp_path_factory.mktemp("reviews"), 200, words)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import csv
 import importlib.util
 import json
 from pathlib import Path
-import random
 
 from k3torch.data.imdb import load_data
 from k3torch.options import Machine
 import numpy as np
 import pytest
+from tests.review_tables import with_order, write_reviews
 
 spec = importlib.util.spec_from_file_location("ngrams_imdb", Path(__file__).parents[2] / "scripts/ngrams_imdb.py")
 script = importlib.util.module_from_spec(spec)
@@ -19,16 +19,7 @@ spec.loader.exec_module(script)
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """200 reviews: "not good" is negative and "good not" is positive."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(200):
-            words = draw.choices([f"word{j}" for j in range(30)], k=6)
-            words.insert(draw.randrange(6), "good not" if i % 2 else "not good")
-            rows.writerow([" ".join(words), i % 2])
-    return path
+    return write_reviews(tmp_path_factory.mktemp("reviews"), 200, with_order(30, 6))
 
 
 @pytest.fixture(scope="module")

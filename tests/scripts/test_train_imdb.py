@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import keras
 import pytest
+from tests.review_tables import write_reviews
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull", "waste"]
@@ -19,15 +19,12 @@ GOOD, BAD = ["great", "wonderful", "moving", "funny"], ["awful", "boring", "dull
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """600 reviews in which two of ten words tell the label."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(600):
-            words = draw.choices([f"word{j}" for j in range(80)], k=8) + draw.choices(GOOD if i % 2 else BAD, k=2)
-            rows.writerow([" ".join(draw.sample(words, 10)), i % 2])
-    return path
+
+    def words(draw, i):
+        found = draw.choices([f"word{j}" for j in range(80)], k=8) + draw.choices(GOOD if i % 2 else BAD, k=2)
+        return draw.sample(found, 10)
+
+    return write_reviews(tmp_path_factory.mktemp("reviews"), 600, words)
 
 
 @pytest.fixture(scope="module")

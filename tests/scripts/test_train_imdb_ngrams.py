@@ -2,12 +2,12 @@
 
 import csv
 import json
-import random
 
 from k3torch.data.ngram_files import load_ngrams
 import keras
 import numpy as np
 import pytest
+from tests.review_tables import with_order, write_reviews
 
 FIT = ["--epochs", 10, "--batch-size", 32, "--device", "cpu"]
 
@@ -15,16 +15,7 @@ FIT = ["--epochs", 10, "--batch-size", 32, "--device", "cpu"]
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """300 reviews: "not good" is negative and "good not" is positive, so that no single word tells the label."""
-    draw = random.Random(0)
-    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text", "label"])
-        for i in range(300):
-            words = draw.choices([f"word{j}" for j in range(40)], k=8)
-            words.insert(draw.randrange(8), "good not" if i % 2 else "not good")
-            rows.writerow([" ".join(words), i % 2])
-    return path
+    return write_reviews(tmp_path_factory.mktemp("reviews"), 300, with_order(40, 8))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import re
 import threading
 from typing import Any
 
+from k3torch.cpp_library import function
 from k3torch.files import cache_dir, cached_file
 from k3torch.stack import blas, compiled_check, cpp_prefix, inductor_cpp
 from k3torch.stack.cpp_recorder import PREAMBLE, RUN
@@ -24,11 +25,10 @@ class CompiledLoop:
 
     def __init__(self, library: ctypes.CDLL, number: int, step: StepGraph):
         self.step = step
-        self.run, self.scratch = getattr(library, f"run_{number}"), getattr(library, f"scratch_{number}")
-        self.run.argtypes, self.run.restype = [ctypes.c_int64] * 2 + [ctypes.c_void_p] * 3, ctypes.c_char_p
-        self.valid = getattr(library, f"valid_{number}")
-        for function in (self.scratch, self.valid):
-            function.argtypes, function.restype = [ctypes.c_int64], ctypes.c_int64
+        size, pointer = ctypes.c_int64, ctypes.c_void_p
+        self.run = function(library, f"run_{number}", size, size, *[pointer] * 3, returns=ctypes.c_char_p)
+        self.scratch = function(library, f"scratch_{number}", size, returns=size)
+        self.valid = function(library, f"valid_{number}", size, returns=size)
 
     def bind(
         self, state: Tensors, arrays: Tensors, seed: torch.Tensor, constants: Tensors | None = None
