@@ -116,7 +116,7 @@ def _bag_sum(offsets: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, ta
 def _scatter(
     offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, gradient: torch.Tensor, num_words: int
 ) -> torch.Tensor:
-    """Return ``bags.T @ gradient``: the occurrences of each word are sorted next to each other, and summed in their order.
+    """Return ``bags.T @ gradient``: the occurrences of each word are sorted, and summed in their order.
 
     Atomic adds, as in ``index_add_``, would sum them in another order each time, and so round differently.
     """

@@ -11,10 +11,7 @@ from k3torch.validation import engines
 from k3torch.validation.arguments import (
     check_names,
     check_settings,
-    convert_sample_weight,
-    convert_samples,
     feature_names,
-    training_weights,
 )
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
@@ -114,9 +111,8 @@ def cross_validate(
         normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, verbose=verbose,
     )  # fmt: skip
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
-    inputs, targets = convert_samples(x, y)
-    weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
-    data = Data(inputs, targets, weights, training_weights(targets, weights, class_weight))
+    data = Data.of(x, y, sample_weight, class_weight)
+    inputs, targets = data.x, data.y
     keras.utils.set_random_seed(seed)  # splitters with random_state=None draw from NumPy's generator
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
     with EpochBar("cross-validation", epochs, verbose) as bar:

@@ -1,12 +1,13 @@
 """The trainings of a cross-validation: for each fold a new model, its scaled samples, and their orders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from k3torch.errors import InputError
 from k3torch.stack.batch_loop import Samples
 from k3torch.training.model_state import layers_of
-from k3torch.validation.arguments import Array
+from k3torch.validation.arguments import Array, convert_sample_weight, convert_samples, training_weights
 from k3torch.validation.fold_scaling import FoldScaling, Normalize, check_can_normalize
 from k3torch.validation.folds import Indices, Split
 import keras
@@ -33,6 +34,17 @@ class Data:
     y: Array
     weights: Weights
     training_weights: Weights
+
+    @classmethod
+    def of(cls, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> "Data":
+        """Return the samples as arrays, from what ``cross_validate`` and ``search`` get.
+
+        Raises:
+            InputError: for samples, targets or weights that cannot be used.
+        """
+        inputs, targets = convert_samples(x, y)
+        weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
+        return cls(inputs, targets, weights, training_weights(targets, weights, class_weight))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,7 @@ from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
 from k3torch.validation.arguments import (
     check_settings,
-    convert_sample_weight,
-    convert_samples,
     feature_names,
-    training_weights,
 )
 from k3torch.validation.candidate_runs import Run, Settings
 from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
@@ -103,9 +100,8 @@ def search(
         build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
     )  # fmt: skip
-    inputs, targets = convert_samples(x, y)
-    weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
-    data = Data(inputs, targets, weights, training_weights(targets, weights, class_weight))
+    data = Data.of(x, y, sample_weight, class_weight)
+    inputs, targets = data.x, data.y
     keras.utils.set_random_seed(int(seed))
     scaling: dict[str, Any] = {
         "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": int(seed)
