@@ -1,6 +1,7 @@
 """Training on a GPU: the results of the CPU up to rounding, the same digits again, no synchronisation in a step."""
 
 from contextlib import contextmanager
+import dataclasses
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
@@ -101,11 +102,74 @@ def test_a_step_does_not_synchronise_with_the_device(name):
     model.fit(bag_loader(data, BATCH), epochs=1, verbose=0, shuffle=False)
     model.evaluate(bag_loader(data, BATCH), verbose=0)
     model._logs_are_read = False
+    uncaptured(model)
     with no_synchronisation():
         batch = data.__getitems__(np.arange(BATCH))
         model.train_step(batch)
         with torch.no_grad():
             model.test_step(batch)
+
+
+def uncaptured(model):
+    """Have a model take its steps kernel by kernel."""
+    model._prepare_parts()
+    model._parts = dataclasses.replace(model._parts, captured=None)
+    return model
+
+
+@pytest.mark.parametrize("name", [*STEPS, "dropout", "bfloat16"])
+def test_captured_steps_give_the_same_digits_as_others(name):
+    precision = "bfloat16" if name == "bfloat16" else "float32"
+    options = {"dropout": 0.5} if name == "dropout" else STEPS.get(name, {})
+    weights = model_on("cuda", precision=precision, **options).get_weights()
+    found = []
+    for prepare in (lambda model: model, uncaptured):
+        model = model_on("cuda", weights, precision, **options)
+        data = dataset("cuda", weighted=True)
+        model.fit(bag_loader(data, BATCH), epochs=1, verbose=0, shuffle=False)
+        prepare(model)
+        keras.utils.set_random_seed(1)
+        loader = bag_loader(data, BATCH, shuffle=True)
+        history = model.fit(loader, validation_data=loader, epochs=4, verbose=0, shuffle=False).history
+        captured = model._parts.captured
+        found.append((history, model.get_weights(), captured and len(captured._captured)))
+    (history, weights, graphs), (expected, others, none) = found
+    assert (graphs, none) == (4, None)  # full and shorter batches of training and validation
+    assert history == expected
+    for a, b in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_captured_step_uses_a_changed_learning_rate():
+    model = model_on("cuda")
+    loader = bag_loader(dataset("cuda"), BATCH)
+    model.fit(loader, epochs=3, verbose=0, shuffle=False)
+    model.optimizer.learning_rate = 0.0
+    before = model.get_weights()
+    model.fit(loader, epochs=3, verbose=0, shuffle=False)
+    assert len(model._parts.captured._captured) == 2
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_that_cannot_be_captured_goes_on_uncaptured_and_says_so_once():
+    runtime.configure("cuda")
+    inputs = keras.Input((WORDS,))
+    hidden = keras.layers.Dropout(0.5, seed=3)(keras.layers.Dense(4)(inputs))  # Keras reads this seed on the host
+    model = FastModel(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile("rmsprop", "binary_crossentropy")
+    with pytest.warns(UserWarning, match="launches the kernels of a step one by one") as said:
+        model.fit(bag_loader(dataset("cuda"), BATCH), epochs=4, verbose=0, shuffle=False)
+    assert len([each for each in said if "one by one" in str(each.message)]) == 1
+    model.fit(bag_loader(dataset("cuda"), BATCH), epochs=1, verbose=0, shuffle=False)
+
+
+def test_a_step_with_code_of_the_caller_is_not_captured():
+    runtime.configure("cuda")
+    model = imdb_classifier(WORDS, model_class=FastModel)
+    model.compile("rmsprop", lambda y, y_pred: keras.ops.mean((y - y_pred) ** 2))
+    model.fit(bag_loader(dataset("cuda"), BATCH), epochs=3, verbose=0, shuffle=False)
+    assert model._parts.captured is None
 
 
 def test_the_custom_loop_gives_what_the_cpu_gives():

@@ -89,6 +89,21 @@ def test_an_epoch_synchronises_as_often_however_many_batches_it_has(found, name)
     assert few["kernel"] < many["kernel"]
 
 
+def test_a_fit_captures_its_steps_and_keeps_what_their_kernels_read(found):
+    """Three batches of training and a shorter one, two of validation, in each of four epochs."""
+    full, shorter, validation = found["captured"]
+    assert full["replays"] == 12 - 2 - 1  # two are compared with Keras, one is not captured
+    assert shorter["replays"] == 4 - 1
+    assert validation["replays"] == 8 - 1 - 1
+    for graph in found["captured"]:
+        assert (graph["where"], graph["pinned"], graph["freed"]) == ([], 0, 0)
+        assert graph["kernel"] > 0
+
+
+def test_steps_on_sparse_batches_are_not_captured(found):
+    assert found["sparse"] == []
+
+
 def test_evaluate_synchronises_once_an_epoch_and_predict_once_a_batch_for_its_output(found):
     few, many = found["inference"]["evaluate"]
     assert few["wait"] == many["wait"]

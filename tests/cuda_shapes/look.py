@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -37,10 +38,10 @@ recorder = shapes.Recorder()
 draw = np.random.default_rng(0)
 
 
-def dataset(samples, weighted=False):
+def dataset(samples, weighted=False, dense=None):
     offsets = np.concatenate([[0], np.cumsum(draw.integers(1, 20, samples))])
     x = bags.bag_of_words(draw.integers(0, WORDS, offsets[-1]), offsets, WORDS)
-    return bags.BagDataset(x, draw.integers(0, 2, samples), draw.random(samples) if weighted else None, device="cuda")
+    return bags.BagDataset(x, draw.integers(0, 2, samples), draw.random(samples) if weighted else None, "cuda", dense)
 
 
 def summary(events=None):
@@ -106,6 +107,8 @@ def step(model=None, data=None, weighted=False, policy="float32", model_class=Fa
         model.fit(bags.bag_loader(data, BATCH), epochs=1, verbose=0, shuffle=False)
         model.evaluate(bags.bag_loader(data, BATCH), verbose=0)
     model._logs_are_read = False
+    if model._parts is not None:
+        model._parts = dataclasses.replace(model._parts, captured=None)  # a step as it is captured
     recorder.take()
     batch = data.__getitems__(np.arange(BATCH))
     found = {"gather": summary()}
@@ -164,7 +167,7 @@ def epochs(train):
         loaders = bags.bag_loader(dataset(5 * BATCH * more), BATCH, shuffle=True), bags.bag_loader(dataset(99), BATCH)
         model = imdb_classifier(WORDS, model_class=FastModel)
         counts = []
-        for number in (1, 1, 2):
+        for number in (4, 1, 2):  # the steps are captured in the first
             recorder.take()
             train(model, *loaders, number)
             counts.append(summary())
@@ -178,6 +181,17 @@ def fit(model, training, validation, number):
 
 def own_loop(model, training, validation, number):
     custom_loop.train(model, training, validation, epochs=number)
+
+
+def captured_fit(dense):
+    """Return what the graphs of a fit hold, and how often they run."""
+    training, validation = dataset(3 * BATCH + 5, dense=dense), dataset(2 * BATCH, dense=dense)
+    model = imdb_classifier(WORDS, model_class=FastModel, dropout=0.5)
+    with captures() as found:
+        loaders = bags.bag_loader(training, BATCH), bags.bag_loader(validation, BATCH)
+        model.fit(loaders[0], validation_data=loaders[1], epochs=4, verbose=0, shuffle=False)
+        gc.collect()
+        return [summary(each.events) | {"freed": each.freed(), "replays": each.replays} for each in found]
 
 
 def inference():
@@ -212,7 +226,7 @@ def captures(fails=False):
             pass
 
     names = {"CUDAGraph": shapes.Captured, "Stream": Stream, "current_stream": Stream, "graph": graph,
-             "stream": lambda _: contextlib.nullcontext()}  # fmt: skip
+             "stream": lambda _: contextlib.nullcontext(), "graph_pool_handle": object}  # fmt: skip
     before = {name: getattr(torch.cuda, name) for name in names}
     for name, value in names.items():
         setattr(torch.cuda, name, value)
@@ -323,6 +337,8 @@ LOOKS = {
     "digits": digits,
     "fit": lambda: epochs(fit),
     "loop": lambda: epochs(own_loop),
+    "captured": lambda: captured_fit(True),
+    "sparse": lambda: captured_fit(False),
     "inference": inference,
     "stack": stack,
     "stack, adam": lambda: stack(4, optimizer="adam", dropout=0.5, kernel_regularizer="l1l2", clipnorm=1.0),
@@ -338,7 +354,7 @@ def main():
     model_stack._epoch = epoch_of
     proxy_tensor.CONSTANT_NUMEL_LIMIT = -1  # tracing computes no constants on the device: there are no values there
     found = {}
-    with recorder:
+    with recorder, captures():
         for name in sys.argv[1:] or LOOKS:
             recorder.take()
             try:

@@ -1,7 +1,8 @@
 """Bags of words as sparse matrices, and the Dataset that makes batches of them.
 
 The inputs of a batch are a torch CSR tensor of shape (batch, num_words). Keras treats it as one input of ``num_words``
-features; it takes about a hundredth of the memory of the dense tensor.
+features; it takes about a hundredth of the memory of the dense tensor. On CUDA batches of up to ``DENSE_WORDS`` words
+are dense: a step whose tensors have the same shapes for each batch can be a CUDA graph, which is faster there.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 
 Batch = tuple[torch.Tensor, ...]
 CHUNK = 512  # reviews that are counted at a time
+DENSE_WORDS = 2**15  # a batch of 512 reviews of as many words takes 67 MB
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -100,6 +102,7 @@ class BagDataset(Dataset[Batch]):
         sample_weight: shape (samples,), or None. Batches hold them as float32.
         device: where batches are gathered. On an accelerator the whole matrix is copied there once; a batch then costs
             one asynchronous copy, of the sample numbers, from pinned memory.
+        dense: whether the inputs of a batch are dense. None: on CUDA up to ``DENSE_WORDS`` words.
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
@@ -112,9 +115,13 @@ class BagDataset(Dataset[Batch]):
         labels: ArrayLike,
         sample_weight: ArrayLike | None = None,
         device: torch.device | str = "cpu",
+        dense: bool | None = None,
     ):
+        refuse([choice_problem("dense", dense, (None, True, False))])
         self.bags = checked_csr("bags", bags)
         self.device = _usable_device(device)
+        words = int(self.bags.shape[1])
+        self.dense = self.device.type == "cuda" and words <= DENSE_WORDS if dense is None else bool(dense)
         targets = float32_tensor("labels", labels)
         labels_and_weights = [targets[:, None] if targets.ndim == 1 else targets]
         if sample_weight is not None:
@@ -157,11 +164,11 @@ class BagDataset(Dataset[Batch]):
         except TypeError:
             raise TypeError(f"expected an index as a whole number or a slice, got {index!r}") from None
         x, *rest = self.__getitems__([number])
-        return (x.to_dense()[0], *(tensor[0] for tensor in rest))
+        return (x[0] if x.layout == torch.strided else x.to_dense()[0], *(tensor[0] for tensor in rest))
 
     @takes_arrays
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is CSR, (len(indices), num_words), float32.
+        """Return ``(x, y)`` or ``(x, y, sample_weight)``; x is (len(indices), num_words), float32, CSR or ``dense``.
 
         Raises:
             IndexError: for an index out of range; negative indices count from the end.
@@ -176,6 +183,8 @@ class BagDataset(Dataset[Batch]):
             rows = np.where(rows < 0, rows + len(self), rows)
         on_device = self._copied(torch.from_numpy(rows))
         x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows, on_device)
+        if self.dense and x.layout == torch.sparse_csr:
+            x = x.to_dense()
         return (x, *(tensor[on_device] for tensor in self.labels_and_weights))
 
     def _copied(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -199,6 +208,10 @@ class BagDataset(Dataset[Batch]):
         bounds = torch.nn.functional.pad(lengths.cumsum(0, dtype=lengths.dtype), (1, 0))
         shift = torch.repeat_interleave(self._starts[on_device] - bounds[:-1], lengths, output_size=total)
         source = torch.arange(total, device=self.device, dtype=shift.dtype) + shift
+        if self.dense:
+            shape = len(rows), int(self.bags.shape[1])
+            row = torch.repeat_interleave(torch.arange(len(rows), device=self.device), lengths, output_size=total)
+            return torch.zeros(shape, device=self.device).index_put_((row, self._ids[source]), self._values[source])
         return _csr(bounds, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
 
 

@@ -1,18 +1,25 @@
-"""A graph of tensor operations captured as a CUDA graph, so that a run of it costs one launch."""
+"""A graph of tensor operations as a CUDA graph, so that a run of it costs one launch of few kernels."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from k3torch.errors import first_line
+from k3torch.files import private_compiler_cache
 from k3torch.stack.graph_nodes import draws, writes
 import torch
 from torch.fx.node import map_arg
 
 Tensors = Sequence[torch.Tensor]
+Run = Callable[[], object]
 
 
 def capture(
-    graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None], check_liveness: bool = False
-) -> Callable[[], object]:
+    graph: torch.fx.GraphModule,
+    inputs: Tensors,
+    notice: Callable[[str], None],
+    compiled: bool = False,
+    check_liveness: bool = False,
+) -> Run:
     """Return a function that runs ``graph`` on exactly these tensors, which must not be reallocated.
 
     It replays the captured graph, or where that cannot be captured calls one operator after another. The function
@@ -21,35 +28,62 @@ def capture(
     Args:
         graph: changed: its constants are computed now, see ``compute_constants``.
         inputs: on CUDA; they keep their values.
-        notice: is called with one line if the graph cannot be captured.
+        notice: is called with one line if the graph cannot be compiled or captured.
+        compiled: fuse operators into kernels by ``torch.compile``; takes seconds.
         check_liveness: check before each replay that the tensors are alive that the kernels read; for tests.
     """
     fixed = list(inputs)
-    compute_constants(graph)
-
-    def run() -> None:
-        graph(*fixed)
-
     before = [tensor.clone() for tensor in fixed]
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), torch.no_grad():
-        run()  # warm-up: libraries allocate their workspaces, which is not allowed during capture
-    torch.cuda.current_stream().wait_stream(side)
-    for tensor, value in zip(fixed, before, strict=True):
-        tensor.copy_(value)
-    recording = torch.cuda.CUDAGraph()
+    compute_constants(graph)
+    run = _compiled(graph, fixed, notice) if compiled else None
+    if run is None:
+        run = lambda: graph(*fixed)  # noqa: E731
+        _on_side_stream(run)
+    _put_back(fixed, before)
+    recording, options = torch.cuda.CUDAGraph(), {"check_input_liveness": True} if check_liveness else {}
     try:
-        with torch.no_grad(), torch.cuda.graph(recording, check_input_liveness=check_liveness):
+        with torch.no_grad(), torch.cuda.graph(recording, **options):
             run()
     except RuntimeError as error:
         notice(f"training operator by operator, which is slower: no CUDA graph ({first_line(error)})")
         return run
+    finally:
+        _put_back(fixed, before)
 
-    def replay(_kept: tuple[object, ...] = (graph, fixed)) -> None:
+    def replay(_kept: tuple[object, ...] = (graph, fixed, run)) -> None:
         recording.replay()
 
     return replay
+
+
+def _compiled(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None]) -> Run | None:
+    """Return the graph on these inputs as fused kernels, which have run once, or None with a notice."""
+    private_compiler_cache()
+    function: Any = torch.compile(graph, dynamic=False)
+
+    def run() -> None:
+        function(*inputs)
+
+    try:
+        _on_side_stream(run)
+    except Exception as error:  # of any kind: torch's compiler, Triton and a C++ compiler are asked
+        notice(f"training uncompiled, which is slower: {first_line(error, with_type=True)}")
+        return None
+    return run
+
+
+def _on_side_stream(run: Run) -> None:
+    """Run once on another stream: libraries allocate their workspaces, which is not allowed during a capture."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side), torch.no_grad():
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+
+
+def _put_back(tensors: Tensors, values: Tensors) -> None:
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
 
 
 def compute_constants(graph: torch.fx.GraphModule) -> None:

@@ -58,13 +58,17 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
-def repeated(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None] = print) -> Repeat:
+def repeated(
+    graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None] = print, compiled: bool = False
+) -> Repeat:
     """Return ``f(times)``, which runs ``graph`` on exactly these tensors; they must not be reallocated.
 
-    On CUDA it replays a CUDA graph, or says by ``notice`` why it cannot; elsewhere it calls one operator after another.
+    On CUDA it replays a CUDA graph, if ``compiled`` of fused kernels, or says by ``notice`` why it cannot. Elsewhere it
+    calls one operator after another.
     """
     fixed = list(inputs)
-    once = capture(graph, fixed, notice) if fixed[0].device.type == "cuda" else lambda: graph(*fixed)
+    on_cuda = fixed[0].device.type == "cuda"
+    once = capture(graph, fixed, notice, compiled) if on_cuda else lambda: graph(*fixed)
 
     def run(times: int) -> None:
         for _ in range(times):

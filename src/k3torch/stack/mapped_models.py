@@ -29,7 +29,8 @@ class MappedModels:
         validation: each model's validation samples; their numbers may differ.
         batch_size: samples in a batch, of training and of validation; a model's last batch may be shorter.
         threads: of each operator, on the CPU.
-        notice: is called with one line if a step cannot be captured on CUDA.
+        notice: is called with one line if a step cannot be compiled or captured on CUDA.
+        compiled: on CUDA, fuse the operators of a step into few kernels, which takes seconds.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
@@ -45,6 +46,7 @@ class MappedModels:
         batch_size: int,
         threads: int = 1,
         notice: Callable[[str], None] = print,
+        compiled: bool = False,
     ):
         self.models, self._threads = list(models), threads
         groups = zip(*map(stateless.variables, self.models), strict=True)
@@ -68,7 +70,7 @@ class MappedModels:
             self._read = self._metric_reader()
         notice = functools.cache(notice)  # which says the same of each graph
         self._runs = {
-            kind: [graphs.repeated(traced.graph, traced.inputs, notice) for traced in of_kind]
+            kind: [graphs.repeated(traced.graph, traced.inputs, notice, compiled) for traced in of_kind]
             for kind, of_kind in self._graphs.items()
         }
 

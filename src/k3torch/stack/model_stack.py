@@ -30,6 +30,7 @@ import torch
 # the step for that takes half a second), and to compile, which takes some two seconds the first time.
 WORTH_LOOKING = 0.5
 WORTH_COMPILING = 1.0
+WORTH_FUSING = 30.0  # by torch.compile for CUDA: some ten seconds the first time
 _STEP_SECONDS = 1e-3  # of an uncompiled step: some 150 operators
 
 
@@ -101,7 +102,9 @@ class ModelStack:
             self._sharing_groups(graphs, verified)
             if graphs is not None
             else self._compiled_groups(seconds)
-            or self._mapped_groups(may_refuse=not required and seconds >= WORTH_LOOKING)
+            or self._mapped_groups(
+                may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
+            )
         )
         self._starts = [0]
         for group in self._groups:
@@ -228,11 +231,13 @@ class ModelStack:
         for group in groups:
             group.bind(loops)
 
-    def _mapped_groups(self, may_refuse: bool) -> list[ModelGroup]:
+    def _mapped_groups(self, may_refuse: bool, compiled: bool) -> list[ModelGroup]:
         """Return one group of all models, or refuse it if it may be and is clearly slower than ``fit``."""
         threads = self._threads_of_each(1)
         with restored(self.models[0]):
-            group = MappedModels(self.models, self._training, self._validation, self._batch_size, threads, self._notice)
+            group = MappedModels(
+                self.models, self._training, self._validation, self._batch_size, threads, self._notice, compiled
+            )
         compared = self._verify([group])
         seconds = _seconds_of_step(group) if may_refuse else 0.0
         if seconds > 1.5 * len(self.models) * compared.keras_seconds:

@@ -51,8 +51,7 @@ class FastStep:
             self._catch_up()
             take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
             return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
-        with asynchronous(self._parts.device):
-            return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
+        return self._captured_or(self._fast_train_step, "train", data)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
         """Evaluate one batch and return the metrics so far."""
@@ -61,8 +60,15 @@ class FastStep:
                 return super().test_step(data)  # type: ignore[misc,no-any-return]
         if self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
-        with asynchronous(self._parts.device):
-            return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
+        return self._captured_or(self._fast_test_step, "test", data)  # type: ignore[no-any-return]
+
+    def _captured_or(self: Any, step: Callable[[Any, Parts], Logs], kind: Kind, data: Any) -> Logs:
+        """Take a verified step, by a CUDA graph where that is possible."""
+        parts: Parts = self._parts
+        with asynchronous(parts.device):
+            if parts.captured is not None and parts.captured.take(kind, data, lambda batch: step(batch, parts)):
+                return self._logs(parts)  # type: ignore[no-any-return]
+            return step(data, parts)
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:
         if self._takes_sparse_step(data, parts):
@@ -128,6 +134,9 @@ class FastStep:
         samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
         parts.add_to_loss(loss * samples, samples)
         parts.update_metrics(y, y_pred, sample_weight)
+        return self._logs(parts)  # type: ignore[no-any-return]
+
+    def _logs(self: Any, parts: Parts) -> Logs:
         if self._logs_are_read:
             return self.get_metrics_result()  # type: ignore[no-any-return]
         return dict.fromkeys(parts.log_names)  # Keras looks at the names, and reads the metrics after the last batch

@@ -7,6 +7,7 @@ from typing import Any
 
 from k3torch.files import private_compiler_cache
 from k3torch.training import fast_step
+from k3torch.training.captured_steps import CapturedSteps, captured_steps
 from k3torch.training.keras_internals import MissingPart, private_attribute
 from k3torch.training.model_state import layers_of
 from k3torch.training.sparse_updates import SparseUpdates, sparse_updates
@@ -28,6 +29,7 @@ class Parts:
         log_names: of the metrics.
         sparse: the forward pass and the update of steps on the rows that occur, where these are supported.
         dense_reason: why they are not, for a model whose first kernel is large enough for them.
+        captured: the steps as CUDA graphs, where these are used.
     """
 
     forward: fast_step.Forward
@@ -41,6 +43,7 @@ class Parts:
     log_names: tuple[str, ...]
     sparse: SparseUpdates | None = None
     dense_reason: str | None = None
+    captured: CapturedSteps | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def choose_parts(model: keras.Model) -> Choice:
             parameters=list(model.parameters()),
             device=model.trainable_variables[0].value.device,
             log_names=tuple(model.get_metrics_result()),
+            captured=captured_steps(model, list(model.parameters())),
         )
     except MissingPart as missing:
         return Choice(None, None, [f"its step ({missing})"])
