@@ -72,6 +72,26 @@ def test_the_gather_for_accelerators_makes_the_same_batch(layout, reviews, data)
         torch.testing.assert_close(getattr(there, part)(), expected, rtol=0, atol=0, check_dtype=False)
 
 
+@settings(max_examples=40, deadline=None)
+@given(reviews=some_reviews, data=st.data())
+def test_the_dense_gather_for_accelerators_makes_the_dense_matrix_of_the_same_batch(reviews, data):
+    index = np.array(data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10)))
+    bags = bag_of_words(*flat(reviews), WORDS, counts=True)
+    dataset = BagDataset(bags, np.zeros(len(reviews)), dense=True)
+    dataset._copy_matrix()
+    expected = bags[index].toarray()
+    assert dataset._dense_on_device(torch.from_numpy(index)).tolist() == expected.tolist()
+    assert dataset.__getitems__(index)[0].tolist() == expected.tolist()
+    assert dataset[int(index[0])][0].tolist() == expected[0].tolist()
+
+
+def test_values_that_a_matrix_stores_twice_are_summed_in_a_dense_batch():
+    twice = scipy.sparse.csr_matrix(([1.0, 2.0, 3.0], [2, 2, 1], [0, 2, 3]), shape=(2, 4))
+    dataset = BagDataset(twice, [0, 1], dense=True)
+    dataset._copy_matrix()
+    assert dataset._dense_on_device(torch.tensor([1, 0])).tolist() == [[0, 3, 0, 0], [0, 0, 3, 0]]
+
+
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 @pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
 def test_every_format_gives_the_same_batch_on_every_device(layout, device):

@@ -28,6 +28,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 Batch = tuple[torch.Tensor, ...]
 CHUNK = 512  # reviews that are counted at a time
 DENSE_WORDS = 2**15  # a batch of 512 reviews of as many words takes 67 MB
+PADDED_IDS = 2**28  # of all samples, each padded to the longest: 1 GB
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -102,7 +103,8 @@ class BagDataset(Dataset[Batch]):
         sample_weight: shape (samples,), or None. Batches hold them as float32.
         device: where batches are gathered. On an accelerator the whole matrix is copied there once; a batch then costs
             one asynchronous copy, of the sample numbers, from pinned memory.
-        dense: whether the inputs of a batch are dense. None: on CUDA up to ``DENSE_WORDS`` words.
+        dense: whether the inputs of a batch are dense. None: on CUDA up to ``DENSE_WORDS`` words, if the ids of all
+            samples, padded to the length of the longest, are at most ``PADDED_IDS``.
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
@@ -120,8 +122,9 @@ class BagDataset(Dataset[Batch]):
         refuse([choice_problem("dense", dense, (None, True, False))])
         self.bags = checked_csr("bags", bags)
         self.device = _usable_device(device)
-        words = int(self.bags.shape[1])
-        self.dense = self.device.type == "cuda" and words <= DENSE_WORDS if dense is None else bool(dense)
+        self._longest = int(np.diff(self.bags.indptr).max(initial=0))
+        few = self.bags.shape[1] <= DENSE_WORDS and len(self) * self._longest <= PADDED_IDS
+        self.dense = self.device.type == "cuda" and few if dense is None else bool(dense)
         targets = float32_tensor("labels", labels)
         labels_and_weights = [targets[:, None] if targets.ndim == 1 else targets]
         if sample_weight is not None:
@@ -137,11 +140,21 @@ class BagDataset(Dataset[Batch]):
             self._copy_matrix()
 
     def _copy_matrix(self) -> None:
-        bounds = self.bags.indptr
-        arrays = (bounds[:-1], np.diff(bounds), self.bags.indices, self.bags.data)
+        bounds, ids, values = self.bags.indptr, self.bags.indices, self.bags.data
+        if self.dense:
+            places = self._places()
+            ids = _padded(ids, places, (len(self), self._longest), self.bags.shape[1])  # of no word
+            values = _padded(values, places, ids.shape, 0)
+        arrays = (bounds[:-1], np.diff(bounds), ids, values)
         self._starts, self._lengths, self._ids, self._values = (
             torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays
         )
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return of each stored value its sample, and its number among those of the sample."""
+        lengths = np.diff(self.bags.indptr)
+        samples = np.repeat(np.arange(len(self)), lengths)
+        return samples, np.arange(len(samples)) - np.repeat(self.bags.indptr[:-1], lengths)
 
     def __len__(self) -> int:
         return int(self.bags.shape[0])
@@ -182,9 +195,10 @@ class BagDataset(Dataset[Batch]):
         if low < 0:
             rows = np.where(rows < 0, rows + len(self), rows)
         on_device = self._copied(torch.from_numpy(rows))
-        x = self._gather(rows) if self.device.type == "cpu" else self._gather_on_device(rows, on_device)
-        if self.dense and x.layout == torch.sparse_csr:
-            x = x.to_dense()
+        if self.device.type == "cpu":
+            x = self._gather(rows).to_dense() if self.dense else self._gather(rows)
+        else:
+            x = self._dense_on_device(on_device) if self.dense else self._gather_on_device(rows, on_device)
         return (x, *(tensor[on_device] for tensor in self.labels_and_weights))
 
     def _copied(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -201,6 +215,11 @@ class BagDataset(Dataset[Batch]):
         offsets, ids, values = map(torch.from_numpy, (batch.indptr, batch.indices, batch.data))
         return _csr(offsets, ids, values, shape)
 
+    def _dense_on_device(self, rows: torch.Tensor) -> torch.Tensor:
+        words = int(self.bags.shape[1])
+        x = torch.zeros(len(rows), words + 1, device=self.device)
+        return x.scatter_add_(1, self._ids[rows].long(), self._values[rows])[:, :words]
+
     def _gather_on_device(self, rows: NDArray[np.int64], on_device: torch.Tensor) -> torch.Tensor:
         # The number of values is computed on the CPU, so that it need not be read back from the device.
         total = int((self.bags.indptr[rows + 1] - self.bags.indptr[rows]).sum(dtype=np.int64))
@@ -208,10 +227,6 @@ class BagDataset(Dataset[Batch]):
         bounds = torch.nn.functional.pad(lengths.cumsum(0, dtype=lengths.dtype), (1, 0))
         shift = torch.repeat_interleave(self._starts[on_device] - bounds[:-1], lengths, output_size=total)
         source = torch.arange(total, device=self.device, dtype=shift.dtype) + shift
-        if self.dense:
-            shape = len(rows), int(self.bags.shape[1])
-            row = torch.repeat_interleave(torch.arange(len(rows), device=self.device), lengths, output_size=total)
-            return torch.zeros(shape, device=self.device).index_put_((row, self._ids[source]), self._values[source])
         return _csr(bounds, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
 
 
@@ -234,6 +249,13 @@ def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, 
 
 def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
+
+
+def _padded(values: NDArray[Any], places: Any, shape: tuple[int, int], filling: int) -> NDArray[Any]:
+    """Return an array of this shape, filled with a number, with the values in their places."""
+    array = np.full(shape, filling, values.dtype)
+    array[places] = values
+    return array
 
 
 def _index_array(indices: Any) -> NDArray[Any]:

@@ -1,11 +1,12 @@
 """A graph of tensor operations as a CUDA graph, so that a run of it costs one launch of few kernels."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+import functools
 
 from k3torch.errors import first_line
 from k3torch.files import private_compiler_cache
 from k3torch.stack.graph_nodes import draws, writes
+from k3torch.training.cuda_capture import record, warm_up
 import torch
 from torch.fx.node import map_arg
 
@@ -37,13 +38,11 @@ def capture(
     compute_constants(graph)
     run = _compiled(graph, fixed, notice) if compiled else None
     if run is None:
-        run = lambda: graph(*fixed)  # noqa: E731
-        _on_side_stream(run)
+        run = functools.partial(_without_gradients, graph, *fixed)
+        warm_up(run)
     _put_back(fixed, before)
-    recording, options = torch.cuda.CUDAGraph(), {"check_input_liveness": True} if check_liveness else {}
     try:
-        with torch.no_grad(), torch.cuda.graph(recording, **options):
-            run()
+        recording = record(run, **({"check_input_liveness": True} if check_liveness else {}))
     except RuntimeError as error:
         notice(f"training operator by operator, which is slower: no CUDA graph ({first_line(error)})")
         return run
@@ -59,26 +58,18 @@ def capture(
 def _compiled(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None]) -> Run | None:
     """Return the graph on these inputs as fused kernels, which have run once, or None with a notice."""
     private_compiler_cache()
-    function: Any = torch.compile(graph, dynamic=False)
-
-    def run() -> None:
-        function(*inputs)
-
+    run = functools.partial(_without_gradients, torch.compile(graph, dynamic=False), *inputs)
     try:
-        _on_side_stream(run)
+        warm_up(run)
     except Exception as error:  # of any kind: torch's compiler, Triton and a C++ compiler are asked
         notice(f"training uncompiled, which is slower: {first_line(error, with_type=True)}")
         return None
     return run
 
 
-def _on_side_stream(run: Run) -> None:
-    """Run once on another stream: libraries allocate their workspaces, which is not allowed during a capture."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side), torch.no_grad():
-        run()
-    torch.cuda.current_stream().wait_stream(side)
+def _without_gradients(function: Callable[..., object], *inputs: torch.Tensor) -> None:
+    with torch.no_grad():
+        function(*inputs)
 
 
 def _put_back(tensors: Tensors, values: Tensors) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 import warnings
 
+from k3torch.training.cuda_capture import record, warm_up
 from k3torch.training.model_state import State
 from k3torch.training.python_state import is_own, reachable
 from k3torch.training.state_comparison import compare_steps
@@ -91,7 +92,7 @@ class CapturedSteps:
                 before.restore()  # what Python has changed; no kernel has run
             self._replay(key, data)
 
-        if problems := compare_steps(self._model, lambda: _warm_up(step, data), replay, before):
+        if problems := compare_steps(self._model, lambda: warm_up(lambda: step(data)), replay, before):
             self._failed = True
             self._captured.clear()
             warnings.warn(
@@ -103,9 +104,7 @@ class CapturedSteps:
     def _capture(self, data: Batch, step: Step) -> Captured:
         batch = tuple(part.clone() for part in data)
         self._pool = self._pool or torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            step(batch)
+        graph = record(lambda: step(batch), self._pool)
         return Captured(graph, batch, [parameter.grad for parameter in self._parameters])
 
     def _replay(self, key: Any, data: Batch) -> None:
@@ -123,12 +122,3 @@ def _is_static(data: Any) -> bool:
     return isinstance(data, tuple) and all(
         isinstance(part, torch.Tensor) and part.layout == torch.strided for part in data
     )
-
-
-def _warm_up(step: Step, data: Batch) -> None:
-    """Take a step on another stream, as a capture needs it: libraries allocate their workspaces in the first one."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        step(data)
-    torch.cuda.current_stream().wait_stream(side)
