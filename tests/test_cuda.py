@@ -184,28 +184,43 @@ def test_the_custom_loop_gives_what_the_cpu_gives():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("on_cpu", [True, False], ids=["loops on the CPU", "captured"])
-def test_a_stack_gives_what_fit_gives_on_the_cpu(monkeypatch, on_cpu):
-    monkeypatch.setattr(model_stack, "cpu_is_faster", lambda *_: on_cpu)
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("way", ["loops on the CPU", "one kernel", "captured", "compiled"])
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "kernel_regularizer": "l2", "loss": "huber"}], ids=str)
+def test_a_stack_gives_what_fit_gives_on_the_cpu(monkeypatch, way, batch, options):
+    monkeypatch.setattr(model_stack, "cpu_is_faster", lambda *_: way == "loops on the CPU")
+    if way in ("captured", "compiled"):
+        monkeypatch.setattr(model_stack.ModelStack, "_kernel_groups", lambda *_: None)
+        monkeypatch.setattr(model_stack, "WORTH_FUSING", 0 if way == "compiled" else 1e9)
     draw = np.random.default_rng(0)
     x, y = draw.random((3, 20, 13), dtype="float32"), draw.random((3, 20, 1), dtype="float32")
     parts = [Samples(x[i, : 20 - i], y[i, : 20 - i]) for i in range(3)]
     runtime.configure("cpu")
-    models = [boston_regressor(kernel_regularizer="l2") for _ in range(3)]
+    models = [boston_regressor(**options) for _ in range(3)]
     weights = [model.get_weights() for model in models]
-    for model, part in zip(models, parts, strict=True):
-        model.fit(part.x, part.y, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    histories = [
+        model.fit(p.x, p.y, batch_size=batch, epochs=3, shuffle=False, verbose=0, validation_data=(p.x, p.y)).history
+        for model, p in zip(models, parts, strict=True)
+    ]
 
     runtime.configure("cuda")
-    notices = []
-    trained = [boston_regressor(kernel_regularizer="l2") for _ in range(3)]
+    notices, found = [], []
+    trained = [boston_regressor(**options) for _ in range(3)]
     for model, own in zip(trained, weights, strict=True):
         model.set_weights(own)
-    stack = model_stack.ModelStack(trained, parts, parts, 4, 1000, notice=notices.append)
-    stack.train(range(3), lambda model, _: np.arange(len(parts[model])), lambda _: True)
+    stack = model_stack.ModelStack(trained, parts, parts, batch, 1000, notice=notices.append)
+    stack.train(range(3), lambda model, _: np.arange(len(parts[model])), lambda done: found.append(done) or True)
     stack.unstack()
 
-    assert notices == ([model_stack.ON_CPU] if on_cpu else [])
+    assert type(stack._groups[0]).__name__ == {
+        "loops on the CPU": "CompiledModel", "one kernel": "TritonModels"
+    }.get(way, "MappedModels")  # fmt: skip
+    assert notices == ([model_stack.ON_CPU] if way == "loops on the CPU" else [])
+    for done in found:
+        for column, model in enumerate(done.models):
+            for prefix, metrics in (("", done.training), ("val_", done.validation)):
+                expected = [histories[model][prefix + name][done.epoch] for name in stack.names]
+                np.testing.assert_allclose(metrics[:, column], expected, rtol=1e-3, atol=1e-4)
     for model, expected in zip(trained, models, strict=True):
         assert {variable.value.device.type for variable in model.variables} == {"cuda"}
         for a, b in zip(model.get_weights(), expected.get_weights(), strict=True):

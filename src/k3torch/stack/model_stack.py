@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from k3torch import runtime
+from k3torch.errors import first_line
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
@@ -19,6 +20,7 @@ from k3torch.stack.device_choice import CPU_MULTIPLICATIONS, ON_CPU, cpu_is_fast
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
+from k3torch.stack.triton_models import TritonModels
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.stack.workers import Workers
 from k3torch.training.asynchronous import device_of
@@ -209,6 +211,21 @@ class ModelStack:
             self._notice(f"training uncompiled: {reason}")
             return None
         return list(groups)
+
+    def _kernel_groups(self, seconds: float) -> list[ModelGroup] | None:
+        """Return one group of all models, which one kernel trains, or None where that is not to be."""
+        if seconds < WORTH_COMPILING or device_of(self.models[0]).type != "cuda":
+            return None
+        self._status("compiling")
+        try:
+            group = TritonModels(self.models, self._training, self._validation, self._batch_size)
+            self._verify([group])
+        except (NotCompiled, DifferentStep):  # the mapped step is compared too, and says in what it differs
+            return None
+        except Exception as error:  # of any kind: Triton and its compilers are asked
+            self._notice(f"training by several kernels, which is slower: {first_line(error, with_type=True)}")
+            return None
+        return [group]
 
     def _sharing_groups(self, graphs: Sequence[StepGraphs], verified: bool) -> list[ModelGroup]:
         """Return a group for each model, which runs the loop of all with constants of its own."""

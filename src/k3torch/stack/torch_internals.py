@@ -33,6 +33,7 @@ PRIVATE_PARTS = (
     INVALID_ISA := "torch._inductor.cpu_vec_isa:invalid_vec_isa",
     VALID_ISA := "torch._inductor.cpu_vec_isa:valid_vec_isa_list",
     COMPILE_GRAPH := "torch._inductor.compile_fx:compile_fx_inner",
+    DECOMPOSE := "torch._decomp:get_decompositions",
     DECOMPOSITIONS := "torch._inductor.decomposition:select_decomp_table",
     INDUCTOR_ERROR := "torch._inductor.exc:InductorError",
     CPP_KERNEL := "torch._inductor.async_compile:AsyncCompile.cpp_pybinding",
