@@ -6,7 +6,6 @@ from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples, batches
 from k3torch.stack.compiled_models import READING, TracedSteps, restored
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
-from k3torch.stack.reasons import UnsupportedGraph
 from k3torch.stack.triton_loops import TritonLoop
 import keras
 import numpy as np
