@@ -327,6 +327,7 @@ def _decomposed(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
     decompositions = private_part(DECOMPOSE)(list(others))
     if not decompositions:
         return graph
-    inputs = [torch.empty_like(node.meta["val"], device="cpu") for node in graph.graph.find_nodes(op="placeholder")]
+    values = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
+    inputs = [torch.zeros(tuple(value.shape), dtype=value.dtype) for value in values]
     with private_use(), torch.no_grad():
         return make_graph(graph, inputs, decompositions)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 import warnings
 
+from k3torch.training.asynchronous import asynchronous
 from k3torch.training.cuda_capture import record, warm_up
 from k3torch.training.model_state import State
 from k3torch.training.python_state import is_own, reachable
@@ -77,7 +78,8 @@ class CapturedSteps:
         if count < UNCAPTURED:
             return False
         if count < UNCAPTURED + COMPARED:
-            self._compare(key, data, step)
+            with asynchronous(device):
+                self._compare(key, data, step)
         else:
             self._replay(key, data)
         return True

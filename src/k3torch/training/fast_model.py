@@ -65,9 +65,9 @@ class FastStep:
     def _captured_or(self: Any, step: Callable[[Any, Parts], Logs], kind: Kind, data: Any) -> Logs:
         """Take a verified step, by a CUDA graph where that is possible."""
         parts: Parts = self._parts
+        if parts.captured is not None and parts.captured.take(kind, data, lambda batch: step(batch, parts)):
+            return self._logs(parts)  # type: ignore[no-any-return]
         with asynchronous(parts.device):
-            if parts.captured is not None and parts.captured.take(kind, data, lambda batch: step(batch, parts)):
-                return self._logs(parts)  # type: ignore[no-any-return]
             return step(data, parts)
 
     def _fast_train_step(self: Any, data: Any, parts: Parts) -> Logs:

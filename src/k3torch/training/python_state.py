@@ -27,7 +27,6 @@ _NOT_SEARCHED = _LIBRARIES - {"keras", "k3torch"}  # objects of Keras may hold t
 _PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 _CONTAINERS = (list, tuple, dict, set, deque)
 _LEAVES = (*_PLAIN, type, ModuleType, np.ndarray, torch.Tensor, keras.Variable)  # no search goes on from them
-_FREQUENT_LEAVES = {*_PLAIN, bool}  # found in a set, which takes a fraction of the time of isinstance
 # Attributes that a step may change although they are no state of the model: those in which a FastModel keeps the parts
 # of its step and their verification, and the mode of torch modules, which fit sets.
 _NOT_STATE = {"_parts", "_chosen_for", "_verification", "_said", "_logs_are_read", "_dense_reason", "training"}
@@ -50,16 +49,25 @@ def reachable(model: keras.Model, through_functions: bool = True) -> list[Any]:
     waiting: list[Any] = [model]
     while waiting:
         item = waiting.pop()
-        if type(item) in _FREQUENT_LEAVES or id(item) in seen or isinstance(item, _LEAVES):
+        kind = _kind(type(item))
+        if kind == "leaf" or id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, _CONTAINERS):
+        if kind == "container":
             waiting.extend(_items(item))
             continue
         found.append(item)
         if through_functions or not isinstance(item, FunctionType):
             waiting.extend(_held_by(item))
     return found
+
+
+@functools.lru_cache(maxsize=4096)  # a fit looks at thousands of objects of some hundred classes in each epoch
+def _kind(of_class: type) -> str:
+    """Return whether the search goes on from the items of an object ("container"), from nothing ("leaf"), or else."""
+    if issubclass(of_class, _LEAVES):
+        return "leaf"
+    return "container" if issubclass(of_class, _CONTAINERS) else "object"
 
 
 def _items(container: Any) -> list[Any]:
@@ -93,8 +101,13 @@ def _library(item: Any) -> str:
 
 def _attributes(item: Any) -> list[tuple[str, Any]]:
     """Return the names and values of an object's attributes, those in ``__slots__`` included."""
-    slots = [name for kind in type(item).__mro__ for name in _slots(kind) if hasattr(item, name)]
+    slots = [name for name in _slots_of(type(item)) if hasattr(item, name)]
     return [*getattr(item, "__dict__", {}).items(), *((name, getattr(item, name)) for name in slots)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _slots_of(kind: type) -> tuple[str, ...]:
+    return tuple(name for base in kind.__mro__ for name in _slots(base))
 
 
 def _slots(kind: type) -> tuple[str, ...]:
