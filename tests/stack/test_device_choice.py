@@ -13,12 +13,12 @@ LECTURE, WIDE = 5121, 1_100_000
     [
         (1, LECTURE, 1, 2, True),
         (4, LECTURE, 1, 2, True),
-        (128, LECTURE, 1, 2, True),
-        (1024, LECTURE, 1, 2, False),
-        (1024, LECTURE, 1, 16, True),
+        (32, LECTURE, 1, 2, False),
+        (32, LECTURE, 1, 16, True),
+        (1024, LECTURE, 1, 16, False),
         (4, LECTURE, 512, 2, False),
         (4, WIDE, 256, 2, False),
-        (4, WIDE, 1, 2, True),
+        (4, WIDE, 1, 4, True),
         (1, LECTURE, 1, 64, True),
     ],
 )

@@ -16,7 +16,7 @@ from k3torch.errors import first_line
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
-from k3torch.stack.device_choice import CPU_MULTIPLICATIONS, ON_CPU, cpu_is_faster, multiplications
+from k3torch.stack.device_choice import ON_CPU, cpu_is_faster, uncompiled_seconds, weight_sizes
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
@@ -33,7 +33,6 @@ import torch
 WORTH_LOOKING = 0.5
 WORTH_COMPILING = 1.0
 WORTH_FUSING = 30.0  # by torch.compile for CUDA: some ten seconds the first time
-_STEP_SECONDS = 1e-3  # of an uncompiled step: some 150 operators
 
 
 @dataclass(frozen=True)
@@ -272,20 +271,13 @@ class ModelStack:
         return compared
 
     def _cpu_is_faster(self) -> bool:
-        weights = sum(_sizes(self.models[0]))
+        weights = sum(weight_sizes(self.models[0]))
         return cpu_is_faster(len(self.models), weights, self._batch_size, torch.get_num_threads())
 
     def _threads_of_each(self, workers: int) -> int:
         """Return in how many threads each of so many workers computes: one for products that gain nothing from two."""
-        large = self._batch_size * max(_sizes(self.models[0]), default=0) > MULTIPLICATIONS
+        large = self._batch_size * max(weight_sizes(self.models[0]), default=0) > MULTIPLICATIONS
         return max(1, torch.get_num_threads() // workers) if large else 1
-
-
-def uncompiled_seconds(model: keras.Model, samples: int, models: int, batch_size: int, epochs: int) -> float:
-    """Estimate how long it takes to train so many models for these epochs without compiling."""
-    steps = epochs * samples / batch_size
-    work = models * multiplications(sum(_sizes(model)), batch_size) / CPU_MULTIPLICATIONS
-    return steps * (_STEP_SECONDS + work)
 
 
 def _seconds_of_step(group: ModelGroup) -> float:
@@ -301,11 +293,6 @@ def _seconds_of_step(group: ModelGroup) -> float:
 def _begin_thread(threads: int) -> None:
     runtime.flush_denormals()
     torch.set_num_threads(threads)  # OpenMP and MKL keep a number of threads for each thread that calls them
-
-
-def _sizes(model: keras.Model) -> list[int]:
-    """Return the number of weights of each trainable variable."""
-    return [int(variable.value.numel()) for variable in model.trainable_variables]
 
 
 def _epoch(group: ModelGroup) -> tuple[EpochMetrics, EpochMetrics]:

@@ -1,7 +1,9 @@
 """How Triton writes torch's operators on single elements."""
 
+from collections.abc import Collection
 from typing import Any
 
+from k3torch.stack.torch_internals import DECOMPOSE, make_graph, private_part, private_use
 import torch
 
 aten = torch.ops.aten
@@ -60,3 +62,20 @@ POWERS: dict[Any, str] = {
     -1: "(1 / {0})",
     -0.5: "(1 / tl.sqrt_rn({0}))",
 }
+
+
+def arity(operator: Any) -> int:
+    """Return the number of arguments that the expression of an operator has."""
+    return sum(f"{{{number}}}" in ELEMENTWISE[operator] for number in range(3))
+
+
+def decomposed(graph: torch.fx.GraphModule, known: Collection[Any]) -> torch.fx.GraphModule:
+    """Return the graph with operators that are not known in terms of others, as far as torch has rules for them."""
+    others = {node.target for node in graph.graph.nodes if node.op == "call_function"} - set(known)
+    decompositions = private_part(DECOMPOSE)(list(others))
+    if not decompositions:
+        return graph
+    values = [node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")]
+    inputs = [torch.zeros(tuple(value.shape), dtype=value.dtype) for value in values]
+    with private_use(), torch.no_grad():
+        return make_graph(graph, inputs, decompositions)

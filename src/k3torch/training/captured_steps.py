@@ -105,7 +105,7 @@ class CapturedSteps:
 
     def _capture(self, data: Batch, step: Step) -> Captured:
         batch = tuple(part.clone() for part in data)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = record(lambda: step(batch), self._pool)
         return Captured(graph, batch, [parameter.grad for parameter in self._parameters])
 

@@ -49,7 +49,7 @@ def reachable(model: keras.Model, through_functions: bool = True) -> list[Any]:
     waiting: list[Any] = [model]
     while waiting:
         item = waiting.pop()
-        kind = _kind(type(item))
+        kind = _kind(type(item))  # type: ignore[arg-type]
         if kind == "leaf" or id(item) in seen:
             continue
         seen.add(id(item))
@@ -101,7 +101,8 @@ def _library(item: Any) -> str:
 
 def _attributes(item: Any) -> list[tuple[str, Any]]:
     """Return the names and values of an object's attributes, those in ``__slots__`` included."""
-    slots = [name for name in _slots_of(type(item)) if hasattr(item, name)]
+    own = _slots_of(type(item))  # type: ignore[arg-type]
+    slots = [name for name in own if hasattr(item, name)]
     return [*getattr(item, "__dict__", {}).items(), *((name, getattr(item, name)) for name in slots)]
 
 

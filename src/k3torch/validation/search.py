@@ -5,6 +5,7 @@ from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.stack import model_stack, stateless
+from k3torch.stack.device_choice import uncompiled_seconds
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
 from k3torch.validation.arguments import (
@@ -180,7 +181,7 @@ def _find_groups(
     epochs = s.epochs * len(candidates) * len(problems)
     job = s.jobs(candidates[0], data, problems[0][:1])[0]
     models = len(problems[0])
-    seconds = model_stack.uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
+    seconds = uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
     if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
         return
     s.bar.status("tracing the steps")
