@@ -9,9 +9,9 @@ import torch
 Shape = tuple[int, ...]
 
 TYPES = {torch.float32: "tl.float32", torch.int64: "tl.int64", torch.int32: "tl.int32", torch.bool: "tl.int1"}
-# Numbers of a model's state that the registers of a multiprocessor hold, beside gradients and temporaries.
+# Numbers of a model's state that the registers of a multiprocessor hold, with room for gradients and temporaries.
 MAX_STATE = 24_576
-MAX_BLOCK = 2**14  # elements of a tensor that the registers of a program hold beside others
+MAX_BLOCK = 2**14  # elements of a tensor that the registers of a program can hold
 
 
 def padded(size: int) -> int:

@@ -214,9 +214,8 @@ class TritonSource:
         return value if before == after else turned(value, 0 if before[0] == 1 else 1)
 
     def _transposed(self, node: Node) -> str:
-        args: Any = node.args
-        source = args[0]
-        if node.target is aten.permute.default and [d % 2 for d in args[1]] == [0, 1]:
+        source, *dims = list[Any](node.args)
+        if node.target is aten.permute.default and [d % 2 for d in dims[0]] == [0, 1]:
             return self._value(source)
         vector = next((axis for axis, size in enumerate(block(shape_of(source))) if size == 1), None)
         return f"tl.trans({self._value(source)})" if vector is None else turned(self._value(source), vector)
