@@ -12,11 +12,13 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 PACKAGE = ROOT / "src" / "k3torch"
-NOTEBOOKS = ROOT / "docs" / "notebooks"
+NOTEBOOKS = DOCS / "notebooks"
+REMOTE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?:[^)]*\)")  # a badge: its text is shown instead
 WIDE = {"architecture.md", "benchmarks.md"}  # pages without a table of contents beside them
-OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+)")
+OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -51,8 +53,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         page.meta["hide"] = ["toc"]
 
     def link(match: re.Match[str]) -> str:
-        exists = page.file.src_uri.count("/") == 0 and (ROOT / match.group(1)).exists()
-        return f"]({config.extra['repository']}/blob/main/{match.group(1)}" if exists else match.group()
+        path = (DOCS / page.file.src_uri).parent.joinpath(match.group(1)).resolve()
+        outside = path.is_relative_to(ROOT) and not path.is_relative_to(DOCS) and path.exists()
+        address = f"{config.extra['repository']}/blob/main/{path.relative_to(ROOT).as_posix()}" if outside else ""
+        return f"]({address}" if outside else match.group()
 
     return OUTSIDE.sub(link, markdown)
 
@@ -114,10 +118,11 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
     parts = []
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(REMOTE_IMAGE.sub(r"\1", cell.source))
         elif cell.cell_type == "code" and cell.source.strip():
             parts.append(f"```python\n{cell.source}\n```")
             parts += (shown for output in cell.outputs for shown in _outputs(output, images))
+    parts.append(f"The notebook itself: [{path.name}]({path.name}).")
     return "\n\n".join(parts), images
 
 

@@ -61,7 +61,7 @@ def test_a_link_to_a_script_leads_to_the_repository(site):
 def test_a_notebook_is_a_page_with_its_outputs(tmp_path):
     output = nbformat.v4.new_output
     cells = [
-        nbformat.v4.new_markdown_cell("# Title\n\nText"),
+        nbformat.v4.new_markdown_cell("# Title\n\n[![Open](https://a.b/c.svg)](https://a.b)"),
         nbformat.v4.new_code_cell(
             "1 + 1",
             outputs=[
@@ -80,12 +80,13 @@ def test_a_notebook_is_a_page_with_its_outputs(tmp_path):
     assert content == b"plot"
     assert text.split("\n\n") == [
         "# Title",
-        "Text",
+        "[Open](https://a.b)",
         "```python\n1 + 1\n```",
         "```text\nprinted\n```",
         "```text\n2\n```",
         f"![output]({name})",
         '<div class="notebook-output"><table>\n<tr></tr></table></div>',
+        "The notebook itself: [e1.ipynb](e1.ipynb).",
     ]
 
 
