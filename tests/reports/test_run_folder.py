@@ -283,3 +283,26 @@ def test_the_report_of_an_interrupted_run_says_so_and_is_not_opened(tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         cut_short()
     assert '<small class="status interrupted"' in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_is_complete_only_when_its_report_is_written(tmp_path, monkeypatch):
+    statuses = []
+    write = run_folder.html_report.write_report
+    spy = lambda *arguments: statuses.append(metrics(tmp_path)["status"]) or write(*arguments)  # noqa: E731
+    monkeypatch.setattr(run_folder.html_report, "write_report", spy)
+    with RunFolder("job", Settings(output=Output(tmp_path))):
+        pass
+    assert statuses == ["running"]
+    assert metrics(tmp_path)["status"] == "complete"
+
+
+def test_a_fault_of_the_report_leaves_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder.html_report, "write_report", None)
+
+    def run():
+        with RunFolder("job", Settings(output=Output(tmp_path))) as folder:
+            folder.metrics["score"] = 1
+
+    with pytest.raises(TypeError):
+        run()
+    assert metrics(tmp_path) == {"status": "complete", "score": 1}

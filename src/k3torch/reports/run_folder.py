@@ -106,10 +106,12 @@ class RunFolder:
             if self.history:
                 self.write_csv("history.csv", self.history)
             status = "complete" if kind is None else "interrupted" if interrupted else "failed"
-            self._write_metrics(status)
+            try:
+                self._write_report(status)
+            finally:
+                self._write_metrics(status)  # last, or a run that is killed meanwhile could not be resumed
             if kind is None:
                 self._manifest.remove(f"{CHECKPOINTS}/")
-            self._write_report(status)
             self._manifest.close()
         except OSError as error:  # the disk is full, say
             self._write_failed()
