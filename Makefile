@@ -77,8 +77,12 @@ check: setup  ## lint, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: setup  ## build the documentation as a site in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+	@echo 'build/site/index.html: $(BIN)/python -m http.server -d build/site 8000 shows it with its search'
+
 dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare
+.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare

@@ -150,9 +150,13 @@ def main(settings: Settings) -> None:
             parts = [f"## {title}\n\n{markdown(rows)}" for title, rows in tables_of.items()]
             with run.draft("benchmark.md") as path:
                 path.write_text("\n\n".join([about, *parts]) + "\n")
-    print(f"written to {run.path}\n\n{cli.wrapped(about)}\n")
-    for title, rows in tables_of.items():
-        tables.show(title, list(rows[0]), [tuple(row.values()) for row in rows])
+            run.results = [about, *(table(title, rows) for title, rows in tables_of.items())]
+    print(f"written to {run.path}\n")
+    tables.show_results(run.results)
+
+
+def table(title: str, rows: list[dict[str, Any]]) -> tables.ResultTable:
+    return tables.ResultTable(title, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
 def tasks_of(settings: Settings, folder: Path) -> list[Task]:

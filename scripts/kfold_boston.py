@@ -107,7 +107,12 @@ def main(settings: Settings) -> None:
         draw(run, result, curves)
         final(data, settings, run)
         run.metrics |= {"seconds_total": run.seconds}
-    show(settings, run)
+        run.results = results(settings, run)
+    print(
+        f"{run.metrics['seconds_training']:.1f} s of cross-validation ({run.metrics['engine']}), "
+        f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}"
+    )
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -193,17 +198,12 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     columns.save(run.file("columns.json"))
 
 
-def show(settings: Settings, run: RunFolder) -> None:
-    """Print the results, next to the lecture's where the data are the same."""
+def results(settings: Settings, run: RunFolder) -> list[tables.ResultTable | str]:
+    """Return the results, next to the lecture's where the data are the same."""
     found = run.metrics
     at_100 = found["scores_at_100"] is not None
     low, high, method = found["interval"].values()
-    print(
-        f"{found['seconds_training']:.1f} s of cross-validation ({found['engine']}), "
-        f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}"
-    )
     epochs = LECTURE_EPOCHS if at_100 else settings.epochs
-    print(cli.wrapped(f"mean after {epochs} epochs between {low:.2f} and {high:.2f}: {method}"), end="\n\n")
     scores, early = found["scores"], found["scores_at_100"]
     folds = LECTURE_FOLDS if settings.folds == len(LECTURE_FOLDS) else ()
     columns: dict[str, list[object]] = {
@@ -221,9 +221,12 @@ def show(settings: Settings, run: RunFolder) -> None:
         ],
     }  # fmt: skip
     shown = {name: column for name, column in columns.items() if column}
-    tables.show("K-fold cross-validation", list(shown), zip(*shown.values(), strict=True))
-    if changes := settings.network.differences(Settings.network):
-        print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
+    changes = settings.network.differences(Settings.network)
+    return [
+        f"mean after {epochs} epochs between {low:.2f} and {high:.2f}: {method}",
+        tables.ResultTable("K-fold cross-validation", list(shown), list(zip(*shown.values(), strict=True))),
+        *(f"The lecture trained another network: this run has {', '.join(changes)}." for _ in changes[:1]),
+    ]
 
 
 if __name__ == "__main__":

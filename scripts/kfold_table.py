@@ -117,7 +117,12 @@ def main(settings: Settings) -> None:
         final(samples, settings, run)
         compare(samples, result, run)
         run.metrics |= {"seconds_total": run.seconds}
-    show(training, settings, run)
+        run.results = results(training, settings, run)
+    print(
+        f"{run.metrics['seconds_training']:.1f} s of cross-validation ({run.metrics['engine']}), "
+        f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}"
+    )
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -255,19 +260,11 @@ def compare(samples: Samples, result: CrossValidation, run: RunFolder) -> None:
     run.metrics["warning"] = baseline_warning(run.metrics["scores"], validated, task=task)
 
 
-def show(training: Table, settings: Settings, run: RunFolder) -> None:
-    """Print the results of the folds, and beside them those of simpler models."""
+def results(training: Table, settings: Settings, run: RunFolder) -> list[tables.ResultTable | str]:
+    """Return the results of the folds, and beside them those of simpler models."""
     found, score = run.metrics, run.metrics["score"]
     low, high, method = found["interval"].values()
     best, last = found["best_epoch"], settings.epochs
-    print(
-        f"{found['seconds_training']:.1f} s of cross-validation ({found['engine']}), "
-        f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}"
-    )
-    print(
-        cli.wrapped(f"mean after {best} epochs between {format_number(low)} and {format_number(high)}: {method}"),
-        end="\n\n",
-    )
     labels = [f"repeat {i // settings.folds + 1}, fold {i % settings.folds + 1}" for i in range(len(found["scores"]))]
     rows = zip(
         [*labels, "mean", "deviation"],
@@ -276,19 +273,21 @@ def show(training: Table, settings: Settings, run: RunFolder) -> None:
         strict=True,
     )
     columns = [f"{score} of {settings.target}", f"epoch {best} (best)", f"epoch {last}"]
-    tables.show("K-fold cross-validation", columns, rows)
+    shown: list[tables.ResultTable | str] = [
+        f"mean after {best} epochs between {format_number(low)} and {format_number(high)}: {method}",
+        tables.ResultTable("K-fold cross-validation", columns, list(rows)),
+    ]
     compared = {f"network, epoch {best}": {"mean": found["mean"], "test": found["test"]}, **found["baselines"]}
-    tables.show(
-        f"The network and simpler models, {score} of {settings.target}",
-        ["", "mean of the folds", "test"],
-        [(name, values["mean"], values["test"]) for name, values in compared.items()],
-    )
+    title = f"The network and simpler models, {score} of {settings.target}"
+    pairs = [(name, values["mean"], values["test"]) for name, values in compared.items()]
+    shown.append(tables.ResultTable(title, ["", "mean of the folds", "test"], pairs))
     if training.columns.classes:
         areas = f"{found['auc_last']:.4f} out of fold, {found['test_auc']:.4f} on the test samples"
-        print(f"area under the ROC curve: {areas}")
-    print(cli.wrapped(f"Epoch {best} was selected on these folds, so the network's mean there is a little too good."))
+        shown.append(f"area under the ROC curve: {areas}")
+    shown.append(f"Epoch {best} was selected on these folds, so the network's mean there is a little too good.")
     if found["warning"]:
-        print(cli.wrapped(f"warning: {found['warning']}"))
+        shown.append(f"warning: {found['warning']}")
+    return shown
 
 
 if __name__ == "__main__":

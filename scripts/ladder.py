@@ -100,6 +100,7 @@ def main(settings: Settings) -> None:
             if rows:
                 run.write_csv("ladder.csv", rows)
         plot_ladder(run.plot("ladder"), rows, "film reviews")
+        run.results = results(rows)
     show(rows, run)
 
 
@@ -249,14 +250,18 @@ NOTES = (
 
 
 def show(rows: list[dict[str, Any]], run: RunFolder) -> None:
-    """Print what each rung costs, relative to rung 1."""
+    """Print what each rung lets you change, and what it costs."""
     print("What each rung lets you change (lines of code besides the model):")
     for row in rows:
         print(f"  {row['rung']}  {row['lets you change']} ({row['lines']})")
     print(f"\nwritten to {run.path}")
-    print(cli.wrapped(NOTES), end="\n\n")
+    tables.show_results(results(rows))
+
+
+def results(rows: list[dict[str, Any]]) -> list[tables.ResultTable | str]:
+    """Return what each rung costs, relative to rung 1."""
     first = rows[0]["seconds"]
-    tables.show(
+    table = tables.ResultTable(
         "The same training on every rung",
         ["rung", "s/epoch", "speed", "threads", "MB", "differ"],
         [
@@ -271,6 +276,7 @@ def show(rows: list[dict[str, Any]], run: RunFolder) -> None:
             for row in rows
         ],
     )
+    return [NOTES, table]
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ def main(settings: Settings) -> None:
             data=f"Boston prices (1000 USD), {settings.outer_folds} outer folds",
         )
         run.metrics |= {"seconds_total": run.seconds}
-    show(selections, tested, run)
+        run.results = results(selections, tested, run)
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -186,25 +188,21 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def show(selections: list[Selection], tested: CrossValidation, run: RunFolder) -> None:
-    """Print each fold's selection with its inner and outer error."""
+def results(selections: list[Selection], tested: CrossValidation, run: RunFolder) -> list[tables.ResultTable | str]:
+    """Return each fold's selection with its inner and outer error."""
     found, overall = run.metrics, run.metrics["selected_over_all"]
     low, high, method = found["interval"].values()
-    print(
-        f"{found['seconds_total']:.1f} s in all\nwritten to {run.path}\n"
-        f"selected over all folds: {label(overall['candidate'])}, {overall['epochs']} epochs"
-    )
-    print(cli.wrapped(f"expected error {found['mean']:.2f}, between {low:.2f} and {high:.2f}: {method}"), end="\n\n")
     rows: list[tuple[object, ...]] = [
         (f"outer fold {number}", label(selection.candidate), selection.epochs, f"{selection.error:.3f}", f"{score:.3f}")
         for number, (selection, score) in enumerate(zip(selections, tested.scores[0], strict=True), start=1)
     ]
     rows.append(("mean", None, None, f"{found['mean_inner']:.3f}", f"{found['mean']:.3f}"))
-    tables.show(
-        "Mean absolute error of the selected networks (1000 USD)",
-        ["", "selected", "epochs", "inner folds", "test"],
-        rows,
-    )
+    title = "Mean absolute error of the selected networks (1000 USD)"
+    return [
+        f"selected over all folds: {label(overall['candidate'])}, {overall['epochs']} epochs",
+        f"expected error {found['mean']:.2f}, between {low:.2f} and {high:.2f}: {method}",
+        tables.ResultTable(title, ["", "selected", "epochs", "inner folds", "test"], rows),
+    ]
 
 
 if __name__ == "__main__":

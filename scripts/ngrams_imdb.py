@@ -40,7 +40,7 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import time
 from typing import Any, NamedTuple, get_args
 
@@ -122,7 +122,9 @@ def main(settings: Settings) -> None:
         run.write_csv("ngrams.csv", [row(result, score) for result in results for score in result.scores])
         draw(results, run, len(data.train))
         run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
-    show(results, run)
+        run.results = list(tables_of(results))
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -265,16 +267,15 @@ def accuracies_of(result: Result) -> list[str | None]:
     return [*cells, *[None] * (len(MODELS) - len(cells))]
 
 
-def show(results: Sequence[Result], run: RunFolder) -> None:
-    """Print the accuracies, and what they cost."""
-    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
+def tables_of(results: Sequence[Result]) -> Iterator[tables.ResultTable]:
+    """Yield the accuracies, and what they cost."""
     named = {f"{order_name(r.n)}, {r.weighting}": r for r in results[1:]} | {f"lecture's {LECTURE}": results[0]}
-    tables.show(
+    yield tables.ResultTable(
         "Accuracy: validation / test",
         ["", *SHORT],
         [(name, *accuracies_of(result)) for name, result in named.items()],
     )
-    tables.show(
+    yield tables.ResultTable(
         "Megabytes of the training samples; seconds to make them, and to train",
         ["", "features", "MB", "s", *SHORT],
         [

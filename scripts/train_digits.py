@@ -81,7 +81,10 @@ def main(settings: Settings) -> None:
         confusion = test(model, mnist.test, run)
         run.save_model(model)
         run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
-    show(confusion, run)
+        run.results = [results(confusion, run)]
+    print(f"{run.metrics['seconds_total']:.1f} s in all, peak memory {run.metrics['peak_memory_mb']:.0f} MB")
+    print(f"written to {run.path}\n")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -154,13 +157,11 @@ def test(model: keras.Model, samples: digits.Digits, run: RunFolder) -> NDArray[
     return confusion
 
 
-def show(confusion: NDArray[np.int64], run: RunFolder) -> None:
-    """Print the test results by digit."""
+def results(confusion: NDArray[np.int64], run: RunFolder) -> tables.ResultTable:
+    """Return the test results by digit."""
     found = run.metrics
-    print(f"{found['seconds_total']:.1f} s in all, peak memory {found['peak_memory_mb']:.0f} MB")
-    print(f"written to {run.path}\n")
     errors = confusion - np.diag(np.diag(confusion))
-    tables.show(
+    return tables.ResultTable(
         f"Test accuracy {found['test_accuracy']:.4f}, loss {found['test_loss']:.4f}, {confusion.sum()} digits",
         ["digit", "correct", "of", "most often taken for"],
         [

@@ -119,10 +119,15 @@ def main(settings: Settings) -> None:
         model = final(everything, test, best_epoch, settings, run)
         run.save_model(model)
         save_features(features, data, run.file)
-        explain(model, features, data, len(everything), run)
+        examples = [*surest(model, features, data, len(everything), run), *surest_reviews(data, model, test)]
         run.metrics |= {"seconds_total": run.seconds} | runtime.peak_memories()
-    show_reviews(data, model, test)
-    show_results(settings, run)
+        run.results = [*(found := results(settings, run)), *examples]
+    tables.show_results(examples)
+    print(
+        f"{run.metrics['seconds_per_epoch']:.3f} s per epoch, {run.metrics['seconds_total']:.1f} s in all, "
+        f"peak memory {run.metrics['peak_memory_mb']:.0f} MB\nwritten to {run.path}\n"
+    )
+    tables.show_results(found)
 
 
 def with_defaults(settings: Settings) -> Settings:
@@ -232,52 +237,42 @@ def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Setti
     return model
 
 
-def explain(model: keras.Model, features: ReviewFeatures, data: Imdb, trained: int, run: RunFolder) -> None:
+def surest(
+    model: keras.Model, features: ReviewFeatures, data: Imdb, trained: int, run: RunFolder
+) -> list[tables.ResultTable]:
     """List and plot the n-grams that a single unit is surest of; nothing for hidden layers, hashes and words."""
     unit = model.get_layer("output")
     if not isinstance(features, NgramFeatures) or not isinstance(features.ngrams, NgramVocabulary):
-        return
+        return []
     if data.vocabulary is None or model.count_params() != unit.count_params():
-        return
+        return []
     negative, positive = surest_ngrams(features, unit.get_weights()[0], data.vocabulary)
     run.write_csv("ngrams.csv", [one._asdict() for one in (*positive, *negative)])
     plot_surest(run.plot("ngrams"), negative, positive, data.labels, f"{trained:,} training samples")
-    tables.show(
-        "Surest n-grams of each label",
-        [data.labels[1], "weight", data.labels[0], "weight"],
-        [(*good, *bad) for good, bad in zip_longest(positive, negative, fillvalue=(None, None))],
-    )
+    rows = [(*good, *bad) for good, bad in zip_longest(positive, negative, fillvalue=(None, None))]
+    columns = [data.labels[1], "weight", data.labels[0], "weight"]
+    return [tables.ResultTable("Surest n-grams of each label", columns, rows)]
 
 
-def show_reviews(data: Imdb, model: keras.Model, test: BagDataset) -> None:
-    """Print the test reviews that the model is most sure of, and the one that it is least sure of."""
+def surest_reviews(data: Imdb, model: keras.Model, test: BagDataset) -> list[tables.ResultTable]:
+    """Return a table of the test reviews that the model is most sure of, and the one that it is least sure of."""
     if data.vocabulary is None:
-        return
+        return []
     probabilities = model.predict(bag_loader(test, 512), verbose=0)[:, 0]
     order, labels = np.argsort(probabilities), data.labels
     unsure = order[np.searchsorted(probabilities[order], 0.5) % len(order)]
-    tables.show(
-        "Test reviews: highest probability, closest to 0.5, lowest",
-        ["review", "label", f"probability of {labels[1]}"],
-        [
-            (
-                data.decode(data.test[i][1:])[:160] + " ...",
-                labels[int(data.test.labels[i])],
-                float(probabilities[i]),
-            )
-            for i in (order[-1], unsure, order[0])
-        ],
-    )
+    rows = [
+        (data.decode(data.test[i][1:])[:160] + " ...", labels[int(data.test.labels[i])], float(probabilities[i]))
+        for i in (order[-1], unsure, order[0])
+    ]
+    columns = ["review", "label", f"probability of {labels[1]}"]
+    return [tables.ResultTable("Test reviews: highest probability, closest to 0.5, lowest", columns, rows)]
 
 
-def show_results(settings: Settings, run: RunFolder) -> None:
-    """Print the results beside the lecture's."""
+def results(settings: Settings, run: RunFolder) -> list[tables.ResultTable | str]:
+    """Return the results beside the lecture's."""
     found, first, last = run.metrics, run.history[0], run.history[-1]
-    print(
-        f"{found['seconds_per_epoch']:.3f} s per epoch, {found['seconds_total']:.1f} s in all, "
-        f"peak memory {found['peak_memory_mb']:.0f} MB\nwritten to {run.path}\n"
-    )
-    tables.show(
+    table = tables.ResultTable(
         "Film reviews",
         ["", "loss", "accuracy", "lecture: loss", "accuracy"],
         [
@@ -291,8 +286,7 @@ def show_results(settings: Settings, run: RunFolder) -> None:
     changes = settings.network.differences(Settings.network)
     if settings.ngrams.ngrams is not None:
         changes.insert(0, f"--ngrams {settings.ngrams.ngrams} instead of bags of words")
-    if changes:
-        print(cli.wrapped(f"The lecture trained another network: this run has {', '.join(changes)}."))
+    return [table, *(f"The lecture trained another network: this run has {', '.join(changes)}." for _ in changes[:1])]
 
 
 if __name__ == "__main__":

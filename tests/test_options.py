@@ -33,6 +33,7 @@ def test_groups_are_flattened_by_name():
         "out": Path("a"),
         "force": False,
         "format": "png",
+        "open": False,
         "device": "auto",
         "precision": "float32",
         "seed": 4,

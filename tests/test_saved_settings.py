@@ -128,3 +128,10 @@ def test_numbers_of_json_become_those_of_the_settings(tmp_path):
     assert type(load(Settings, run).network.dropout) is float
     with pytest.raises(InputError, match="this command"):
         load(Machine, run)
+
+
+def test_a_report_is_opened_if_this_call_says_so_and_not_because_an_earlier_one_did(tmp_path, parse):
+    for saved in (False, True):
+        run = save(tmp_path / str(saved), Settings(output=Resumable(open=saved)))
+        assert parse("--resume", run).output.open is False
+        assert parse("--resume", run, "--open").output.open is True

@@ -72,6 +72,8 @@ class Output:
     replaced: they are deleted when the new run ends, unless it was refused. All others are kept."""
     format: Format = "png"
     """Format of the plots: png with 150 dots per inch, or svg or pdf, which can be enlarged."""
+    open: Flag = False
+    """Show report.html, which has all results of the run, in the browser at the end."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import typeguard
 
 Settings = TypeVar("Settings")
 NAME = "config.json"
-_OF_THE_CALL = {"out", "force", "resume"}  # options that say where a run is, not what it does
+_OF_THE_CALL = {"out", "force", "resume", "open"}  # options that say where a run is, not what it does
 
 
 def are_to_be_used(settings: Any) -> bool:
@@ -56,7 +56,7 @@ def resumed(settings: Settings, parse: Callable[[Settings], Settings]) -> Settin
             f"expected the settings that are saved in {run} with --resume, got {', '.join(different)}: leave "
             f"{'them' if len(different) > 1 else 'it'} out, or begin a new run without --resume"
         )
-    result: Settings = _with(saved, {"resume": run})
+    result: Settings = _with(saved, {"resume": run, "open": given["open"]})
     return result
 
 

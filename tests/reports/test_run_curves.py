@@ -16,7 +16,7 @@ def history(folder, text):
 def test_curves_are_read_by_epoch_and_averaged_over_models(tmp_path):
     text = "epoch,seconds,fold,name,loss,val_loss\n1,9,1,a,1.0,2.0\n1,9,2,a,3.0,4.0\n2,9,1,a,0.5,\n"
     curves = read_curves(history(tmp_path, text))
-    assert set(curves) == {"fold", "loss", "val_loss"}
+    assert set(curves) == {"loss", "val_loss"}
     assert curves["loss"].to_dict() == {1: 2.0, 2: 0.5}
     assert read_curves(tmp_path / "none") == {}
 

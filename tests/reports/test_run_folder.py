@@ -8,6 +8,7 @@ import signal
 from k3torch import __version__, interrupts
 from k3torch.errors import InputError
 from k3torch.options import Output
+from k3torch.reports import run_folder
 from k3torch.reports.run_folder import RunFolder, check_free
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_a_complete_run_leaves_settings_metrics_and_history(tmp_path):
         "out": str(out),
         "force": False,
         "format": "png",
+        "open": False,
     }
     rows = list(csv.DictReader((out / "history.csv").open()))
     assert rows == [{"epoch": "1", "loss": "0.5", "val_loss": ""}, {"epoch": "2", "loss": "0.25", "val_loss": "1.0"}]
@@ -123,7 +125,7 @@ def test_force_deletes_what_the_earlier_run_wrote_and_nothing_else(tmp_path):
     with RunFolder("job", at(tmp_path, force=True)):
         visible = {name for name in names(tmp_path) if not name.startswith(".")}
         assert visible == mine | {"config.json", "metrics.json", "manifest.json"}
-    assert names(tmp_path) == mine | {"config.json", "metrics.json", "manifest.json"}
+    assert names(tmp_path) == mine | {"config.json", "metrics.json", "manifest.json", "report.html"}
     assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
 
 
@@ -171,7 +173,7 @@ def test_a_run_that_was_not_refused_replaces_the_earlier_one(finished, raised):
             replace()
     else:
         replace()
-    assert names(finished) == {"config.yaml", "config.json", "metrics.json", "manifest.json"}
+    assert names(finished) == {"config.yaml", "config.json", "metrics.json", "manifest.json", "report.html"}
 
 
 def test_a_signal_while_the_folder_is_opened_leaves_it_as_it_was(finished, monkeypatch):
@@ -252,3 +254,55 @@ def test_the_default_folder_is_named_after_the_job(tmp_path, monkeypatch):
     assert run.path.parent == Path("runs")
     assert run.path.name.startswith("job-")
     assert metrics(run.path)["status"] == "complete"
+
+
+def test_the_report_has_results_plots_and_files_and_is_opened_if_wished(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(run_folder.html_report, "open_report", opened.append)
+    with RunFolder("job", Settings(output=Output(tmp_path, open=True))) as run:
+        run.plot("loss").write_bytes(b"plot")
+        run.file("checkpoints/a.npz").write_text("x")
+        run.results.append("the result")
+        run.history.append({"epoch": 1, "loss": 0.5})
+    report = (tmp_path / "report.html").read_text()
+    assert opened == [tmp_path / "report.html"]
+    assert "the result" in report
+    assert "data:image/png;base64,cGxvdA==" in report
+    assert "history.csv" in report
+    assert "checkpoints" not in report
+    assert "report.html" in json.loads((tmp_path / "manifest.json").read_text())["files"]
+
+
+def test_the_report_of_an_interrupted_run_says_so_and_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder.html_report, "open_report", None)
+
+    def cut_short():
+        with RunFolder("job", Settings(output=Output(tmp_path, open=True))):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_short()
+    assert '<small class="status interrupted"' in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_is_complete_only_when_its_report_is_written(tmp_path, monkeypatch):
+    statuses = []
+    write = run_folder.html_report.write_report
+    spy = lambda *arguments: statuses.append(metrics(tmp_path)["status"]) or write(*arguments)  # noqa: E731
+    monkeypatch.setattr(run_folder.html_report, "write_report", spy)
+    with RunFolder("job", Settings(output=Output(tmp_path))):
+        pass
+    assert statuses == ["running"]
+    assert metrics(tmp_path)["status"] == "complete"
+
+
+def test_a_fault_of_the_report_leaves_the_metrics(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder.html_report, "write_report", None)
+
+    def run():
+        with RunFolder("job", Settings(output=Output(tmp_path))) as folder:
+            folder.metrics["score"] = 1
+
+    with pytest.raises(TypeError):
+        run()
+    assert metrics(tmp_path) == {"status": "complete", "score": 1}

@@ -61,7 +61,7 @@ def interrupted(tmp_path):
     return folder
 
 
-BOOKS = {"config.json", "metrics.json", "manifest.json"}
+BOOKS = {"config.json", "metrics.json", "manifest.json", "report.html"}
 STATES = {f"checkpoints/study/checkpoint-00000{number}.npz" for number in (1, 2)}
 
 

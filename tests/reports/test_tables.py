@@ -15,3 +15,12 @@ def test_a_table_wider_than_the_terminal_is_wrapped_and_no_text_is_cut(capsys, m
     said = capsys.readouterr().out
     assert "…" not in said
     assert sum(line.count("x") for line in said.splitlines()) == 30
+
+
+def test_results_are_tables_and_lines_with_an_empty_line_before_a_table(capsys):
+    one = tables.ResultTable("T", ["a"], [("b",)])
+    tables.show_results(["first", "second", one, "last"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == ["first", "second", "", "T"]
+    assert lines[-1] == "last"
+    assert lines[-2].strip() == ""

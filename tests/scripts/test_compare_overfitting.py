@@ -156,7 +156,7 @@ def test_the_table_fits_in_80_columns(run, capsys):
     folder = script.RunFolder("overfit", script.Settings(output=Output(run)))
     metrics = dict(next(iter(_metrics(run)["variants"].values())), best_epoch=20)
     folder.metrics = {"seconds_total": 1.0, "variants": dict.fromkeys(script.VARIANTS, metrics)}
-    script.show(folder)
+    script.tables.show_results(script.results(folder))
     said = capsys.readouterr().out
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
     assert all(f"  {script.label(name)} " in said for name in script.VARIANTS)

@@ -1,9 +1,11 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import benchmark as benchmark
+from . import curve_charts as curve_charts
 from . import demos as demos
 from . import digits as digits
 from . import explain as explain
+from . import html_report as html_report
 from . import ladder as ladder
 from . import machine as machine
 from . import manifest as manifest

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from k3torch.errors import InputError, first_line
+from k3torch.reports.curve_charts import NO_METRICS
 from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, epoch_axis, figure_to
 import pandas
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)
-_NO_METRICS = {"epoch", "seconds", "learning_rate"}
 MOST = 6
 """The most metrics that ``plot_runs`` draws."""
 
@@ -35,7 +35,7 @@ def read_curves(folder: Path) -> Curves:
         means = numbers.groupby("epoch").mean()
     except (OSError, ValueError) as error:
         raise InputError(f"expected the history of a run in {path}, got: {first_line(error)}") from error
-    return {name: means[name] for name in means.columns if name not in _NO_METRICS}
+    return {name: means[name] for name in means.columns if name not in NO_METRICS}
 
 
 def common_metrics(runs: Mapping[str, Curves]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: settings, metrics, history, plots, model, and a manifest of these files."""
+"""The folder that a run leaves behind: settings, metrics, history, plots, model, report, and a list of these files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,9 +15,11 @@ from k3torch import __version__, interrupts, options
 from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError
 from k3torch.files import atomic_path, reason_of
+from k3torch.reports import html_report
 from k3torch.reports.manifest import BOOKKEEPING, Manifest
 from k3torch.reports.run_checks import check_free as check_free
 from k3torch.reports.run_checks import resumable_metrics
+from k3torch.reports.tables import ResultTable
 
 CHECKPOINTS = "checkpoints"
 """The folder in a run folder from which an interrupted run goes on; a complete run has none."""
@@ -29,7 +31,8 @@ class RunFolder:
 
     As a context manager it writes ``config.json`` first and ``metrics.json`` last, with ``status`` one of
     ``"running"``, ``"complete"``, ``"interrupted"`` or ``"failed"``, and ``history.csv`` of the epochs known by then.
-    Every file is written whole or not at all.
+    Every file is written whole or not at all. ``report.html`` shows all of them, with the tables and lines in
+    ``results``; a run that is complete opens it in a browser with ``settings.output.open``.
 
     All files of the run are listed in ``manifest.json``, so that a later run with ``--force`` replaces them and no
     others. Its own methods register what they write; whoever else writes asks ``file`` or ``plot`` for the path.
@@ -55,6 +58,9 @@ class RunFolder:
         self.settings = settings
         self.metrics: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
+        self.results: list[ResultTable | str] = []
+        """Tables and lines for ``tables.show_results`` and for the report."""
+        self._plots: list[str] = []
         resume = settings.output.resume if isinstance(settings.output, options.Resumable) else None
         self.resumed = resume is not None
         """Whether the run goes on with an interrupted one."""
@@ -88,6 +94,8 @@ class RunFolder:
                 self._close(kind)
             finally:
                 self._end_claim()
+        if kind is None and self.settings.output.open:
+            html_report.open_report(self.path / html_report.NAME)
 
     def _close(self, kind: type[BaseException] | None) -> None:
         if kind is not None and issubclass(kind, InputError) and self._is_replaceable():
@@ -97,7 +105,11 @@ class RunFolder:
         try:
             if self.history:
                 self.write_csv("history.csv", self.history)
-            self._write_metrics("complete" if kind is None else "interrupted" if interrupted else "failed")
+            status = "complete" if kind is None else "interrupted" if interrupted else "failed"
+            try:
+                self._write_report(status)
+            finally:
+                self._write_metrics(status)  # last, or a run that is killed meanwhile could not be resumed
             if kind is None:
                 self._manifest.remove(f"{CHECKPOINTS}/")
             self._manifest.close()
@@ -206,7 +218,9 @@ class RunFolder:
 
     def plot(self, name: str) -> Path:
         """Return the path of a plot, as ``file`` does; ``name`` is without the suffix, which is the chosen format."""
-        return self.file(f"{name}.{self.settings.output.format}")
+        path = self.file(f"{name}.{self.settings.output.format}")
+        self._plots.append(path.name)
+        return path
 
     @contextmanager
     def draft(self, name: str) -> Iterator[Path]:
@@ -234,6 +248,22 @@ class RunFolder:
 
     def _write_metrics(self, status: str) -> None:
         self.write_json("metrics.json", {"status": status, **self.metrics})
+
+    def _write_report(self, status: str) -> None:
+        with self.draft(html_report.NAME) as path:
+            content = html_report.Content(
+                name=self.name,
+                folder=self.path,
+                status=status,
+                seconds=self.seconds,
+                settings=self.settings,
+                metrics=self.metrics,
+                history=self.history,
+                results=self.results,
+                plots=list(dict.fromkeys(self._plots)),
+                files=[name for name in sorted(self._manifest.files - {html_report.NAME}) if "/" not in name],
+            )
+            html_report.write_report(path, content)
 
 
 def _not_written(folder: Path, error: OSError) -> InputError:

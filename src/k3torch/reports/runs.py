@@ -13,7 +13,7 @@ from k3torch.files import reason_of
 from k3torch.options import typed
 
 STATUSES = ("running", "killed", "interrupted", "failed", "complete")
-_NO_SETTINGS = {"name", "version", "out", "force", "resume", "format"}
+_NO_SETTINGS = {"name", "version", "out", "force", "resume", "format", "open"}
 _NO_METRICS = ("seconds", "peak_memory")  # how names of metrics begin that say nothing about the model
 _FIRST = ("test", "mean", "outer", "validation")  # how names of metrics begin, the most telling first
 
