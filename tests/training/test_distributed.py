@@ -1,0 +1,119 @@
+"""Two processes train as one: the same weights, metrics of all samples, one line for what they cannot do."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+PATH = Path(__file__).with_name("distributed_cases.py")
+spec = importlib.util.spec_from_file_location("distributed_cases", PATH)
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+
+
+def run(folder, count):
+    """Do the trainings in so many processes, and return the folder of each."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ranks = [str(number) for number in range(count)]
+    command = [sys.executable, "-W", "ignore", str(PATH), str(folder)]
+    running = [subprocess.Popen(command, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True) for rank in ranks]
+    said = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * (count - 1) + [9], "\n".join(said)
+    return [folder / rank for rank in ranks]
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """The folders of two processes."""
+    return run(tmp_path_factory.mktemp("pair"), 2)
+
+
+def weights(folder, name):
+    with np.load(folder / f"{name}.npz") as file:
+        return [file[key] for key in file.files]
+
+
+def assert_alone_and_together_are_equal(name, folders, together=None):
+    model, history = cases.train(name)
+    for folder in folders:
+        found = json.loads((folder / f"{together or name}.json").read_text())
+        assert found.keys() == history.keys()
+        for key, values in history.items():
+            np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-6, err_msg=key)
+        for own, alone in zip(weights(folder, together or name), model.get_weights(), strict=True):
+            np.testing.assert_allclose(own, alone, rtol=2e-5, atol=2e-6)
+    same = [weights(folder, together or name) for folder in folders]
+    assert all(np.array_equal(a, b) for other in same[1:] for a, b in zip(same[0], other, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", cases.CASES)
+def test_two_processes_train_as_one(name, pair):
+    assert_alone_and_together_are_equal(name, pair)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_keras_316_averages_nothing_a_second_time(pair):
+    assert_alone_and_together_are_equal("RMSprop on bags", pair, "Keras 3.16")
+    assert json.loads((pair[0] / "wrapped.json").read_text()) == ["Functional"]  # the plain model, no FastModel
+
+
+def test_dropout_differs_between_the_processes_and_weights_do_not(pair):
+    first, second = (weights(folder, "dropout") for folder in pair)
+    assert all(np.array_equal(a, b) for a, b in zip(first[:2], second[:2], strict=True))  # then the states of the seeds
+    outputs = [np.asarray(json.loads((folder / "dropout.json").read_text())) for folder in pair]
+    assert (outputs[0] != outputs[1]).any(axis=(1, 2)).all()  # of a layer without a seed, and of one with a seed
+    assert set(np.unique(outputs)) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("state", "expected a model that changes nothing but its weights in training in several processes"),
+        ("own step", "expected the same weights in all processes after an epoch, got others: a train_step of your own"),
+        ("own loss", "expected a model whose gradients several processes can average, got one that needs Keras's own "
+         "compute_loss"),
+        ("own metric", "expected metrics of Keras or subclasses of keras.metrics.Mean in several processes"),
+        ("reductions", "expected losses with reduction='sum_over_batch_size', got mean, sum: train it in one process"),
+        ("resume", "expected one process for a checkpoint, got 2: train alone to resume"),
+        ("backup", "expected no BackupAndRestore in several processes: train in one to resume"),
+        ("batches", "expected as many batches in each process, got 2, 4"),
+        ("batch size", "expected a batch_size of 2, the number of processes, or more"),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_one_line_in_each_process(pair, name, line):
+    for folder in pair:
+        assert json.loads((folder / "refusals.json").read_text())[name].startswith(line)
+
+
+def test_a_process_that_ends_ends_the_other(pair):
+    line = json.loads((pair[0] / "ended.json").read_text())
+    assert line == "another of the 2 processes has ended, so this one ends too"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_four_processes_train_as_one(tmp_path):
+    folders = run(tmp_path, 4)
+    for name in cases.CASES:
+        assert_alone_and_together_are_equal(name, folders)
+
+
+def test_a_process_alone_joins_no_group(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with cases.process_group(torch.device("cpu")):
+        assert not torch.distributed.is_initialized()
+        assert cases.processes.count() == 1
+    assert not hasattr(keras.Model, "_initialize_ddp")
