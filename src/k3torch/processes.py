@@ -38,20 +38,26 @@ def started() -> int:
     return int(value) if value.isdecimal() and int(value) > 0 else 1
 
 
-def is_first_with(line: str) -> bool:
-    """Return whether no other process of the run has asked for this line yet, so that one of them prints it."""
-    if started() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+def ends_first() -> bool:
+    """Return whether no other process of the run has asked yet: of the lines that say why a run ends, one is printed.
+
+    Without ``torchrun``'s store it is the main process that prints.
+    """
+    if started() == 1:
         return True
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     try:  # torchrun keeps the store, which outlives the processes
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            return is_main()
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = TCPStore(*address, timeout=timedelta(seconds=5), wait_for_workers=False)
-        return store.add(f"k3torch: {line}", 1) == 1
+        return bool(store.add(f"k3torch/ended/{attempt}", 1) == 1)
     except (KeyError, ValueError, RuntimeError):
-        return True
+        return is_main()
 
 
 def silence() -> None:

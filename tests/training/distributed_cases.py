@@ -124,7 +124,9 @@ def weighted_metrics():
 
 
 def weighted_mean():
-    return dense("rmsprop", keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"), activity_regularizer="l2")
+    return dense(
+        "rmsprop", keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"), activity_regularizer="l2"
+    )
 
 
 RMSPROP = {"x": lambda: divided(bags()), "validation_data": lambda: divided(bags(), shuffle=False, batch_size=20)}
@@ -242,11 +244,15 @@ def with_keras_316():
     """Train as Keras 3.16 does, which wraps models and sums metrics by itself, and return the model and its history."""
     from torch.nn.parallel import DistributedDataParallel
 
-    trainer = next(kind for kind in keras.Model.__mro__ if "make_train_function" in vars(kind) and "torch" in kind.__module__)
+    trainer = next(
+        kind for kind in keras.Model.__mro__ if "make_train_function" in vars(kind) and "torch" in kind.__module__
+    )
     before = dict(vars(trainer))
     wrapped = []
 
     def initialize(self):
+        if getattr(self, "ddp_model", None) is not None:
+            return
         object.__setattr__(self, "ddp_model", DistributedDataParallel(self))
         wrapped.append(type(self).__name__)
 
@@ -257,16 +263,12 @@ def with_keras_316():
 
         return method
 
-    def call(self, *args, **kwargs):
-        return original_call(self, *args, **kwargs)
-
     def summed(self):
         results = trainer.__mro__[1].get_metrics_result(self)
         for value in results.values():
             torch.distributed.all_reduce(value.clone())
         return {name: value * 0 for name, value in results.items()}
 
-    original_call = keras.Model.__call__
     trainer._initialize_ddp = initialize
     trainer.get_metrics_result = summed
     for name in ("make_train_function", "make_test_function", "make_predict_function"):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import torch
@@ -28,7 +27,9 @@ def run(folder, count):
     shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     ranks = [str(number) for number in range(count)]
     command = [sys.executable, "-W", "ignore", str(PATH), str(folder)]
-    running = [subprocess.Popen(command, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True) for rank in ranks]
+    running = [
+        subprocess.Popen(command, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True) for rank in ranks
+    ]
     said = [process.communicate(timeout=300)[1] for process in running]
     assert [process.returncode for process in running] == [0] * (count - 1) + [9], "\n".join(said)
     return [folder / rank for rank in ranks]
@@ -116,4 +117,3 @@ def test_a_process_alone_joins_no_group(monkeypatch):
     with cases.process_group(torch.device("cpu")):
         assert not torch.distributed.is_initialized()
         assert cases.processes.count() == 1
-    assert not hasattr(keras.Model, "_initialize_ddp")

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 
+def own_parts(dataset: Any) -> Any:
+    """Return ``BatchParts(dataset)`` in each of several processes, and the dataset in a process alone."""
+    return dataset if processes.count() == 1 else BatchParts(dataset)
+
+
 class BatchParts(Dataset[Any]):
     """The samples of a dataset, for a loader in each of several processes::
 

@@ -36,7 +36,8 @@ class ProcessStep:
         """As in Keras; of several processes all call it, and get the metrics of all samples."""
         if processes.count() == 1:
             return super().get_metrics_result()  # type: ignore[misc,no-any-return]
-        if self._is_alone:
+        symbolic = any(variable.value.device.type == "meta" for variable in self.metrics_variables)
+        if self._is_alone or symbolic:  # Keras builds metrics on shapes without values
             return _results(self)
         with torch.no_grad():
             sums = [(variable, sum_of_all(variable.value.detach().clone())) for variable in self.metrics_variables]
