@@ -49,8 +49,7 @@ class Settings:
     batch_size: int = 512
     """Reviews per update."""
     rung: Rung = 4
-    """How to train, from fit on arrays (1) to several processes (7), the only rung that torchrun starts; see
-    docs/ladder.md."""
+    """How to train, from fit on arrays (1) to several processes (7, with torchrun); see docs/ladder.md."""
     reviews: ReviewLabels = ReviewLabels()
     ngrams: Ngrams = Ngrams()
     network: Network = Network(units=(16, 16))

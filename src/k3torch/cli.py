@@ -99,7 +99,9 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
                 main(settings)
                 interrupts.check()
         except (KeyboardInterrupt, Exception) as error:
-            if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
+            # torchrun terminates the other processes of one that has ended: that is the reason, not the signal
+            ended = isinstance(error, processes.OtherProcessEnded)
+            if isinstance(error, KeyboardInterrupt) or (interrupts.last_signal() and not ended):
                 _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
             line = _line(error)
             if line is None:

@@ -43,15 +43,13 @@ def ends_first() -> bool:
 
     Without ``torchrun``'s store it is the main process that prints.
     """
-    if started() == 1:
-        return True
+    if started() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return is_main()
     from datetime import timedelta
 
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     try:  # torchrun keeps the store, which outlives the processes
-        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-            return is_main()
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = TCPStore(*address, timeout=timedelta(seconds=5), wait_for_workers=False)

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 import csv
 from dataclasses import dataclass
 import json
@@ -5,7 +6,7 @@ import os
 from pathlib import Path
 import signal
 
-from k3torch import __version__, interrupts
+from k3torch import __version__, interrupts, processes
 from k3torch.errors import InputError
 from k3torch.options import Output
 from k3torch.reports.run_folder import RunFolder, check_free
@@ -252,3 +253,17 @@ def test_the_default_folder_is_named_after_the_job(tmp_path, monkeypatch):
     assert run.path.parent == Path("runs")
     assert run.path.name.startswith("job-")
     assert metrics(run.path)["status"] == "complete"
+
+
+@pytest.mark.parametrize("raised", [None, InputError("refused"), KeyboardInterrupt()])
+def test_of_several_processes_one_writes_the_folder(tmp_path, monkeypatch, raised):
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with pytest.raises(type(raised)) if raised else nullcontext(), RunFolder("job", at(tmp_path / "run")) as run:
+        run.history.append({"epoch": 1})
+        run.write_json("results.json", {"accuracy": 0.5})
+        elsewhere = run.path
+        assert (elsewhere / "results.json").exists()
+        if raised:
+            raise raised
+    assert not elsewhere.parent.exists()
+    assert list(tmp_path.iterdir()) == []

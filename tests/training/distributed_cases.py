@@ -5,13 +5,15 @@ the weights, the history and messages to FOLDER.
 """
 
 from contextlib import suppress
+import io
 import json
 import os
 from pathlib import Path
+import runpy
 import sys
 
 import k3torch
-from k3torch import processes
+from k3torch import cli, processes
 from k3torch.data.batch_parts import BatchParts
 from k3torch.training.distributed import process_group
 import keras
@@ -65,7 +67,7 @@ def sparse(optimizer="rmsprop", **options):
         k3torch.SparseDense(8, activation="relu", **options),
         keras.layers.Dense(1, activation="sigmoid"),
     )
-    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy", keras.metrics.AUC(), "precision"])
+    model.compile(optimizer, "binary_crossentropy", metrics=["accuracy", keras.metrics.AUC(name="auc"), "precision"])
     return model
 
 
@@ -97,7 +99,9 @@ def masked(reduction):
 def two_outputs():
     inputs = keras.Input((WORDS,))
     hidden = keras.layers.Dense(8, activation="relu")(inputs)
-    model = k3torch.FastModel(inputs, [keras.layers.Dense(1)(hidden), keras.layers.Dense(2)(hidden)])
+    model = k3torch.FastModel(
+        inputs, [keras.layers.Dense(1, name="a")(hidden), keras.layers.Dense(2, name="b")(hidden)]
+    )
     model.compile("adam", ["mse", "mae"], loss_weights=[1.0, 0.5])
     return model
 
@@ -290,6 +294,19 @@ def with_keras_316():
     return model, history, wrapped
 
 
+def script(reviews, out):
+    """Run the script that trains on reviews, and return what it prints."""
+    arguments = ["--source", reviews, "--num-words", 45, "--epochs", 2, "--batch-size", 33, "--out", out]
+    arguments += ["--units", 4, "--early-stopping", 1, "--best-checkpoint"]
+    said, (argv, stdout) = io.StringIO(), (sys.argv, sys.stdout)
+    sys.argv, sys.stdout = ["train_imdb.py", *map(str, arguments)], said
+    try:
+        runpy.run_path(str(cli.SCRIPTS / "train_imdb.py"), run_name="__main__")
+    finally:
+        sys.argv, sys.stdout = argv, stdout
+    return said.getvalue()
+
+
 def write(folder, name, model, history):
     weights = {f"w{i}": weight for i, weight in enumerate(model.get_weights())}
     np.savez(folder / f"{name}.npz", **weights)
@@ -305,6 +322,7 @@ def main(folder):
             write(folder, name, *train(name))
         write(folder, "dropout", *dropout())
         (folder / "refusals.json").write_text(json.dumps(refusals(folder)))
+        (folder / "said.json").write_text(json.dumps(script(folder.parent / "reviews.csv", folder.parent / "run")))
         model, history, wrapped = with_keras_316()
         write(folder, "Keras 3.16", model, history)
         (folder / "wrapped.json").write_text(json.dumps(wrapped))

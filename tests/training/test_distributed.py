@@ -8,10 +8,15 @@ import socket
 import subprocess
 import sys
 
+from k3torch.errors import InputError
+from k3torch.processes import OtherProcessEnded
+from k3torch.training import distributed
 import numpy as np
 import pytest
+from tests.review_tables import write_reviews
 import torch
 
+CPU = torch.device("cpu")
 PATH = Path(__file__).with_name("distributed_cases.py")
 spec = importlib.util.spec_from_file_location("distributed_cases", PATH)
 cases = importlib.util.module_from_spec(spec)
@@ -38,7 +43,13 @@ def run(folder, count):
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory):
     """The folders of two processes."""
-    return run(tmp_path_factory.mktemp("pair"), 2)
+    folder = tmp_path_factory.mktemp("pair")
+    write_reviews(folder, 200, words)
+    return run(folder, 2)
+
+
+def words(draw, i):
+    return [*draw.choices([f"word{j}" for j in range(38)], k=8), "good" if i % 2 else "bad"]
 
 
 def weights(folder, name):
@@ -104,9 +115,26 @@ def test_a_process_that_ends_ends_the_other(pair):
     assert line == "another of the 2 processes has ended, so this one ends too"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_script_has_the_metrics_of_one_process_and_one_process_prints_and_writes(pair, tmp_path):
+    folder = pair[0].parent
+    cases.script(folder / "reviews.csv", tmp_path / "run")
+    alone, together = (json.loads((run / "metrics.json").read_text()) for run in (tmp_path / "run", folder / "run"))
+    for name in ("best_epoch", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-5), name
+    assert (together["status"], together["sizes"]) == ("complete", alone["sizes"])
+    assert json.loads((folder / "run/config.json").read_text())["rung"] == 7
+    files = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*")}
+    assert {path.relative_to(folder / "run") for path in (folder / "run").rglob("*")} == files
+    said = [json.loads((rank / "said.json").read_text()) for rank in pair]
+    assert f"written to {folder / 'run'}" in said[0]
+    assert said[1] == ""
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_four_processes_train_as_one(tmp_path):
+    write_reviews(tmp_path, 200, words)
     folders = run(tmp_path, 4)
     for name in cases.CASES:
         assert_alone_and_together_are_equal(name, folders)
@@ -114,6 +142,39 @@ def test_four_processes_train_as_one(tmp_path):
 
 def test_a_process_alone_joins_no_group(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with cases.process_group(torch.device("cpu")):
+    with distributed.process_group(CPU):
         assert not torch.distributed.is_initialized()
         assert cases.processes.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "what"),
+    [
+        ("Connection closed by peer [127.0.0.1]:1", "has ended"),
+        ("Timed out waiting 600000ms for recv", "does not answer"),
+    ],
+)
+def test_what_torch_says_of_another_process_becomes_one_line(monkeypatch, reason, what):
+    def fails(tensor):
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(distributed.processes, "count", lambda: 3)
+    with pytest.raises(OtherProcessEnded) as ended:
+        distributed.together(fails, torch.ones(1))
+    assert str(ended.value) == f"another of the 3 processes {what}, so this one ends too"
+
+
+def test_processes_that_do_not_find_each_other_are_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(InputError, match=r"^expected 2 processes of torchrun, got: \w"), distributed.process_group(CPU):
+        pass
+
+
+def test_each_process_needs_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    line = "expected a GPU for each process, got 1 GPUs: start as many processes"
+    with pytest.raises(InputError, match=line), distributed.process_group(torch.device("cuda")):
+        pass
