@@ -164,6 +164,15 @@ def test_what_torch_says_of_another_process_becomes_one_line(monkeypatch, reason
     assert str(ended.value) == f"another of the 3 processes {what}, so this one ends too"
 
 
+def test_another_error_of_torch_stays_one():
+    def fails():
+        raise RuntimeError("a tensor of another dtype")
+
+    with pytest.raises(RuntimeError, match="a tensor of another dtype") as raised:
+        distributed.together(fails)
+    assert raised.type is RuntimeError
+
+
 def test_processes_that_do_not_find_each_other_are_one_line(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)

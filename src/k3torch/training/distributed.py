@@ -27,7 +27,7 @@ import torch
 import torch.distributed
 
 TIMEOUT = timedelta(minutes=10)  # of one operation: a process waits so long for another that does not answer
-SEED_STATE = "seed_generator_state"  # ends the names of the states of Keras's seed generators
+_OF_OTHERS = ("timed out", "timeout", "connection", "peer", "broken pipe", "socket")  # in errors of gloo
 _STRIDE = 1_000_003  # between the seeds of two processes
 _WRITERS = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
 _READERS = (keras.callbacks.BackupAndRestore, ExactCheckpoint)
@@ -76,8 +76,10 @@ def together(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     try:
         operation(*args, **kwargs)
     except RuntimeError as error:
-        late = "timed out" in str(error).lower()
-        what = "does not answer" if late else "has ended"
+        text = str(error).lower()
+        if not isinstance(error, torch.distributed.DistError) and not any(word in text for word in _OF_OTHERS):
+            raise
+        what = "does not answer" if "timed out" in text or "timeout" in text else "has ended"
         raise OtherProcessEnded(f"another of the {processes.count()} processes {what}, so this one ends too") from error
 
 
@@ -113,7 +115,7 @@ def share_state(model: keras.Model, steps: int | None = None) -> None:
             # gloo knows no uint32 and no bool
             value = tensor.contiguous() if tensor.dtype.is_floating_point else tensor.to(torch.int64).contiguous()
             together(torch.distributed.broadcast, value, src=0)
-            if name.endswith(SEED_STATE) or name == "Keras's global seed generator":
+            if number and is_seed(name):
                 value[0] = (value[0] + number * _STRIDE) % 2**31
             tensor.copy_(value)
     if number and torch.initial_seed() != _Seed.own:
@@ -132,7 +134,7 @@ def check_same_weights(model: keras.Model) -> None:
     """Compare the sums of the weights of all processes.
 
     Raises:
-        InputError: if any of them differs in one bit; NaN is equal to NaN.
+        InputError: if any of them differs in one bit.
     """
     sums = torch.stack([variable.value.detach().double().sum() for variable in model.trainable_variables])
     first, *others = gathered(sums.view(torch.int64))
@@ -141,6 +143,11 @@ def check_same_weights(model: keras.Model) -> None:
             "expected the same weights in all processes after an epoch, got others: a train_step of your own must "
             "call that of FastModel, and callbacks must not change weights in one process alone"
         )
+
+
+def is_seed(name: str) -> bool:
+    """Return whether a tensor of ``model_state.named_tensors`` is the state of one of Keras's seed generators."""
+    return name.endswith("seed_generator_state") or name == "Keras's global seed generator"
 
 
 def _check_same(steps: int | None, tensors: list[torch.Tensor]) -> None:

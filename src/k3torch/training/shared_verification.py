@@ -15,7 +15,7 @@ from typing import Any
 from k3torch import processes
 from k3torch.errors import InputError
 from k3torch.training.averaged_parts import AveragedParts, samples_of
-from k3torch.training.distributed import SEED_STATE, any_of_all, sum_of_all
+from k3torch.training.distributed import any_of_all, is_seed, sum_of_all
 from k3torch.training.model_state import State, named_tensors
 from k3torch.training.python_state import is_own, reachable
 from k3torch.training.step_parts import Choice, Parts, choose_parts
@@ -162,8 +162,6 @@ def _changes_state(model: keras.Model, before: State) -> bool:
     variables = [*model.trainable_variables, *model.optimizer.variables, *model.metrics_variables]
     known = {id(variable.value) for variable in variables}
     others = [
-        (name, tensor)
-        for name, tensor, _ in named_tensors(model)
-        if id(tensor) not in known and not name.endswith(SEED_STATE) and "seed generator" not in name
+        (name, tensor) for name, tensor, _ in named_tensors(model) if id(tensor) not in known and not is_seed(name)
     ]
     return any(name not in before.tensors or not torch.equal(tensor, before.tensors[name]) for name, tensor in others)
