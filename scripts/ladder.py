@@ -4,10 +4,10 @@
     make ladder ARGS="--epochs 10 --rungs 1 4 5"
     k3torch ladder --rung 4
 
-The rungs lead from fit on arrays to the compiled step. Every rung has the same reviews, initial weights and order of
-batches, and runs in a process of its own, so that its memory is its own. After one epoch its weights are compared with
-those of rung 1: they differ by float32 rounding alone. docs/ladder.md explains the rungs. Takes about a minute on two
-cores.
+The rungs lead from fit on arrays to several processes, here two. Every rung has the same reviews, initial weights and
+order of batches, and runs in a process of its own, so that its memory is its own. After one epoch its weights are
+compared with those of rung 1: they differ by float32 rounding alone. docs/ladder.md explains the rungs. Takes about a
+minute on two cores.
 """
 
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Settings:
     """Width of the bags: the number of most frequent words that are told apart."""
     epochs: int = 6
     """Timed epochs per rung, after the one whose weights are compared."""
-    rungs: Annotated[tuple[Rung, ...], shown_as("{1,2,3,4,5,6} ...")] = get_args(Rung)
+    rungs: Annotated[tuple[Rung, ...], shown_as("{1,2,3,4,5,6,7} ...")] = get_args(Rung)
     """Rungs to run; 1 is always among them, because the others are compared with it."""
-    rung: Annotated[Rung | None, shown_as("{1,2,3,4,5,6}", "all of --rungs")] = None
+    rung: Annotated[Rung | None, shown_as("{1,2,3,4,5,6,7}", "all of --rungs")] = None
     """Run this rung alone, in this process, and print its results as JSON."""
     weights: Annotated[Path | None, shown_as("PATH", "none")] = None
     """With --rung: write the weights after the first epoch to this .npz."""
@@ -45,13 +45,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from typing import Any
 
-from k3torch import runtime
+from k3torch import processes, runtime
 from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.data.imdb import load_data
 from k3torch.errors import InputError
@@ -60,6 +61,7 @@ from k3torch.reports import tables
 from k3torch.reports.ladder import plot_ladder
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training import rungs
+from k3torch.training.distributed import process_group
 from k3torch.training.progress import EpochBar
 import keras
 import numpy as np
@@ -74,7 +76,9 @@ RUNGS = {
     4: ("what happens to a batch; fit's epochs, callbacks and logs stay", 3),
     5: ("everything", 25),
     6: ("as rung 4: the compiler joins the small operations", 4),
+    7: ("how many processes train", 5),
 }
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 EPOCH = "epoch "
 BATCH = 512
 VALIDATION_BATCH = 2500  # no update follows, so a batch need not be small
@@ -142,8 +146,11 @@ def in_process(number: int, weights: Path, settings: Settings, advance: Callable
     wanted = {"rung": number, "weights": weights} | {name: flat(settings)[name] for name in names}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in wanted.items()]
     said = ""
-    command = [sys.executable, __file__, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, *(TORCHRUN if number == rungs.SEVERAL else ()), __file__, *arguments]
+    threads = {"OMP_NUM_THREADS": "1"} if number == rungs.SEVERAL else {}  # or torchrun prints that it sets it
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | threads
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
@@ -154,10 +161,11 @@ def in_process(number: int, weights: Path, settings: Settings, advance: Callable
                     said += line
             printed = process.stdout.read()
         except BaseException:  # an interrupt: leaving the block waits for the process
-            process.kill()
+            process.terminate()  # torchrun ends its processes then
             raise
-    if process.returncode == 2:  # bad input, reported in one line
-        raise InputError(said.strip().removeprefix("error: "))
+    refused = next((line for line in said.splitlines() if line.startswith("error: ")), None)
+    if process.returncode and refused:  # bad input, reported in one line
+        raise InputError(refused.removeprefix("error: "))
     if process.returncode:
         raise RuntimeError(f"rung {number} failed:\n{said}")
     return dict(json.loads(printed.splitlines()[-1]))
@@ -172,6 +180,12 @@ def largest_difference(ours: Path, theirs: Path) -> float:
 def measure(number: int, settings: Settings) -> dict[str, Any]:
     """Train on one rung: one epoch for the weights, then ``epochs`` that are timed."""
     device = runtime.configure(**vars(settings.machine))
+    with process_group(device):
+        return measured(number, settings, device)
+
+
+def measured(number: int, settings: Settings, device: Any) -> dict[str, Any]:
+    """Do so in this process, which may be one of several."""
     train, validation = batches(number, settings, device)
     model = rungs.build(number, settings.num_words)
     history: list[dict[str, float]] = ReportedHistory()
@@ -180,7 +194,7 @@ def measure(number: int, settings: Settings) -> dict[str, Any]:
         timer = DeviceTimer(device)
         rungs.train(number, model, train, validation=validation, epochs=epochs, title=title, history=history)
         on_device = timer.seconds() / epochs
-        if len(history) == 1 and settings.weights:
+        if len(history) == 1 and settings.weights and processes.is_main():
             np.savez(settings.weights, *(keras.ops.convert_to_numpy(v) for v in model.trainable_variables))
     seconds = [epoch["seconds"] for epoch in history[1:]]
     return {
@@ -200,7 +214,7 @@ class ReportedHistory(list[dict[str, float]]):
     def append(self, epoch: dict[str, float]) -> None:
         """Append the epoch, and tell the process that started this one."""
         super().append(epoch)
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() and processes.is_main():
             print(f"{EPOCH}{len(self)}", file=sys.stderr, flush=True)
 
 

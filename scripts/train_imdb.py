@@ -6,6 +6,7 @@
     k3torch train-imdb --resume runs/mine
     k3torch train-imdb --source shop.csv --label-column stars --labels 1,2 4,5
     k3torch train-imdb --ngrams 3
+    torchrun --nproc-per-node 2 scripts/train_imdb.py
 
 The network is 16-16-1 on bags of the 10,000 most frequent words, trained with RMSprop. A study run with a validation
 split finds the epoch of the lowest validation loss. A fresh model is then trained for that many epochs on training and
@@ -48,7 +49,7 @@ class Settings:
     batch_size: int = 512
     """Reviews per update."""
     rung: Rung = 4
-    """How to train, from fit on arrays (1) to the compiled step (6); see docs/ladder.md."""
+    """How to train, from fit on arrays (1) to several processes (7, with torchrun); see docs/ladder.md."""
     reviews: ReviewLabels = ReviewLabels()
     ngrams: Ngrams = Ngrams()
     network: Network = Network(units=(16, 16))
@@ -66,6 +67,7 @@ import statistics
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader
+from k3torch.data.batch_parts import own_parts
 from k3torch.data.imdb import MAX_NUM_WORDS, Imdb, Reviews, load_data
 from k3torch.data.ngram_features import NgramFeatures
 from k3torch.data.ngrams import Ngrams as NgramVocabulary
@@ -79,10 +81,11 @@ from k3torch.reports.plots import plot_learning_curves
 from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
 from k3torch.training.callbacks import any_callback, check_callbacks, make_callbacks
 from k3torch.training.checkpoint import ExactCheckpoint
+from k3torch.training.distributed import process_group
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.rate_selection import select_rate
-from k3torch.training.rungs import DENSE, OWN_LOOP, build, check_options, nan_refused, serve, train
+from k3torch.training.rungs import DENSE, OWN_LOOP, build, check_options, nan_refused, rung_of_processes, serve, train
 import keras
 import numpy as np
 import torch
@@ -97,6 +100,7 @@ RATES = (0.03, 0.1, 0.3)  # tried for n-grams
 def main(settings: Settings) -> None:
     """Find the best epoch, train the final model, and leave a run folder."""
     settings, num_words = with_defaults(settings), words(settings)
+    settings = replace(settings, rung=rung_of_processes(settings.rung, Settings.rung, settings.output.resume))
     check(settings)
     device = runtime.configure(**vars(settings.machine))
     data = load_data(settings.source, num_words, **vars(settings.reviews))
@@ -105,7 +109,7 @@ def main(settings: Settings) -> None:
     validation, training = data.train.slice(0, held_out), data.train.slice(held_out, len(data.train))
     sizes = {"train": len(training), "validation": len(validation), "test": len(data.test)}
 
-    with RunFolder("imdb", settings) as run:
+    with process_group(device), RunFolder("imdb", settings) as run:
         run.metrics |= {"source": data.source, "sizes": sizes, "device": str(device), "seed": settings.machine.seed}
         features = learn_features(training, num_words, settings.ngrams)
         parts = samples(training, features, device), samples(validation, features, device)
@@ -232,7 +236,7 @@ def final(everything: BagDataset, test: BagDataset, epochs: int, settings: Setti
         checkpoint=ExactCheckpoint(run.path / CHECKPOINTS / "final", register=run.checkpoint),
         resume=run.resumed,
     )
-    metrics = model.evaluate(bag_loader(test, settings.batch_size), return_dict=True, verbose=0)
+    metrics = model.evaluate(bag_loader(own_parts(test), settings.batch_size), return_dict=True, verbose=0)
     run.metrics |= {"test_accuracy": metrics["accuracy"], "test_loss": metrics["loss"]}
     return model
 

@@ -1,14 +1,16 @@
 """Commands: what is parsed, how bad input ends, what a help page looks like."""
 
+import contextlib
 from dataclasses import dataclass
 import os
 from pathlib import Path
 import re
+import signal
 import subprocess
 import sys
 from typing import Literal
 
-from k3torch import cli
+from k3torch import cli, processes
 from k3torch.errors import InputError, did_you_mean
 from k3torch.options import Machine, Output
 import pytest
@@ -81,6 +83,7 @@ def test_help_shows_the_description_and_the_own_options_first(capsys):
     [
         (InputError("expected a, got b: do c"), 2, "error: expected a, got b: do c\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (processes.OtherProcessEnded("another has ended"), 2, "error: another has ended\n"),
     ],
 )
 def test_run_turns_errors_into_a_line_and_a_code(raised, code, said, capsys):
@@ -91,6 +94,44 @@ def test_run_turns_errors_into_a_line_and_a_code(raised, code, said, capsys):
         cli.run(main, Settings())
     assert stop.value.code == code
     assert capsys.readouterr().err == said
+
+
+def test_a_process_that_another_one_ends_says_so_though_torchrun_terminates_it(capsys):
+    def main(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise processes.OtherProcessEnded("another has ended")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, Settings())
+    assert (stop.value.code, capsys.readouterr().err) == (2, "error: another has ended\n")
+
+
+def test_of_several_processes_one_prints_help_and_errors(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(Path(cli.__file__).parents[1])!r})\n"
+    (tmp_path / "script.py").write_text(code + SCRIPT_OF_PROCESSES)
+    said = []
+    for rank in "01":
+        for argument in ("--help", "--epoch=x"):
+            environment = os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
+            command = [sys.executable, str(tmp_path / "script.py"), argument]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            said.append((done.returncode, bool(done.stdout), done.stderr.count("\n")))
+    assert said == [(0, True, 0), (2, False, 1), (0, False, 0), (2, False, 0)]
+
+
+SCRIPT_OF_PROCESSES = """
+import dataclasses
+from k3torch import cli
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    "Options."
+    epochs: int = 1
+    "Epochs."
+
+cli.parse(Settings, "A script.")
+"""
 
 
 def test_a_defect_keeps_its_traceback():

@@ -27,7 +27,7 @@ import sys
 import textwrap
 from typing import Annotated, TypeVar, cast
 
-from k3torch import saved_settings
+from k3torch import processes, saved_settings
 from k3torch.errors import InputError, count_problem, did_you_mean, first_line, refuse
 from k3torch.files import reason_of
 from k3torch.options import flat
@@ -51,6 +51,7 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
     """
     import tyro
 
+    processes.silence()
     arguments = sys.argv[1:] if arguments is None else arguments
     name = program or Path(sys.argv[0]).name
     markers = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
@@ -70,7 +71,7 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
             _end(f"error: {error}", 2)
         except SystemExit as stop:
             if stop.code == 2:
-                print(f"error: {_one_line(said.getvalue(), _options(settings))}", file=sys.stderr)
+                _end(f"error: {_one_line(said.getvalue(), _options(settings))}", 2)
             raise
     progress("loading Keras ...", end="")
     return cast(Settings, parsed)
@@ -98,7 +99,9 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
                 main(settings)
                 interrupts.check()
         except (KeyboardInterrupt, Exception) as error:
-            if isinstance(error, KeyboardInterrupt) or interrupts.last_signal():
+            # torchrun terminates the other processes of one that has ended: that is the reason, not the signal
+            ended = isinstance(error, processes.OtherProcessEnded)
+            if isinstance(error, KeyboardInterrupt) or (interrupts.last_signal() and not ended):
                 _end("interrupted", 128 + (interrupts.last_signal() or signal.SIGINT))
             line = _line(error)
             if line is None:
@@ -107,8 +110,11 @@ def run(main: Callable[[Settings], None], settings: Settings) -> None:
 
 
 def _line(error: BaseException) -> str | None:
-    """Return the line for an exception that is no defect: bad input, a disk that is full, no permission; or None."""
-    if isinstance(error, InputError):
+    """Return the line for an exception that is no defect, or None.
+
+    These are bad input, a disk that is full, no permission, and another process of the run that has ended.
+    """
+    if isinstance(error, InputError | processes.OtherProcessEnded):
         return str(error)
     if isinstance(error, MemoryError):
         return str(InputError(f"expected the run to fit in memory, got: {first_line(error)}"))
@@ -143,8 +149,8 @@ def closed_output_allowed() -> Iterator[None]:
 
 
 def progress(text: str, end: str = "\n") -> None:
-    """Print ``text`` on standard error if that is a terminal."""
-    if sys.stderr.isatty():
+    """Print ``text`` on standard error if that is a terminal; of several processes one does."""
+    if sys.stderr.isatty() and processes.is_main():
         print(text, end=end, file=sys.stderr, flush=True)
 
 
@@ -169,7 +175,8 @@ def check_counts(settings: object, *names: str) -> None:
 
 
 def _end(line: str, code: int) -> None:
-    print(line, file=sys.stderr)
+    if processes.ends_first():
+        print(line, file=sys.stderr)
     raise SystemExit(code) from None
 
 

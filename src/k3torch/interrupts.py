@@ -15,6 +15,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from k3torch import processes
+
 ERASE_LINE = "\r\x1b[K"  # for a terminal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Handler = Callable[[int, FrameType | None], None]
@@ -116,7 +118,7 @@ def _install(handler: _Handler) -> dict[int, Any]:
 
 
 def _exit(number: int, _: FrameType | None) -> None:
-    if not _State.last:  # else the line has been printed
+    if not _State.last and processes.is_main():  # else the line has been printed
         erase = ERASE_LINE if os.isatty(2) else ""
         os.write(2, f"{erase}interrupted\n".encode())  # not sys.stderr, which may be redirected or in use
     os._exit(128 + number)  # an exception could be swallowed or reported by whatever module is being imported

@@ -13,7 +13,7 @@ import tyro
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 Schedule = Literal["constant", "step", "exponential", "cosine"]
-Rung = Literal[1, 2, 3, 4, 5, 6]
+Rung = Literal[1, 2, 3, 4, 5, 6, 7]
 Format = Literal["png", "svg", "pdf"]
 Weighting = Literal["naive-bayes", "tf-idf", "plain"]
 

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from k3torch import processes
 from k3torch.errors import InputError
 from k3torch.options import Output, Resumable
 from k3torch.reports.run_checks import check_free, resumable_metrics
@@ -72,3 +73,9 @@ def test_any_other_folder_is_refused_in_one_line(content, said, tmp_path):
     (tmp_path / "metrics.json").write_bytes(content)
     with pytest.raises(InputError, match=said):
         check_free(Resumable(resume=tmp_path))
+
+
+def test_a_process_that_does_not_write_checks_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    check_free(Output(tmp_path))

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 import csv
 from dataclasses import dataclass
 import json
@@ -5,7 +6,7 @@ import os
 from pathlib import Path
 import signal
 
-from k3torch import __version__, interrupts
+from k3torch import __version__, interrupts, processes
 from k3torch.errors import InputError
 from k3torch.options import Output
 from k3torch.reports import run_folder
@@ -306,3 +307,17 @@ def test_a_fault_of_the_report_leaves_the_metrics(tmp_path, monkeypatch):
     with pytest.raises(TypeError):
         run()
     assert metrics(tmp_path) == {"status": "complete", "score": 1}
+
+
+@pytest.mark.parametrize("raised", [None, InputError("refused"), KeyboardInterrupt()])
+def test_of_several_processes_one_writes_the_folder(tmp_path, monkeypatch, raised):
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with pytest.raises(type(raised)) if raised else nullcontext(), RunFolder("job", at(tmp_path / "run")) as run:
+        run.history.append({"epoch": 1})
+        run.write_json("results.json", {"accuracy": 0.5})
+        elsewhere = run.path
+        assert (elsewhere / "results.json").exists()
+        if raised:
+            raise raised
+    assert not elsewhere.parent.exists()
+    assert list(tmp_path.iterdir()) == []

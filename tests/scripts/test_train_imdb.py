@@ -171,7 +171,7 @@ def test_a_diverged_run_is_one_line_and_leaves_nothing(table, tmp_path, call):
         (["--epochs", "0"], "expected --epochs as a whole number of 1 or more, got 0"),
         (["--source", "missing.csv"], "found no file at missing.csv"),
         (["--epochz", "3"], "did you mean --epochs?"),
-        (["--rung", "7"], "expected --rung among 1, 2, 3, 4, 5, 6, got '7'"),
+        (["--rung", "8"], "expected --rung among 1, 2, 3, 4, 5, 6, 7, got '8'"),
         (["--rung", "5", "--best-checkpoint"], "expected no callbacks on rung 5"),
         (["--rung", "5", "--clipnorm", "1"], "for the loop of rung 5, got clipped gradients: use another rung"),
         (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+from k3torch import processes
 from k3torch.training import epoch_bar
 from k3torch.training.epoch_bar import EpochBar
 import pytest
@@ -322,3 +323,12 @@ def test_what_a_notebook_contains():
         assert output.output_type == "display_data"
         assert re.fullmatch(line, output.data["text/plain"])
         assert output.data["text/html"].startswith("<pre ")
+
+
+def test_of_several_processes_one_draws_a_bar_and_prints_notices(screen, monkeypatch, capsys):
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    with EpochBar("title", 1) as bar:
+        assert not EpochBar.any_drawn()
+        bar.notice("a line")
+        bar.advance({})
+    assert (screen.getvalue(), capsys.readouterr().err) == ("", "")

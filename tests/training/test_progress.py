@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+from k3torch import processes
 from k3torch.data.loaders import array_loader
 from k3torch.training import progress
 from k3torch.training.checkpoint import ExactCheckpoint
@@ -174,3 +175,10 @@ def test_fit_with_a_checkpoint_goes_on_to_the_same_history_and_weights(kind, tmp
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
     for one, other in zip(found[1], weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("phase", ["train", "test", "predict"])
+def test_of_several_processes_one_shows_progress(monkeypatch, phase):
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    for verbose in ("auto", 0, 1, 2):
+        assert progress.displays(phase, verbose, []) == (0, [])

@@ -1,5 +1,8 @@
 """Training gives the same weights and metrics on every rung."""
 
+from pathlib import Path
+
+from k3torch import processes
 from k3torch.data.bags import BagDataset, bag_of_words
 from k3torch.errors import InputError
 from k3torch.training import rungs
@@ -74,10 +77,10 @@ def test_each_rung_has_its_model_class_and_all_but_the_fifth_call_fit(monkeypatc
         model = rungs.build(rung, WORDS)
         kinds[rung], compiled[rung] = isinstance(model, FastModel), model.jit_compile
         rungs.train(rung, model, rungs.serve(rung, _samples(), 8), epochs=1, title=str(rung), history=[])
-    assert kinds == {1: False, 2: False, 3: False, 4: True, 5: True, 6: True}
+    assert kinds == {1: False, 2: False, 3: False, 4: True, 5: True, 6: True, 7: True}
     assert [rung for rung, is_compiled in compiled.items() if is_compiled] == [6]
     # Dense batches are large enough for several threads.
-    assert by_fit == [("1", False), ("2", False), ("3", True), ("4", True), ("6", True)]
+    assert by_fit == [("1", False), ("2", False), ("3", True), ("4", True), ("6", True), ("7", True)]
 
 
 @pytest.mark.parametrize("rung", rungs.NAMES)
@@ -103,3 +106,31 @@ def test_outputs_that_become_nan_are_refused(rung):
     data = rungs.serve(rung, _samples(), 8)
     with pytest.raises(InputError, match="expected finite outputs of the model, got NaN: lower learning_rate"):
         rungs.train(rung, model, data, epochs=3, title="", history=[])
+
+
+def test_the_last_rung_alone_is_the_fourth_and_serves_each_process_its_part(monkeypatch):
+    alone = [y.ravel().tolist() for _, y in rungs.serve(7, _samples(), 8)]
+    assert alone == [y.ravel().tolist() for _, y in rungs.serve(4, _samples(), 8)]
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    assert [y.ravel().tolist() for _, y in rungs.serve(7, _samples(), 8)] == [batch[1::2] for batch in alone]
+
+
+def test_torchrun_trains_on_the_last_rung(monkeypatch):
+    assert rungs.rung_of_processes(4, 4, Path("run")) == 4
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert [rungs.rung_of_processes(rung, 4, None) for rung in (4, 7)] == [7, 7]
+    with pytest.raises(InputError) as refused:
+        rungs.rung_of_processes(5, 4, Path("run"))
+    line = "expected rung as 7 with torchrun, got 5; expected --resume in one process, got it with torchrun: begin a"
+    assert str(refused.value).startswith(line)
+
+
+def test_several_processes_write_no_checkpoints(monkeypatch):
+    given = []
+    monkeypatch.setattr(rungs, "fit", lambda *_, checkpoint, **__: given.append(checkpoint))
+    model, data = rungs.build(7, WORDS), rungs.serve(7, _samples(), 8)
+    for count in (1, 2):
+        monkeypatch.setattr(processes, "count", lambda count=count: count)
+        rungs.train(7, model, data, epochs=1, title="", history=[], checkpoint="checkpoint")
+    assert given == ["checkpoint", None]

@@ -3,6 +3,7 @@
 from . import arrays as arrays
 from . import bags as bags
 from . import batch_loader as batch_loader
+from . import batch_parts as batch_parts
 from . import boston as boston
 from . import column as column
 from . import column_kinds as column_kinds

@@ -31,7 +31,7 @@ class BatchLoader(DataLoader[Item]):
 
     def __iter__(self) -> Any:
         """Return an iterator over the batches of one epoch."""
-        dataset, samples = _flattened(self.dataset)
+        dataset, samples = flattened(self.dataset)
         marked = getattr(getattr(dataset, "__getitems__", None), "takes_arrays", False)
         if not marked or samples.dtype.kind not in "iu" or self.num_workers or self.pin_memory:
             return super().__iter__()
@@ -55,11 +55,11 @@ class BatchLoader(DataLoader[Item]):
         return order
 
 
-def _flattened(dataset: Any) -> tuple[Any, NDArray[Any]]:
+def flattened(dataset: Any) -> tuple[Any, NDArray[Any]]:
     """Return the dataset inside of all Subsets, and the numbers of the samples in it."""
     if type(dataset) is not Subset:
         return dataset, np.arange(len(dataset))
-    inner, samples = _flattened(dataset.dataset)
+    inner, samples = flattened(dataset.dataset)
     chosen: Any = dataset.indices
     chosen = np.arange(chosen.start, chosen.stop, chosen.step) if isinstance(chosen, range) else np.asarray(chosen)
     return inner, samples[chosen] if chosen.dtype.kind in "iu" else chosen

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from k3torch import options
+from k3torch import options, processes
 from k3torch.errors import InputError
 from k3torch.files import is_draft, reason_of
 from k3torch.reports.manifest import NAME as MANIFEST
@@ -18,6 +18,8 @@ def check_free(output: options.Output) -> None:
         InputError: if ``output.out`` is a file or cannot be read, or contains files and ``output.force`` is not set; if
             ``output.resume`` has no interrupted run.
     """
+    if not processes.is_main():  # the main process writes, and may have begun
+        return
     if isinstance(output, options.Resumable) and output.resume is not None:
         resumable_metrics(output.resume)
         return

@@ -7,11 +7,12 @@ from itertools import count
 import json
 import math
 from pathlib import Path
+import tempfile
 import time
 from types import TracebackType
 from typing import Any, Self
 
-from k3torch import __version__, interrupts, options
+from k3torch import __version__, interrupts, options, processes
 from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError
 from k3torch.files import atomic_path, reason_of
@@ -41,6 +42,8 @@ class RunFolder:
     results yet, its files are deleted, and the folder is as it was before. In all other cases the files of the earlier
     run are deleted at the end of the block.
 
+    Of several processes the main one writes the folder. In the others it is a temporary one, and is deleted at the end.
+
     With ``settings.output.resume`` the folder is that of an interrupted run. Its files are kept, and replaced as they
     are written again. If the run is refused, they are as before.
 
@@ -65,6 +68,9 @@ class RunFolder:
         self.resumed = resume is not None
         """Whether the run goes on with an interrupted one."""
         self.path = resume or settings.output.out or Path("runs") / time.strftime(f"{name}-%Y%m%d-%H%M%S")
+        self._temporary = None if processes.is_main() else tempfile.TemporaryDirectory(prefix="k3torch-process-")
+        if self._temporary is not None:
+            self.path = Path(self._temporary.name) / name
         self._made: list[Path] = []  # folders that were not there, the innermost first
         self._manifest = Manifest(self.path)
         self._end_claim: Callable[[], None] = lambda: None
@@ -94,7 +100,9 @@ class RunFolder:
                 self._close(kind)
             finally:
                 self._end_claim()
-        if kind is None and self.settings.output.open:
+                if self._temporary is not None:
+                    self._temporary.cleanup()
+        if kind is None and self.settings.output.open and self._temporary is None:
             html_report.open_report(self.path / html_report.NAME)
 
     def _close(self, kind: type[BaseException] | None) -> None:

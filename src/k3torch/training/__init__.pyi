@@ -1,12 +1,14 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import asynchronous as asynchronous
+from . import averaged_parts as averaged_parts
 from . import callbacks as callbacks
 from . import checkpoint as checkpoint
 from . import checkpoint_file as checkpoint_file
 from . import checkpoint_run as checkpoint_run
 from . import checkpoint_state as checkpoint_state
 from . import custom_loop as custom_loop
+from . import distributed as distributed
 from . import epoch_bar as epoch_bar
 from . import fast_model as fast_model
 from . import fast_step as fast_step
@@ -20,6 +22,7 @@ from . import rate_selection as rate_selection
 from . import rungs as rungs
 from . import saving as saving
 from . import scaling_layers as scaling_layers
+from . import shared_verification as shared_verification
 from . import sparse_updates as sparse_updates
 from . import state_comparison as state_comparison
 from . import step_callbacks as step_callbacks

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from k3torch import processes
 from k3torch.errors import InputError, Problem, refuse, unless
 from k3torch.training.checkpoint_state import generator_count
 from k3torch.training.keras_internals import Functional
@@ -31,6 +32,7 @@ def check_data(arguments: Mapping[str, Any]) -> None:
             isinstance(x, DataLoader) or _samples(x) is not None,
             f"x as arrays or a DataLoader for a checkpoint, got {type(x).__name__}: make a DataLoader of it",
         ),
+        unless(processes.count() == 1, f"one process for a checkpoint, got {processes.count()}: train alone to resume"),
         unless(not workers, "a DataLoader with persistent_workers=False for a checkpoint, got True"),
         unless(
             arguments.get("steps_per_epoch") is None,

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, ClassVar, Literal, Self
 
-from k3torch import interrupts
+from k3torch import interrupts, processes
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.table import Column
@@ -68,7 +68,7 @@ class EpochBar:
         interrupts.check()
         self._place = place()
         shown = self._verbose == 1 or (self._verbose == "auto" and self._place != "log")
-        if not shown or EpochBar._drawn is not None:
+        if not shown or EpochBar._drawn is not None or not processes.is_main():
             return
         self._drawing, self._display, self._closed = _Drawing(self), _Display(), False
         if self._place == "terminal":
@@ -109,7 +109,7 @@ class EpochBar:
         if EpochBar._drawn is self and self._place != "log":
             self._notices.append(line)
             self._draw_if_due()
-        elif self._verbose != 0:
+        elif self._verbose != 0 and processes.is_main():
             print(line, file=sys.stderr)
 
     def begin_epoch(self, done: int, batches: int | None) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 import warnings
 
-from k3torch.training.asynchronous import asynchronous, device_of
+from k3torch import processes
+from k3torch.training.asynchronous import asynchronous, device_of, unpacked
 from k3torch.training.checkpoint import fit_with_checkpoints
+from k3torch.training.distributed import prepare_call
 from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.saving import save_as
+from k3torch.training.shared_verification import ProcessStep, verified_choice
 from k3torch.training.sparse_updates import is_sparse
 from k3torch.training.step_callbacks import (
     AfterCallbacks,
@@ -20,14 +23,14 @@ from k3torch.training.step_callbacks import (
     reader_within_epochs,
     reads_every_batch,
 )
-from k3torch.training.step_parts import Parts, choose_parts, settings_of
+from k3torch.training.step_parts import Parts, settings_of
 from k3torch.training.step_threads import threads_for, threads_of_sparse_step
-from k3torch.training.verified_step import Kind, Logs, Verification
+from k3torch.training.verified_step import Kind, Logs
 import keras
 import torch
 
 
-class FastStep:
+class FastStep(ProcessStep):
     """The two overridden steps; in the bases of your own class, put it before the Keras model class.
 
     The results are those of Keras's own steps up to float32 rounding. Three things make it fast: each part of a
@@ -39,6 +42,9 @@ class FastStep:
     The fast step is compared with Keras's own on the first two training batches and the first test batch of each
     kind (``k3torch.training.verified_step``). A part that is not supported, or that differs, falls back to Keras, with
     one warning.
+
+    Of several processes (``torch.distributed``) each trains on its part of a batch, and gradients and metrics are those
+    of all samples: see ``k3torch.training.distributed``.
     """
 
     def train_step(self: Any, data: Any) -> Logs:
@@ -80,7 +86,7 @@ class FastStep:
 
     def _step_with(self: Any, step: Any, data: Any, parts: Parts) -> Logs:
         """Train on a batch with the forward pass and the update of ``step``, and all else from ``parts``."""
-        x, y, sample_weight = _unpack(data, parts.device)
+        x, y, sample_weight = unpacked(data, parts.device)
         y_pred = step.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
         for parameter in parts.parameters:
@@ -116,7 +122,7 @@ class FastStep:
         return logs
 
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
-        x, y, sample_weight = _unpack(data, parts.device)
+        x, y, sample_weight = unpacked(data, parts.device)
         y_pred = parts.forward(x, False)
         loss = parts.loss(y, y_pred, sample_weight)
         return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
@@ -184,6 +190,8 @@ class FastStep:
             call.arguments["callbacks"] = [*before_callbacks, *given, *bars, after]
         self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
         try:
+            if processes.count() > 1:
+                self._logs_are_read = prepare_call(self, phase, call.arguments)
             with threads_for(self, call.arguments.get("x"), call.arguments.get("batch_size")):
                 return method(*call.args, **call.kwargs)
         finally:
@@ -210,10 +218,9 @@ class FastStep:
         if settings == self._chosen_for:
             return
         self._catch_up()
-        choice = choose_parts(self)
-        self._chosen_for, self._parts = settings, choice.parts
-        self._verification = Verification(choice.keras_parts)
-        self._say(choice.reasons)
+        self._chosen_for = settings
+        self._parts, self._verification, reasons = verified_choice(self)
+        self._say(reasons)
 
     def _should_torch_compile(self: Any) -> bool:
         """Keep Keras from compiling the whole step: with ``jit_compile=True``, ``step_parts`` compiles two parts."""
@@ -289,18 +296,3 @@ _Functional.__name__ = _Functional.__qualname__ = "FastModel"
 save_as(_Functional, "keras.models.Model")
 save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
-
-
-def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
-    """Return x, y and sample_weight with all tensors on the device."""
-
-    def move(value: Any) -> Any:
-        if value is None:
-            return None
-        tensor = value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
-        return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
-
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
-        return move(x), move(y), move(sample_weight)
-    return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import time
 from typing import Any
 
-from k3torch import interrupts, runtime
+from k3torch import interrupts, processes, runtime
 from k3torch.training.checkpoint import ExactCheckpoint, resume_fit
 from k3torch.training.epoch_bar import EpochBar, place
 import keras
@@ -71,7 +71,7 @@ class RichProgress(keras.callbacks.Callback):  # type: ignore[misc]
 def displays(phase: str, verbose: Any, callbacks: Sequence[Any]) -> tuple[Any, list[RichProgress]]:
     """Return what ``verbose="auto"`` stands for: the ``verbose`` that Keras gets, and a bar of our own or none.
 
-    - While a bar is drawn, nothing.
+    - While a bar is drawn, nothing; in several processes nothing but in the first, whatever ``verbose`` is.
     - On a terminal and in notebooks, for ``fit`` a bar over its epochs; for ``evaluate`` and ``predict`` Keras's bar.
     - Elsewhere Keras's line for each epoch: its bar would print a line for each update.
 
@@ -80,6 +80,8 @@ def displays(phase: str, verbose: Any, callbacks: Sequence[Any]) -> tuple[Any, l
         verbose: as given by the caller; other values than "auto" are returned unchanged.
         callbacks: the caller's.
     """
+    if not processes.is_main():
+        return 0, []
     if verbose != "auto" or any(isinstance(callback, keras.callbacks.ProgbarLogger) for callback in callbacks):
         return verbose, []
     if EpochBar.any_drawn() or any(isinstance(callback, RichProgress) for callback in callbacks):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from k3torch import runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader
+from k3torch.data.batch_parts import own_parts
 from k3torch.errors import refuse, unless
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.progress import History
@@ -57,7 +58,10 @@ def select_rate(
     found: list[Selection] = []
     for rate in rates:
         keras.utils.set_random_seed(seed)
-        batches = bag_loader(training, batch_size, shuffle=True, seed=seed), bag_loader(validation, batch_size)
+        batches = (
+            bag_loader(own_parts(training), batch_size, shuffle=True, seed=seed),
+            bag_loader(own_parts(validation), batch_size),
+        )
         history = _trained(build(rate), *batches, epochs)
         found += [Selection(rate, int(e["epoch"]), e["val_loss"], e["val_accuracy"]) for e in history]
         if bar is not None:

@@ -1,16 +1,19 @@
-"""Six ways to train the review classifier on the same samples, each of which lets you change one more part."""
+"""Seven ways to train the review classifier on the same samples, each of which lets you change one more part."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 import time
 from typing import Any, Unpack
 
-from k3torch import runtime
+from k3torch import processes, runtime
 from k3torch.data.bags import BagDataset, Batch, bag_loader
+from k3torch.data.batch_parts import own_parts
 from k3torch.data.loaders import array_loader
-from k3torch.errors import InputError
+from k3torch.errors import InputError, refuse, unless
 from k3torch.models.builders import BuilderOptions, imdb_classifier
+from k3torch.options import Rung
 from k3torch.training import custom_loop
 from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.fast_model import FastModel
@@ -28,8 +31,9 @@ NAMES = {
     4: "an overridden train_step",
     5: "a custom training loop",
     6: "the compiled step",
+    7: "several processes",
 }
-DENSE, FAST, OWN_LOOP, COMPILED = (1, 2), (4, 5, 6), 5, 6
+DENSE, FAST, OWN_LOOP, COMPILED, SEVERAL = (1, 2), (4, 5, 6, 7), 5, 6, 7
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,32 @@ def check_options(rung: int, **options: Unpack[BuilderOptions]) -> None:
             raise InputError(f"expected a network for the loop of rung 5, got {reason}: use another rung") from reason
 
 
+def rung_of_processes(rung: Rung, default: Rung, resume: Path | None) -> Rung:
+    """Return the rung to train on: that of several processes if ``torchrun`` started some and the default was chosen.
+
+    Raises:
+        InputError: if they are to train on another rung, or to go on with the run in the folder ``resume``.
+    """
+    if processes.started() == 1:
+        return rung
+    refuse(
+        [
+            unless(rung in (default, SEVERAL), f"rung as {SEVERAL} with torchrun, got {rung}"),
+            unless(resume is None, "--resume in one process, got it with torchrun: begin a new run"),
+        ]
+    )
+    return 7
+
+
 def serve(
     rung: int, samples: BagDataset | Subset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0
 ) -> Data:
-    """Return the data in the format of a rung: dense on the first two, batches of CSR tensors on the others."""
+    """Return the data in the format of a rung: dense on the first two, batches of CSR tensors on the others.
+
+    On rung 7 the batches are this process's parts of those of ``batch_size`` samples.
+    """
     if rung not in DENSE:
+        samples = own_parts(samples) if rung == SEVERAL else samples
         return bag_loader(samples, batch_size, shuffle=shuffle, seed=seed)
     bags, chosen = (
         (samples.dataset, list(samples.indices))
@@ -116,7 +141,7 @@ def train(
     """Train with a progress bar, and append each epoch's metrics to ``history``.
 
     Args:
-        rung: 1 to 6.
+        rung: 1 to 7.
         model: as ``build`` returns it for this rung.
         data: training data, as ``serve`` returns it for this rung.
         epochs: passes over ``data``.
@@ -124,7 +149,7 @@ def train(
         history: gets a dict per epoch: epoch (from 1), seconds and metrics.
         validation: validation data, as ``serve`` returns it, or None.
         callbacks: of ``fit``; the custom training loop ignores them.
-        checkpoint: writes checkpoints, or None; the custom training loop writes none.
+        checkpoint: writes checkpoints, or None; the custom training loop and several processes write none.
         resume: whether to go on from the newest of them; the custom training loop begins again, with the same result.
 
     Raises:
@@ -141,6 +166,8 @@ def train(
     if isinstance(validation, Arrays):
         validation_data = (validation.x, validation.y)
         fit_arguments["validation_batch_size"] = validation.batch_size
+    if processes.count() > 1:
+        checkpoint = None
     fit(model, x, epochs=epochs, title=title, history=history, validation=validation_data,
         callbacks=callbacks, checkpoint=checkpoint, resume=resume, one_thread=rung not in DENSE,
         **fit_arguments)  # fmt: skip
