@@ -206,13 +206,15 @@ void update_rows(int32_t number, const float* settings, int64_t count, int64_t u
   });
 }
 
-// The steps that any row lags behind.
-void catch_up(int32_t number, const float* settings, int64_t words, int64_t units, int32_t base, int32_t now,
-              const int32_t* done, float* slots, float* weights) {
+// The steps that rows lag behind; without `rows`, all `count` rows.
+void catch_up(int32_t number, const float* settings, int64_t count, int64_t units, const int32_t* rows, int32_t base,
+              int32_t now, int32_t* done, float* slots, float* weights) {
   with_optimizer(number, settings, [&](const auto& optimizer) {
-    for (int64_t row = 0; row < words; ++row) {
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t row = rows ? rows[k] : k;
       const int32_t lag = now - std::max(done[row], base);
       if (lag > 0) idle_row(optimizer, lag, units, slots + row * units, weights + row * units);
+      if (rows) done[row] = now;
     }
   });
 }

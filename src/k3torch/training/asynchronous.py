@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -74,3 +75,18 @@ def _dtype(data: Any, array: NDArray[Any]) -> torch.dtype:
 
 def _add_multiples(targets: Any, terms: Any, alpha: torch.Tensor) -> Any:
     return torch._foreach_add_(targets, torch._foreach_mul(terms, alpha))
+
+
+def unpacked(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
+    """Return x, y and sample_weight of a batch with all tensors on the device, copied asynchronously."""
+
+    def move(value: Any) -> Any:
+        if value is None:
+            return None
+        tensor = value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
+        return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
+
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
+        return move(x), move(y), move(sample_weight)
+    return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 import warnings
 
-from k3torch.training.asynchronous import asynchronous, device_of
+from k3torch.training.asynchronous import asynchronous, device_of, unpacked
 from k3torch.training.checkpoint import fit_with_checkpoints
 from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
+from k3torch.training.sampled_rows import verify_on_rows
 from k3torch.training.saving import save_as
 from k3torch.training.sparse_updates import is_sparse
 from k3torch.training.step_callbacks import (
@@ -46,11 +47,14 @@ class FastStep:
         if self._parts is None:
             with asynchronous(device_of(self)):
                 return super().train_step(data)  # type: ignore[misc,no-any-return]
-        kind: Kind = "sparse train" if self._takes_sparse_step(data, self._parts) else "train"
-        if self._verification.is_due(kind, data):
+        sparse = self._takes_sparse_step(data, self._parts)
+        if sparse and self._verification.is_due("sparse train", data):
+            if logs := self._verified_on_rows("sparse train", data, super().train_step, self._fast_train_step):  # type: ignore[misc]
+                return logs  # type: ignore[no-any-return]
+            sparse = False
+        if not sparse and self._verification.is_due("train", data):
             self._catch_up()
-            take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
-            return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
+            return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
         with asynchronous(self._parts.device):
             return self._fast_train_step(data, self._parts)  # type: ignore[no-any-return]
 
@@ -59,7 +63,12 @@ class FastStep:
         if self._parts is None:
             with asynchronous(device_of(self)):
                 return super().test_step(data)  # type: ignore[misc,no-any-return]
-        if self._verification.is_due("test", data):
+        sparse = self._parts.sparse is not None and self._parts.sparse.suits(_inputs(data))
+        if sparse and self._verification.is_due("sparse test", data):
+            if logs := self._verified_on_rows("sparse test", data, super().test_step, self._fast_test_step):  # type: ignore[misc]
+                return logs  # type: ignore[no-any-return]
+            sparse = False
+        if not sparse and self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
         with asynchronous(self._parts.device):
             return self._fast_test_step(data, self._parts)  # type: ignore[no-any-return]
@@ -74,7 +83,7 @@ class FastStep:
 
     def _step_with(self: Any, step: Any, data: Any, parts: Parts) -> Logs:
         """Train on a batch with the forward pass and the update of ``step``, and all else from ``parts``."""
-        x, y, sample_weight = _unpack(data, parts.device)
+        x, y, sample_weight = unpacked(data, parts.device)
         y_pred = step.forward(x, True)
         loss = parts.loss(y, y_pred, sample_weight)
         for parameter in parts.parameters:
@@ -88,7 +97,7 @@ class FastStep:
         """Return whether to train on a batch by a step on the rows of the first kernel that occur in it."""
         if parts.sparse is None and parts.dense_reason is None:
             return False
-        reason, x = parts.dense_reason or self._dense_reason, data[0] if isinstance(data, tuple) and data else None
+        reason, x = parts.dense_reason or self._dense_reason, _inputs(data)
         if reason is None and parts.sparse is not None:
             return parts.sparse.suits(x)
         if reason and is_sparse(x):
@@ -100,17 +109,8 @@ class FastStep:
         if self._parts is not None and self._parts.sparse is not None:
             self._parts.sparse.catch_up()
 
-    def _settled_train_step(self: Any, data: Any, parts: Parts) -> Logs:
-        """Train on a batch, and leave all weights, optimizer variables and gradients as a dense step would."""
-        try:
-            logs: Logs = self._fast_train_step(data, parts)
-        finally:
-            if parts.sparse is not None:
-                parts.sparse.settle()
-        return logs
-
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
-        x, y, sample_weight = _unpack(data, parts.device)
+        x, y, sample_weight = unpacked(data, parts.device)
         y_pred = parts.forward(x, False)
         loss = parts.loss(y, y_pred, sample_weight)
         return self._track(parts, loss, x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
@@ -123,6 +123,15 @@ class FastStep:
         self._parts = outcome.parts
         self._say(outcome.reasons)
         return outcome.logs  # type: ignore[no-any-return]
+
+    def _verified_on_rows(self: Any, kind: Kind, data: Any, keras_step: Callable[[Any], Logs], fast_step: Any) -> Logs:
+        """Take the fast step and compare it with Keras's on some rows; return nothing if they differ: none is taken."""
+        self._catch_up()
+        fast = partial(fast_step, data, self._parts)
+        outcome = verify_on_rows(self, self._verification, kind, data, self._parts, keras_step, fast)
+        self._parts = outcome.parts
+        self._say(outcome.reasons)
+        return outcome.logs
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
@@ -282,16 +291,5 @@ save_as(FastSequential, "keras.models.Sequential")
 keras.saving.get_custom_objects()["k3torch>FastFunctional"] = _Functional  # its name in earlier files
 
 
-def _unpack(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
-    """Return x, y and sample_weight with all tensors on the device."""
-
-    def move(value: Any) -> Any:
-        if value is None:
-            return None
-        tensor = value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
-        return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
-
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
-        return move(x), move(y), move(sample_weight)
-    return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]
+def _inputs(data: Any) -> Any:
+    return data[0] if isinstance(data, tuple) and data else None
