@@ -60,7 +60,7 @@ from k3torch import runtime
 from k3torch.data.bags import BagDataset, bag_loader
 from k3torch.data.imdb import MAX_NUM_WORDS, load_data
 from k3torch.data.ngrams import Ngrams, n_problem
-from k3torch.data.text import FIRST_WORD
+from k3torch.data.text import FIRST_WORD, UNKNOWN
 from k3torch.errors import InputError, refuse, unless
 from k3torch.models.layers import SparseDense
 from k3torch.reports import tables
@@ -200,7 +200,7 @@ def training_rows(cases: Sequence[Case], found: Sequence[Found]) -> list[dict[st
             "words": f"{case.words:,}",
             "frequencies": case.frequencies,
             "optimizer": case.optimizer,
-            "first epoch, s": short(each.first),
+            "first, s": short(each.first),
             "epoch, s": short(each.epoch),
             "ratio": short(each.epoch / base[case[1:]]),
             "peak MB": f"{each.memory:.0f}",
@@ -213,9 +213,11 @@ def count_ngrams(source: str, longest: int) -> list[dict[str, float]]:
     """Return for n-grams of up to 2 words and more the seconds of processor time of both ways, and their ratio."""
     data = load_data(source, MAX_NUM_WORDS)
     halves = data.train, data.test
-    texts = [data.decode(half[i][half[i] >= FIRST_WORD]) for half in halves for i in range(len(half))]
     ids = np.concatenate([half.ids for half in halves])
+    ids[ids == UNKNOWN] = ids.max() + 1  # a word like the others, "?" in the texts
     offsets = np.concatenate([halves[0].offsets, halves[1].offsets[1:] + halves[0].offsets[-1]])
+    reviews = np.split(ids, offsets[1:-1])
+    texts = [data.decode(review[review >= FIRST_WORD]) for review in reviews]
     rows = []
     with runtime.single_threaded():
         for n in range(min(2, longest), longest + 1):
