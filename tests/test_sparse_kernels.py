@@ -64,6 +64,35 @@ def test_rows_that_lag_get_the_bits_of_rows_that_do_not(optimizer, units, seed, 
         assert torch.equal(tables[0].slots, other.slots)
 
 
+@pytest.mark.parametrize("optimizer", [MOMENTUM, NESTEROV, RMSPROP])
+@pytest.mark.parametrize(("words", "units", "most"), [(300, 3, 5), (41, 16, 200), (7, 37, 90), (1000, 1, 64)])
+def test_rows_with_any_lags_take_their_steps_side_by_side(optimizer, words, units, most):
+    """Many rows and few, with lags from none to more than are told apart: the bits of steps one by one."""
+    kernels, draw = sparse_kernels.load(), np.random.default_rng(words)
+    found, expected = table(words, units), table(words, units)
+    done = draw.integers(0, most + 1, words)
+    found.done[:], found.now = torch.from_numpy(done), most
+    for step in range(most):  # rows catch up with one step at a time
+        late = torch.from_numpy(np.flatnonzero(done <= step).astype(np.int32))
+        expected.done[:], expected.now = step, step + 1
+        kernels.catch_up(expected, optimizer, RULES[optimizer], late)
+    some = torch.from_numpy(np.flatnonzero(draw.random(words) < 0.5).astype(np.int32))
+    kernels.catch_up(found, optimizer, RULES[optimizer], some)
+    assert torch.equal(found.weights[some], expected.weights[some])
+    assert (found.done[some] == most).all()
+    assert found.base == 0
+    kernels.catch_up(found, optimizer, RULES[optimizer])
+    assert torch.equal(found.weights, expected.weights)
+    assert torch.equal(found.slots, expected.slots)
+    assert found.base == most
+
+
+def test_rows_of_sgd_never_lag():
+    kernels, found = sparse_kernels.load(), Table(torch.ones(3, 2), None, torch.zeros(3, dtype=torch.int32), now=4)
+    kernels.catch_up(found, SGD, RULES[SGD])
+    assert torch.equal(found.weights, torch.ones(3, 2))
+
+
 @pytest.mark.parametrize("units", [1, 16, 19])
 def test_an_idle_rmsprop_step_is_a_product_with_rho(units):
     kernels, found = sparse_kernels.load(), table(4, units)

@@ -101,27 +101,75 @@ void with_optimizer(int32_t number, const float* settings, Function function) {
   }
 }
 
-// `lag` idle steps of the columns from first on, in blocks of N columns and then of half as many.
-template <int N, class Optimizer>
-void idle_from(int64_t first, int64_t units, const Optimizer& optimizer, int32_t lag, float* slots, float* weights) {
+// Each idle step waits for the one before it. So rows of a window are ordered by the steps that they lag behind (more
+// than LONGEST count as that), and those of a group take theirs side by side.
+constexpr int WINDOW = 128, GROUP = 8, LONGEST = 63;
+
+typedef uint32_t Bits __attribute__((may_alias));
+
+// A row, and the idle steps that it lags behind.
+struct Late {
+  int32_t lag;
+  float *slots, *weights;
+};
+
+// The idle steps of SIZE rows, in blocks of N columns and then of half as many.
+template <int N, int SIZE, class Optimizer>
+void idle_group(int64_t first, int64_t units, const Optimizer& optimizer, const Late* const* late) {
   using Vector = typename Block<N>::type;
   for (; units - first >= N; first += N) {
-    Vector slot = *reinterpret_cast<Vector*>(slots + first), weight = {};
-    if constexpr (Optimizer::MOVES) weight = *reinterpret_cast<Vector*>(weights + first);
-    for (int32_t k = 0; k < lag; ++k) optimizer.idle(slot, weight);
-    *reinterpret_cast<Vector*>(slots + first) = slot;
-    if constexpr (Optimizer::MOVES) *reinterpret_cast<Vector*>(weights + first) = weight;
+    Vector slots[SIZE], weights[SIZE] = {};
+    for (int i = 0; i < SIZE; ++i) {
+      slots[i] = *reinterpret_cast<Vector*>(late[i]->slots + first);
+      if constexpr (Optimizer::MOVES) weights[i] = *reinterpret_cast<Vector*>(late[i]->weights + first);
+    }
+    int32_t together = late[0]->lag;
+    for (int i = 1; i < SIZE; ++i) together = std::min(together, late[i]->lag);
+    for (int32_t k = 0; k < together; ++k)
+      for (int i = 0; i < SIZE; ++i) optimizer.idle(slots[i], weights[i]);
+    for (int i = 0; i < SIZE; ++i) {
+      for (int32_t k = together; k < late[i]->lag; ++k) optimizer.idle(slots[i], weights[i]);
+      *reinterpret_cast<Vector*>(late[i]->slots + first) = slots[i];
+      if constexpr (Optimizer::MOVES) *reinterpret_cast<Vector*>(late[i]->weights + first) = weights[i];
+    }
   }
-  if constexpr (N > 1) idle_from<N / 2>(first, units, optimizer, lag, slots, weights);
+  if constexpr (N > 1) idle_group<N / 2, SIZE>(first, units, optimizer, late);
 }
 
-// `lag` idle steps of a row. Where all slots are zero they change nothing: most words have not occurred yet, or long ago.
+// Rows that lag, up to a window of them.
 template <class Optimizer>
-void idle_row(const Optimizer& optimizer, int32_t lag, int64_t units, float* slots, float* weights) {
-  bool zero = true;
-  for (int64_t j = 0; j < units; ++j) zero &= slots[j] == 0;
-  if (!zero) idle_from<16>(0, units, optimizer, lag, slots, weights);
-}
+class Lagging {
+ public:
+  Lagging(const Optimizer& optimizer, int64_t units) : optimizer(optimizer), units(units) {}
+
+  // Where all slots are zero, idle steps change nothing: most words have not occurred yet, or long ago.
+  void add(int32_t lag, float* slots, float* weights) {
+    uint32_t bits = 0;
+    for (int64_t j = 0; j < units; ++j) bits |= reinterpret_cast<const Bits*>(slots)[j] << 1;  // without the sign
+    late[count] = {lag, slots, weights};
+    count += (lag > 0) & (bits != 0);  // without a branch, which would often be mispredicted
+    if (count == WINDOW) catch_up();
+  }
+
+  // Takes the steps of the rows that were added.
+  void catch_up() {
+    const Late* ordered[WINDOW];
+    int starts[LONGEST + 2] = {};
+    for (int i = 0; i < count; ++i) ++starts[std::min(late[i].lag, LONGEST) + 1];
+    for (int lag = 0; lag <= LONGEST; ++lag) starts[lag + 1] += starts[lag];
+    for (int i = 0; i < count; ++i) ordered[starts[std::min(late[i].lag, LONGEST)]++] = late + i;
+    int i = 0;
+    for (; i + GROUP <= count; i += GROUP) idle_group<16, GROUP>(0, units, optimizer, ordered + i);
+    for (; i < count; ++i) idle_group<16, 1>(0, units, optimizer, ordered + i);
+    count = 0;
+  }
+
+ private:
+  const Optimizer& optimizer;
+  const int64_t units;
+  Late late[WINDOW];
+  int count = 0;
+};
 
 // Asks for the memory of a row some rows ahead of its use.
 void prefetch(const float* row, int64_t units) {
@@ -129,7 +177,7 @@ void prefetch(const float* row, int64_t units) {
   __builtin_prefetch(row + units - 1, 1);
 }
 
-constexpr int64_t AHEAD = 12;
+constexpr int64_t AHEAD = 32;
 
 }  // namespace
 
@@ -163,18 +211,26 @@ void read_rows(int32_t number, const float* settings, int64_t count, int64_t uni
                int32_t now, int32_t* done, float* slots, float* weights, float* out) {
   with_optimizer(number, settings, [&](const auto& optimizer) {
     using Optimizer = std::decay_t<decltype(optimizer)>;
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t row = rows[k];
-      if (k + AHEAD < count) {
-        prefetch(weights + rows[k + AHEAD] * units, units);
-        if constexpr (Optimizer::MOVES) prefetch(slots + rows[k + AHEAD] * units, units);
+    Lagging<Optimizer> lagging(optimizer, units);
+    for (int64_t start = 0; start < count; start += WINDOW) {
+      const int64_t stop = std::min(count, start + WINDOW);
+      for (int64_t k = start; k < stop; ++k) {
+        if (k + AHEAD < count) {
+          prefetch(weights + rows[k + AHEAD] * units, units);
+          if constexpr (Optimizer::MOVES) {
+            prefetch(slots + rows[k + AHEAD] * units, units);
+            __builtin_prefetch(done + rows[k + AHEAD], 1);
+          }
+        }
+        if constexpr (Optimizer::MOVES) {
+          const int64_t row = rows[k];
+          lagging.add(now - std::max(done[row], base), slots + row * units, weights + row * units);
+          done[row] = now;
+        }
       }
-      if constexpr (Optimizer::MOVES) {
-        const int32_t lag = now - std::max(done[row], base);
-        if (lag > 0) idle_row(optimizer, lag, units, slots + row * units, weights + row * units);
-        done[row] = now;
-      }
-      std::memcpy(out + k * units, weights + row * units, units * sizeof *out);
+      if constexpr (Optimizer::MOVES) lagging.catch_up();
+      for (int64_t k = start; k < stop; ++k)
+        std::memcpy(out + k * units, weights + rows[k] * units, units * sizeof *out);
     }
   });
 }
@@ -184,36 +240,48 @@ void update_rows(int32_t number, const float* settings, int64_t count, int64_t u
                  int32_t base, int32_t now, int32_t* done, float* slots, float* weights, const float* gradients) {
   with_optimizer(number, settings, [&](const auto& optimizer) {
     using Optimizer = std::decay_t<decltype(optimizer)>;
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t row = rows[k];
-      if (k + AHEAD < count) {
-        prefetch(weights + rows[k + AHEAD] * units, units);
-        if constexpr (Optimizer::SLOT) prefetch(slots + rows[k + AHEAD] * units, units);
+    Lagging<Optimizer> lagging(optimizer, units);
+    for (int64_t start = 0; start < count; start += WINDOW) {
+      const int64_t stop = std::min(count, start + WINDOW);
+      for (int64_t k = start; k < stop; ++k) {
+        if (k + AHEAD < count) {
+          prefetch(weights + rows[k + AHEAD] * units, units);
+          if constexpr (Optimizer::SLOT) prefetch(slots + rows[k + AHEAD] * units, units);
+          if constexpr (Optimizer::LAGS) __builtin_prefetch(done + rows[k + AHEAD], 1);
+        }
+        if constexpr (Optimizer::LAGS) {
+          const int64_t row = rows[k];
+          lagging.add(now - std::max(done[row], base), slots + row * units, weights + row * units);
+          done[row] = now + 1;
+        }
       }
-      float* __restrict weight = weights + row * units;
-      float* __restrict slot = Optimizer::SLOT ? slots + row * units : nullptr;
-      const float* __restrict gradient = gradients + k * units;
-      if constexpr (Optimizer::LAGS) {
-        const int32_t lag = now - std::max(done[row], base);
-        if (lag > 0) idle_row(optimizer, lag, units, slot, weight);
-        done[row] = now + 1;
-      }
-      for (int64_t j = 0; j < units; ++j) {
-        float none = 0;
-        optimizer.step(gradient[j], Optimizer::SLOT ? slot[j] : none, weight[j]);
+      if constexpr (Optimizer::LAGS) lagging.catch_up();
+      for (int64_t k = start; k < stop; ++k) {
+        float* __restrict weight = weights + rows[k] * units;
+        float* __restrict slot = Optimizer::SLOT ? slots + rows[k] * units : nullptr;
+        const float* __restrict gradient = gradients + k * units;
+        for (int64_t j = 0; j < units; ++j) {
+          float none = 0;
+          optimizer.step(gradient[j], Optimizer::SLOT ? slot[j] : none, weight[j]);
+        }
       }
     }
   });
 }
 
-// The steps that any row lags behind.
-void catch_up(int32_t number, const float* settings, int64_t words, int64_t units, int32_t base, int32_t now,
-              const int32_t* done, float* slots, float* weights) {
+// The steps that rows lag behind; without `rows`, all `count` rows.
+void catch_up(int32_t number, const float* settings, int64_t count, int64_t units, const int32_t* rows, int32_t base,
+              int32_t now, int32_t* done, float* slots, float* weights) {
   with_optimizer(number, settings, [&](const auto& optimizer) {
-    for (int64_t row = 0; row < words; ++row) {
-      const int32_t lag = now - std::max(done[row], base);
-      if (lag > 0) idle_row(optimizer, lag, units, slots + row * units, weights + row * units);
+    using Optimizer = std::decay_t<decltype(optimizer)>;
+    if (!Optimizer::LAGS) return;
+    Lagging<Optimizer> lagging(optimizer, units);
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t row = rows ? rows[k] : k;
+      lagging.add(now - std::max(done[row], base), slots + row * units, weights + row * units);
+      if (rows) done[row] = now;
     }
+    lagging.catch_up();
   });
 }
 

@@ -59,7 +59,7 @@ class SparseKernels:
         self._distinct_ids = function("distinct_ids", size, size, *[pointer] * 5, returns=size)
         self._read_rows = function("read_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
         self._update_rows = function("update_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
-        self._catch_up = function("catch_up", whole, pointer, size, size, whole, whole, *[pointer] * 3)
+        self._catch_up = function("catch_up", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 3)
 
     def distinct_ids(self, ids: Tensor, words: int) -> tuple[Tensor, Tensor] | None:
         """Return the distinct ids in ascending order and the place of each id among them, or None for an unknown id.
@@ -95,10 +95,16 @@ class SparseKernels:
         )  # fmt: skip
         table.now += 1
 
-    def catch_up(self, table: Table, optimizer: int, settings: Sequence[float]) -> None:
-        """Take the steps that any row lags behind."""
-        self._catch_up(optimizer, _floats(settings), *table.weights.shape, table.base, table.now, *table._pointers)
-        table.base = table.now
+    def catch_up(self, table: Table, optimizer: int, settings: Sequence[float], rows: Tensor | None = None) -> None:
+        """Take the steps that any row lags behind, or that some rows do."""
+        count, units = table.weights.shape
+        numbers = None if rows is None else rows.data_ptr()
+        self._catch_up(
+            optimizer, _floats(settings), count if rows is None else len(rows), units, numbers, table.base, table.now,
+            *table._pointers,
+        )  # fmt: skip
+        if rows is None:
+            table.base = table.now
 
 
 def _floats(settings: Sequence[float]) -> Any:

@@ -77,12 +77,26 @@ def test_all_bad_settings_are_named_at_once():
 def test_text_sparse_and_infinite_samples_are_refused_by_their_name():
     for values, message in (
         (pd.DataFrame({"rooms": [1.5, 2.0], "street": ["a", "b"]}), "numbers as x, got 'a' in sample 0"),
-        (scipy.sparse.eye_array(3, format="csr"), r"x as a dense array, got a sparse matrix: use x\.toarray\(\)"),
+        (scipy.sparse.eye_array(3, format="lil"), r"x in CSR, CSC or COO format, got lil: call its method tocsr\(\)"),
+        (
+            scipy.sparse.diags_array([[1.0, np.inf]], offsets=[0]).tocsr(),
+            "finite float32 values in x, got inf in row 1",
+        ),
         ([[0, 1], [2, np.nan]], "finite float32 numbers as x, got nan in sample 1"),
         ([1.0, 1e39], r"finite float32 numbers as x, got 1e\+39 in sample 1"),
     ):
         with pytest.raises(InputError, match=f"^expected {message}$"):
             arguments.convert_samples(values, [1, 2])
+
+
+def test_a_sparse_matrix_stays_sparse():
+    given = scipy.sparse.eye_array(3, format="csr", dtype=np.float32)
+    for kind, dtype in (("csr", np.float32), ("csc", bool), ("coo", np.int64)):
+        x, y = arguments.convert_samples(given.asformat(kind).astype(dtype), [1, 2, 3])
+        assert (x.format, x.dtype, x.shape) == ("csr", np.float32, (3, 3))
+        np.testing.assert_array_equal(x.toarray(), np.eye(3))
+        assert y.shape == (3, 1)
+    assert np.shares_memory(arguments.convert_samples(given, [1, 2, 3])[0].data, given.data)
 
 
 def test_samples_get_a_second_dimension_and_targets_their_dtype():

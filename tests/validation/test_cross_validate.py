@@ -188,7 +188,7 @@ def test_models_that_differ_in_generated_names_alone_are_stacked(capsys):
         ({"groups": 5, "folds": GroupKFold(2)}, r"groups of shape \(40,\)"),
         ({"folds": 41}, "from 2 folds to 40"),
         ({"x": [[1, 2], [3]]}, "x as an array of numbers"),
-        ({"x": scipy.sparse.eye_array(40, format="csr")}, "x as a dense array"),
+        ({"x": scipy.sparse.eye_array(40, format="lil")}, "x in CSR, CSC or COO format, got lil"),
         ({"y": np.zeros((40, 0))}, "y with at least one number a sample"),
         ({"y": np.full(40, 1e39)}, "finite float32 numbers as y, got 1e.39 in sample 0"),
         ({"build_model": None}, "build_model as a function"),

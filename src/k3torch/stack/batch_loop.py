@@ -32,6 +32,15 @@ class Samples:
         """Return x, y and, if there are any, the sample weights."""
         return [self.x, self.y] + ([] if self.sample_weight is None else [self.sample_weight])
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of x and y in bytes."""
+        return self.x.nbytes + self.y.nbytes
+
+    def example(self) -> tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | None]:
+        """Return x, y and sample_weight or None of one sample, each with a first dimension of 1."""
+        return self.x[:1], self.y[:1], None if self.sample_weight is None else self.sample_weight[:1]
+
 
 @dataclass(frozen=True)
 class StackedSamples:

@@ -1,6 +1,6 @@
 """A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 import ctypes
 
@@ -251,7 +251,7 @@ def batch_sizes(samples: int, batch_size: int) -> tuple[int, ...]:
     return (batch_size,) * (full > 0) + (rest,) * (rest > 0)
 
 
-def sizes_of_batches(parts: Iterable[Samples], batch_size: int) -> set[int]:
+def sizes_of_batches(parts: Iterable[Sized], batch_size: int) -> set[int]:
     """Return the numbers of samples in a batch that occur in any of these."""
     return {size for part in parts for size in batch_sizes(len(part), batch_size)}
 

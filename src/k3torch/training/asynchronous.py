@@ -78,7 +78,7 @@ def _add_multiples(targets: Any, terms: Any, alpha: torch.Tensor) -> Any:
 
 
 def unpacked(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
-    """Return x, y and sample_weight of a batch, with all tensors on the device."""
+    """Return x, y and sample_weight of a batch with all tensors on the device, copied asynchronously."""
 
     def move(value: Any) -> Any:
         if value is None:
@@ -90,3 +90,8 @@ def unpacked(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):
         return move(x), move(y), move(sample_weight)
     return keras.tree.map_structure(move, (x, y, sample_weight))  # type: ignore[no-any-return]
+
+
+def inputs_of(data: Any) -> Any:
+    """Return the x of a batch, or None."""
+    return data[0] if isinstance(data, tuple) and data else None

@@ -8,14 +8,15 @@ from typing import Any
 import warnings
 
 from k3torch import processes
-from k3torch.training.asynchronous import asynchronous, device_of, unpacked
+from k3torch.training.asynchronous import asynchronous, device_of, inputs_of, unpacked
 from k3torch.training.checkpoint import fit_with_checkpoints
 from k3torch.training.distributed import prepare_call
 from k3torch.training.keras_internals import Functional, functional_init_arguments
 from k3torch.training.progress import RichProgress, displays
+from k3torch.training.sampled_rows import verify_on_rows
 from k3torch.training.saving import save_as
 from k3torch.training.shared_verification import ProcessStep, verified_choice
-from k3torch.training.sparse_updates import is_sparse
+from k3torch.training.sparse_updates import DENSE_STEPS, is_sparse
 from k3torch.training.step_callbacks import (
     AfterCallbacks,
     BeforeCallbacks,
@@ -52,11 +53,14 @@ class FastStep(ProcessStep):
         if self._parts is None:
             with asynchronous(device_of(self)):
                 return super().train_step(data)  # type: ignore[misc,no-any-return]
-        kind: Kind = "sparse train" if self._takes_sparse_step(data, self._parts) else "train"
-        if self._verification.is_due(kind, data):
+        sparse = self._takes_sparse_step(data, self._parts)
+        if sparse and self._verification.is_due("sparse train", data):
+            if logs := self._verified_on_rows("sparse train", data, super().train_step, self._fast_train_step):  # type: ignore[misc]
+                return logs  # type: ignore[no-any-return]
+            sparse = False
+        if not sparse and self._verification.is_due("train", data):
             self._catch_up()
-            take = self._settled_train_step if kind == "sparse train" else self._fast_train_step
-            return self._verified(kind, data, super().train_step, take)  # type: ignore[misc,no-any-return]
+            return self._verified("train", data, super().train_step, self._fast_train_step)  # type: ignore[misc,no-any-return]
         return self._captured_or(self._fast_train_step, "train", data)  # type: ignore[no-any-return]
 
     def test_step(self: Any, data: Any) -> Logs:
@@ -64,7 +68,12 @@ class FastStep(ProcessStep):
         if self._parts is None:
             with asynchronous(device_of(self)):
                 return super().test_step(data)  # type: ignore[misc,no-any-return]
-        if self._verification.is_due("test", data):
+        sparse = self._parts.sparse is not None and self._parts.sparse.suits(inputs_of(data))
+        if sparse and self._verification.is_due("sparse test", data):
+            if logs := self._verified_on_rows("sparse test", data, super().test_step, self._fast_test_step):  # type: ignore[misc]
+                return logs  # type: ignore[no-any-return]
+            sparse = False
+        if not sparse and self._verification.is_due("test", data):
             return self._verified("test", data, super().test_step, self._fast_test_step)  # type: ignore[misc,no-any-return]
         return self._captured_or(self._fast_test_step, "test", data)  # type: ignore[no-any-return]
 
@@ -100,7 +109,7 @@ class FastStep(ProcessStep):
         """Return whether to train on a batch by a step on the rows of the first kernel that occur in it."""
         if parts.sparse is None and parts.dense_reason is None:
             return False
-        reason, x = parts.dense_reason or self._dense_reason, data[0] if isinstance(data, tuple) and data else None
+        reason, x = parts.dense_reason or self._dense_reason, inputs_of(data)
         if reason is None and parts.sparse is not None:
             return parts.sparse.suits(x)
         if reason and is_sparse(x):
@@ -112,15 +121,6 @@ class FastStep(ProcessStep):
         if self._parts is not None and self._parts.sparse is not None:
             self._parts.sparse.catch_up()
 
-    def _settled_train_step(self: Any, data: Any, parts: Parts) -> Logs:
-        """Train on a batch, and leave all weights, optimizer variables and gradients as a dense step would."""
-        try:
-            logs: Logs = self._fast_train_step(data, parts)
-        finally:
-            if parts.sparse is not None:
-                parts.sparse.settle()
-        return logs
-
     def _fast_test_step(self: Any, data: Any, parts: Parts) -> Logs:
         x, y, sample_weight = unpacked(data, parts.device)
         y_pred = parts.forward(x, False)
@@ -129,12 +129,20 @@ class FastStep(ProcessStep):
 
     def _verified(self: Any, kind: Kind, data: Any, keras_step: Callable[[Any], Logs], fast_step: Any) -> Logs:
         """Take the step as Keras does and with the parts, and fall back to Keras for those that differ."""
-        outcome = self._verification.run(
-            self, kind, data, self._parts, partial(keras_step, data), partial(fast_step, data)
-        )
+        steps = partial(keras_step, data), partial(fast_step, data)
+        outcome = self._verification.run(self, kind, data, self._parts, *steps)
         self._parts = outcome.parts
         self._say(outcome.reasons)
         return outcome.logs  # type: ignore[no-any-return]
+
+    def _verified_on_rows(self: Any, kind: Kind, data: Any, keras_step: Callable[[Any], Logs], fast_step: Any) -> Logs:
+        """Take the fast step and compare it with Keras's on some rows; return nothing if they differ: none is taken."""
+        self._catch_up()
+        fast = partial(fast_step, data, self._parts)
+        outcome = verify_on_rows(self, self._verification, kind, data, self._parts, keras_step, fast)
+        self._parts = outcome.parts
+        self._say(outcome.reasons)
+        return outcome.logs
 
     def _track(self: Any, parts: Parts, loss: torch.Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Logs:
         samples = len(x) if isinstance(x, torch.Tensor) else len(keras.tree.flatten(x)[0])
@@ -143,9 +151,8 @@ class FastStep(ProcessStep):
         return self._logs(parts)  # type: ignore[no-any-return]
 
     def _logs(self: Any, parts: Parts) -> Logs:
-        if self._logs_are_read:
-            return self.get_metrics_result()  # type: ignore[no-any-return]
-        return dict.fromkeys(parts.log_names)  # Keras looks at the names, and reads the metrics after the last batch
+        # Keras looks at the names, and reads the metrics after the last batch.
+        return self.get_metrics_result() if self._logs_are_read else dict.fromkeys(parts.log_names)
 
     def fit(self: Any, *args: Any, resume: str | Path | None = None, **kwargs: Any) -> keras.callbacks.History:
         """As ``keras.Model.fit``, except for ``resume`` and for ``verbose="auto"``, the default.
@@ -234,21 +241,14 @@ class FastStep(ProcessStep):
 
     def _say_dense(self: Any, reason: str) -> None:
         """Say once why a step goes through all weights, where one on the rows that occur would be faster."""
-        said = self.__dict__.setdefault("_said", [])
-        if reason not in said:
-            said.append(reason)
-            warnings.warn(
-                f"{type(self).__name__} updates all weights of its first layer at each step, because of {reason}: "
-                "SGD, Adagrad and RMSprop without momentum can update those of the words that occur alone",
-                stacklevel=5,
-            )
+        self._say([reason], DENSE_STEPS)
 
-    def _say(self: Any, reasons: list[str]) -> None:
+    def _say(self: Any, reasons: list[str], sentence: str = "falls back to Keras for {}") -> None:
         """Warn about each reason once in a model's life."""
         said = self.__dict__.setdefault("_said", [])
         if new := [reason for reason in reasons if reason not in said]:
             said.extend(new)
-            warnings.warn(f"{type(self).__name__} falls back to Keras for {', '.join(new)}", stacklevel=5)
+            warnings.warn(f"{type(self).__name__} {sentence.format(', '.join(new))}", stacklevel=5)
 
 
 class FastModel(FastStep, keras.Model):  # type: ignore[misc]

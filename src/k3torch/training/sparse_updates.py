@@ -42,6 +42,11 @@ import torch
 # processor time an epoch, dense and sparse, in batches of 512: 100,000 words 0.14 and 0.06, 300,000 words 0.6 and 0.07,
 # a million 0.9 and 0.12. Of 30,000 words in batches of 32: 0.25 and 0.32. One unit, a million words: 0.03 and 0.10.
 WEIGHTS, WORDS_PER_VALUE, UNITS = 2**20, 0.5, 4
+# What a model says if it takes other steps, with the reason.
+DENSE_STEPS = (
+    "updates all weights of its first layer at each step, because of {}: SGD, Adagrad and RMSprop without momentum can "
+    "update those of the words that occur alone"
+)
 
 
 def sparse_updates(model: keras.Model, update_weights: UpdateWeights) -> "SparseUpdates | None":
@@ -157,12 +162,13 @@ class SparseUpdates:
         """Take one step of the optimizer after a backward pass; the kernel's entry in ``gradients`` is not read."""
         self._update(*self._last_gradient(), gradients, variables)
 
-    def update_nonzero(self, gradients: Sequence[torch.Tensor | None], variables: Sequence[Any]) -> None:
-        """Take one step with given gradients, sparse in the kernel's nonzero rows, and let all rows catch up."""
+    def update_rows(
+        self, rows: torch.Tensor, gradients: Sequence[torch.Tensor | None], variables: Sequence[Any]
+    ) -> None:
+        """Take one step with given gradients, of which the kernel's is that of ``rows``, (rows, units)."""
         (gradient,) = (g for g, v in zip(gradients, variables, strict=True) if v is self._kernel and g is not None)
-        rows = gradient.any(1).nonzero()[:, 0]
-        self._update(rows.int(), gradient[rows], gradients, variables)
-        self.catch_up()
+        nonzero = gradient.any(1).nonzero()[:, 0]
+        self._update(rows[nonzero], gradient[nonzero], gradients, variables)
 
     def _update(
         self, rows: torch.Tensor, gradient: torch.Tensor, gradients: Sequence[Any], variables: Sequence[Any]
@@ -174,18 +180,34 @@ class SparseUpdates:
         else:
             self._optimizer.iterations.value.add_(1)
 
-    def catch_up(self) -> None:
-        """Let all rows take the steps that they lag behind."""
+    def catch_up(self, rows: torch.Tensor | None = None) -> None:
+        """Let all rows, or some, take the steps that they lag behind."""
         if self._table.base < self._table.now and self._number not in (SGD, ADAGRAD):
-            self._kernels.catch_up(self._table, *self._rule())
-        self._table.base = self._table.now
+            self._kernels.catch_up(self._table, *self._rule(), rows)
+        if rows is None:
+            self._table.base = self._table.now
 
-    def settle(self) -> None:
-        """Leave what a dense step would: rows that have caught up, and the last gradient as the kernel's own."""
-        self.catch_up()
-        rows, gradient = self._last_gradient()
-        weights = self._table.weights
-        weights.grad = torch.zeros_like(weights).index_copy_(0, rows.long(), gradient)
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the kernel, and the optimizer's variable of it if it has one."""
+        slots = self._table.slots
+        return [self._table.weights, *([] if slots is None else [slots])]
+
+    def last_rows(self) -> torch.Tensor:
+        """Return the rows of the last batch, int32; none before the first."""
+        return torch.empty(0, dtype=torch.int32) if self._rows is None else self._rows
+
+    def gradient_of(self, rows: torch.Tensor) -> torch.Tensor | None:
+        """Return the last gradient of rows, (rows, units), among which are all of the last batch; None before it."""
+        if self._rows is None:
+            return None
+        own, gradient = self._last_gradient()
+        found = torch.zeros(len(rows), gradient.shape[1])
+        return found.index_copy_(0, torch.searchsorted(rows, own), gradient)
+
+    def count_steps(self, rows: torch.Tensor, steps: int) -> None:
+        """Count so many steps since all rows last caught up, which these rows have done and the others have not."""
+        self._table.now = self._table.base + steps
+        self._table.done[rows] = self._table.now
 
     def _last_gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the rows of the last batch, and the gradient of each."""

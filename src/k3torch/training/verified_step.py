@@ -11,13 +11,13 @@ from k3torch.training.step_parts import Parts
 import keras
 import torch
 
-Kind = Literal["train", "sparse train", "test"]
+Kind = Literal["train", "sparse train", "test", "sparse test"]
 Logs = dict[str, Any]
 Take = Callable[[Parts], Logs]
 
 # The number of batches that are compared. A second one detects state outside of Keras's variables: a counter in Python,
 # for example, has its effect in the step after the one that changes it.
-BATCHES: dict[Kind, int] = {"train": 2, "sparse train": 2, "test": 1}
+BATCHES: dict[Kind, int] = {"train": 2, "sparse train": 2, "test": 1, "sparse test": 1}
 # The number of signatures of batches (see ``signature``) that are compared. Without a limit, sequences of varying
 # length would have each batch compared.
 MAX_SIGNATURES = 8
@@ -73,7 +73,6 @@ class Verification:
             take: the step on the batch with given parts.
         """
         assert self.keras_parts is not None
-        key = kind, signature(data)
         before = State(model, gradients=False)
         logs: dict[str, Logs] = {}
 
@@ -85,8 +84,7 @@ class Verification:
         problems = compare(parts)
         gradients = [variable.value.grad for variable in model.trainable_variables]
         reasons: list[str] = []
-        replaceable = {"sparse": "its sparse updates", **_REPLACEABLE} if kind == "sparse train" else _REPLACEABLE
-        for name, words in replaceable.items():
+        for name, words in _REPLACEABLE.items():
             if not problems:
                 break
             if getattr(parts, name) is getattr(self.keras_parts, name):
@@ -95,27 +93,32 @@ class Verification:
             trial = replace(parts, **{"sparse": None, name: getattr(self.keras_parts, name)})
             remaining = compare(trial)
             if len(remaining) < len(problems):
-                reasons.append(f"{words} (otherwise this differs: {_in_short(problems)})")
+                reasons.append(f"{words} (otherwise this differs: {in_short(problems)})")
                 parts, problems = trial, remaining
         if problems:
-            whole = f"its whole {kind.rpartition(' ')[2]} step (otherwise this differs: {_in_short(problems)})"
+            whole = f"its whole {kind} step (otherwise this differs: {in_short(problems)})"
             return Outcome(None, logs["keras"], [whole])
-        if kind != "test" and key not in self.counts and parts.update_weights is not self.keras_parts.update_weights:
+        if kind != "test" and self.is_first(kind, data) and parts.update_weights is not self.keras_parts.update_weights:
             after = State(model, gradients=False)
             before.restore()
-            sparse = parts.sparse if kind == "sparse train" else None
-            update = parts.update_weights if sparse is None else sparse.update_nonzero
-            if differing := _compare_updates(model, gradients, update, self.keras_parts.update_weights):
-                name = "optimizer" if sparse is None else "sparse updates"
-                reasons.append(f"its {name} (otherwise this differs: {_in_short(differing)})")
-                dense = self.keras_parts.update_weights if sparse is None else parts.update_weights
-                parts = replace(parts, update_weights=dense, sparse=None)
+            if differing := compare_updates(model, gradients, parts.update_weights, self.keras_parts.update_weights):
+                reasons.append(f"its optimizer (otherwise this differs: {in_short(differing)})")
+                parts = replace(parts, update_weights=self.keras_parts.update_weights, sparse=None)
             after.restore()
-        self.counts[key] = self.counts.get(key, 0) + 1
+        self.count(kind, data)
         return Outcome(parts, logs["fast"], reasons)
 
+    def is_first(self, kind: Kind, data: Any) -> bool:
+        """Return whether no batch like ``data`` has been verified."""
+        return (kind, signature(data)) not in self.counts
 
-def _compare_updates(model: keras.Model, gradients: list[Any], update: Any, keras_update: Any) -> list[str]:
+    def count(self, kind: Kind, data: Any) -> None:
+        """Count a verified batch."""
+        key = kind, signature(data)
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+
+def compare_updates(model: keras.Model, gradients: list[Any], update: Any, keras_update: Any) -> list[str]:
     """Compare the updates on the same gradients, where rounding cannot hide another formula or setting."""
     variables = list(model.trainable_variables)
     with torch.no_grad():
@@ -146,6 +149,7 @@ def _is_empty(leaf: Any) -> bool:
     return len(shape) > 0 and shape[0] == 0
 
 
-def _in_short(problems: list[str]) -> str:
+def in_short(problems: list[str]) -> str:
+    """Return up to three of the problems, and how many more there are."""
     shown = ", ".join(problems[:3])
     return shown if len(problems) <= 3 else f"{shown} and {len(problems) - 3} more"

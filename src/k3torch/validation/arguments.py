@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 import inspect
-from typing import Any
+from typing import Any, TypeAlias
 
 from k3torch.data.arrays import finite_array
 from k3torch.data.loaders import class_weights
+from k3torch.data.sparse import checked_csr
 from k3torch.errors import InputError, choice_problem, count_problem, did_you_mean, refuse, seed_problem, unless
 import keras
 import numpy as np
 from numpy.typing import NDArray
+import scipy.sparse
 
 Array = NDArray[np.generic]
+Features: TypeAlias = "Array | scipy.sparse.csr_matrix"
 
 MAX_EPOCHS = 10_000_000  # the history is allocated at the start
 
@@ -112,17 +115,21 @@ def feature_names(x: Any) -> list[str] | None:
     return None if columns is None else [str(name) for name in columns]
 
 
-def convert_features(x: Any) -> Array:
+def convert_features(x: Any) -> Features:
     """Return inputs as an array of shape (samples, ...); a one-dimensional x gets a second dimension of 1.
 
+    A sparse matrix stays sparse, as float32 CSR.
+
     Raises:
-        InputError: as ``finite_array``.
+        InputError: as ``finite_array``, and for a sparse matrix as ``checked_csr``.
     """
+    if scipy.sparse.issparse(x):
+        return checked_csr("x", x)
     inputs = finite_array("x", x)
     return inputs[:, None] if inputs.ndim == 1 else inputs
 
 
-def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
+def convert_samples(x: Any, y: Any) -> tuple[Features, Array]:
     """Return inputs of shape (samples, ...) and targets of shape (samples, outputs).
 
     One-dimensional x and y get a second dimension of 1. Targets become int64 if they are whole numbers by dtype,
@@ -132,8 +139,8 @@ def convert_samples(x: Any, y: Any) -> tuple[Array, Array]:
         InputError: as ``finite_array``, for lengths that differ, and for samples without features or targets.
     """
     inputs, targets = convert_features(x), finite_array("y", y)
-    if len(inputs) != len(targets):
-        raise InputError(f"expected as many samples in y as in x ({len(inputs)}), got {len(targets)}")
+    if inputs.shape[0] != len(targets):
+        raise InputError(f"expected as many samples in y as in x ({inputs.shape[0]}), got {len(targets)}")
     for name, array in (("x", inputs), ("y", targets)):
         if 0 in array.shape[1:]:
             raise InputError(f"expected {name} with at least one number a sample, got shape {array.shape}")

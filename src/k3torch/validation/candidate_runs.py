@@ -11,7 +11,7 @@ from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines, halving
 from k3torch.validation.candidates import Candidate
 from k3torch.validation.engines import Shared
-from k3torch.validation.job_training import Training, labels_refused, why_not_stacked, with_units
+from k3torch.validation.job_training import Engine, Training, labels_refused, why_not_stacked, with_units
 from k3torch.validation.jobs import Data, Fold, Job, jobs_of
 from k3torch.validation.metric_units import greater_is_better
 from k3torch.validation.result import CrossValidation, score_index
@@ -37,6 +37,7 @@ class Settings:
         units: whether the targets are scaled.
         seed: of the training.
         bar: for progress; it is open.
+        engine: of candidates that are trained on their own.
     """
 
     batch_size: int
@@ -48,6 +49,7 @@ class Settings:
     units: bool
     seed: int
     bar: EpochBar
+    engine: Engine = "auto"
 
     def jobs(self, candidate: Candidate, data: Data, folds: Sequence[Fold]) -> list[Job]:
         """Return a job of the candidate for each fold, with built models."""
@@ -145,7 +147,7 @@ def refit(candidate: Candidate, epochs: int, data: Data, fold: Fold, settings: S
     jobs = settings.jobs(candidate, data, [fold])
     training = Training(jobs, settings.batch_size, range(epochs), None, settings.bar)
     if candidate.graphs is None or not _together([Run(candidate, jobs, training)], range(epochs), settings, True):
-        training.train("auto", settings.seed)
+        training.train(settings.engine, settings.seed)
     return jobs[0], training.histories[0][1, :, -1]
 
 
@@ -186,7 +188,7 @@ def _train(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -
         return
     for run in runs:
         assert run.training is not None
-        run.training.train("auto", settings.seed + epochs.start)
+        run.training.train(settings.engine, settings.seed + epochs.start)
 
 
 def _together(runs: Sequence[Run], epochs: range, settings: Settings, last: bool) -> bool:

@@ -11,6 +11,7 @@ from k3torch.errors import InputError, did_you_mean
 from k3torch.stack.compiled_models import StepGraphs, TracedSteps, sizes_of_batches
 from k3torch.stack.reasons import NotCompiled, UntraceableStep
 from k3torch.stack.step_graphs import sizes_to_trace
+from k3torch.validation.bag_samples import dense
 from k3torch.validation.jobs import Fold, Job
 import keras
 import numpy as np
@@ -105,7 +106,7 @@ def share_graphs(candidates: Sequence[Candidate], folds: Sequence[Fold], batch_s
     reason = None
     for candidate in candidates:
         job: Job = make(candidate)
-        steps = TracedSteps(job.model, job.training)
+        steps = TracedSteps(job.model, dense(job.training))
         try:
             groups.setdefault(steps.signature(sizes_to_trace(sizes)[0]), []).append((candidate, steps))
         except (UntraceableStep, NotCompiled) as error:

@@ -68,7 +68,9 @@ def cross_validate(
 
     Args:
         build_model: returns a compiled model with new weights; called once for each fold and repeat.
-        x: (samples, ...), numbers; the models get float32. Arrays, torch tensors or pandas objects, not sparse.
+        x: (samples, ...), numbers; the models get float32. Arrays, torch tensors, pandas objects, or a SciPy sparse
+            matrix (CSR, CSC or COO), which all folds share and which never becomes dense: models get CSR tensors, and
+            train with ``fit``. Their first layer has to take these, as ``SparseDense`` does. Not with ``normalize``.
         y: (samples,) or (samples, outputs): numbers, or classes as whole numbers.
         folds: a number of folds, a scikit-learn splitter, or pairs of index arrays; see ``make_folds``.
         repeats: how often to train on all folds, each time with new initial weights and new orders of the training

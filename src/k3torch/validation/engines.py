@@ -13,6 +13,7 @@ from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.python_state import reachable
+from k3torch.validation.bag_samples import dense
 from k3torch.validation.differences import difference_between_models
 from k3torch.validation.jobs import Job
 from k3torch.validation.result import score_index
@@ -132,8 +133,8 @@ def stacked(
         some = slice(start, start + size)
         graphs = None if shared is None else shared.graphs[some]
         stack = ModelStack(
-            [job.model for job in jobs[some]], [job.training for job in jobs[some]],
-            [job.validation for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status, required,
+            [job.model for job in jobs[some]], [dense(job.training) for job in jobs[some]],
+            [dense(job.validation) for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status, required,
             graphs, shared is not None and shared.verified,
         )  # fmt: skip
         _one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last)
@@ -216,13 +217,13 @@ def build(job: Job) -> None:
     Raises:
         InputError: if the model cannot take these samples and targets, has no loss, or a metric with several values.
     """
-    samples = job.training
+    x, y, sample_weight = job.training.example()
     try:
-        stateless.build(job.model, samples.x, samples.y, samples.sample_weight)
+        stateless.build(job.model, x, y, sample_weight)
     except UntraceableStep:
         return
     except (ValueError, TypeError, RuntimeError, IndexError, AttributeError, KeyError, AssertionError) as error:
-        shapes = f"x of shape {(None, *samples.x.shape[1:])} and y of shape {(None, *samples.y.shape[1:])}"
+        shapes = f"x of shape {(None, *x.shape[1:])} and y of shape {(None, *y.shape[1:])}"
         raise InputError(f"expected a model with a loss that takes {shapes}, got: {error}") from error
     if job.model.loss is None and "train_step" not in _overridden(job.model) and not _has_loss(job):
         raise InputError("expected build_model() to return a model with a loss, got none: pass loss to compile")
@@ -236,7 +237,7 @@ def build(job: Job) -> None:
 
 def _has_loss(job: Job) -> bool:
     """Return whether a model without a compiled loss has penalties, or a loss of its own, to minimise."""
-    model, x, y = job.model, *(keras.ops.convert_to_tensor(array[:1]) for array in (job.training.x, job.training.y))
+    model, x, y = job.model, *map(keras.ops.convert_to_tensor, job.training.example()[:2])
     state = [(variable, variable.value) for variable in stateless.variables(model)]
     try:
         with keras.StatelessScope(state_mapping=state, collect_losses=True):
@@ -249,5 +250,5 @@ def _has_loss(job: Job) -> bool:
 def _bytes_of(job: Job) -> int:
     """Return the memory that one model of a stack takes: its state, the step's new state, its samples."""
     state = sum(v.value.nbytes for v in stateless.variables(job.model))
-    samples = sum(part.x.nbytes + part.y.nbytes for part in (job.training, job.validation))
+    samples = sum(part.nbytes for part in (job.training, job.validation))
     return int(2 * state + samples)

@@ -1,6 +1,7 @@
 """Trains the models of a cross-validation with Keras's ``fit``, one after another."""
 
 from collections.abc import Iterator, Sequence
+import math
 from typing import Any
 
 from k3torch.data.loaders import BatchedTensors, identity
@@ -8,8 +9,9 @@ from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.progress import RichProgress
+from k3torch.validation.bag_samples import AnySamples
 from k3torch.validation.engines import MetricHistory
-from k3torch.validation.jobs import EpochOrder, Job
+from k3torch.validation.jobs import EpochOrder, Job, Order
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +39,15 @@ def fit(
     title, before = bar.title, bar.done
     bar.total = max(bar.total, before + len(epochs) * len(jobs))
     for number, (job, own) in enumerate(zip(jobs, callbacks, strict=True)):
-        sampler = _Ordered(job.order)
+        batches = _Batches(job.order, batch_size)
         bar.title, bar.done = f"model {number + 1} of {len(jobs)}", before + len(epochs) * number
         try:
             job.model.fit(
-                _loader(job.training, batch_size, sampler),
-                validation_data=_loader(job.validation, batch_size),
+                _loader(job.training, batches),
+                validation_data=_in_order(job.validation, batch_size),
                 initial_epoch=epochs.start,
                 epochs=epochs.stop,
-                callbacks=[*own, sampler.follow, RichProgress(bar)],
+                callbacks=[*own, batches.follow, RichProgress(bar)],
                 shuffle=False,
                 verbose=0,
             )
@@ -57,7 +59,7 @@ def fit(
 
 
 def _evaluated(job: Job, batch_size: int) -> NDArray[np.float64]:
-    found = job.model.evaluate(_loader(job.validation, batch_size), return_dict=True, verbose=0)
+    found = job.model.evaluate(_in_order(job.validation, batch_size), return_dict=True, verbose=0)
     return job.in_units(np.array([found[name] for name in stateless.metric_names(job.model)]))
 
 
@@ -73,26 +75,33 @@ def _table(job: Job, epochs: int) -> MetricHistory:
     return job.in_units(table).swapaxes(1, 2)
 
 
-class _Ordered(Sampler[int]):
-    """Yields the indices of the samples in the order of the epoch that ``fit`` is in."""
+class _Batches(Sampler[Order]):
+    """Yields the indices of each batch as an array, in the order of the epoch that ``fit`` is in."""
 
-    def __init__(self, order: EpochOrder):
-        self.order = order
+    def __init__(self, order: EpochOrder, batch_size: int):
+        self.order, self.batch_size = order, batch_size
         self.epoch = 0
         self.follow = keras.callbacks.LambdaCallback(on_epoch_begin=self._begin)
 
     def _begin(self, epoch: int, _: Any) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
-        yield from self.order(self.epoch).tolist()
+    def __iter__(self) -> Iterator[Order]:
+        order = self.order(self.epoch)
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def __len__(self) -> int:
-        return len(self.order(0))
+        return math.ceil(len(self.order(0)) / self.batch_size)
 
 
-def _loader(samples: Samples, batch_size: int, sampler: Sampler[int] | None = None) -> DataLoader[Any]:
-    dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(array)) for array in samples.arrays()))
-    return DataLoader(
-        dataset, batch_size, sampler=sampler, collate_fn=identity, generator=torch.Generator().manual_seed(0)
-    )
+def _in_order(samples: AnySamples, batch_size: int) -> DataLoader[Any]:
+    return _loader(samples, _Batches(lambda _: np.arange(len(samples)), batch_size))
+
+
+def _loader(samples: AnySamples, batches: _Batches) -> DataLoader[Any]:
+    dataset: Any = samples
+    if isinstance(samples, Samples):
+        dataset = BatchedTensors(*(torch.from_numpy(np.ascontiguousarray(array)) for array in samples.arrays()))
+    order: Any = batches
+    return DataLoader(dataset, batch_sampler=order, collate_fn=identity, generator=torch.Generator().manual_seed(0))

@@ -1,17 +1,17 @@
 """Scaling of the samples of one fold, and the models that have it as layers."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from k3torch.data.scaling import Standardizer
 from k3torch.errors import InputError, refuse, unless
 from k3torch.training.model_state import layers_of
 from k3torch.training.scaling_layers import normalization_layer, with_scaling_layers
-from k3torch.validation.arguments import Array
+from k3torch.validation.arguments import Array, Features
 from k3torch.validation.folds import Indices
 import keras
 import numpy as np
-from numpy.typing import NDArray
+import scipy.sparse
 
 Normalize = Literal["fold", "train"]
 
@@ -30,11 +30,11 @@ class FoldScaling:
     targets: Standardizer | None
 
     @classmethod
-    def fit(cls, x: Array, y: Array, training: Indices, normalize: Normalize | None, normalize_y: bool) -> Self:
+    def fit(cls, x: Features, y: Array, training: Indices, normalize: Normalize | None, normalize_y: bool) -> Self:
         """Return the scaling of a fold.
 
         Args:
-            x: (samples, ...).
+            x: (samples, ...); sparse only without ``normalize``.
             y: (samples, outputs).
             training: the training samples of the fold.
             normalize: "fold" uses the features of the training samples, "train" those of all samples; None does not
@@ -42,8 +42,14 @@ class FoldScaling:
             normalize_y: whether to scale the targets, by the training samples.
 
         Raises:
-            InputError: for units in which float32 cannot hold the features, or the targets beside their mean.
+            InputError: for units in which float32 cannot hold the features, or the targets beside their mean, and for
+                ``normalize`` with a sparse matrix.
         """
+        if normalize is not None and scipy.sparse.issparse(x):
+            raise InputError(
+                f"expected normalize=None for a sparse x, got {normalize!r}, which subtracts means and so makes it "
+                "dense: scale its columns before"
+            )
         scaling = cls(
             None if normalize is None else Standardizer.fit(x[training] if normalize == "fold" else x),
             Standardizer.fit(y[training]) if normalize_y else None,
@@ -74,10 +80,10 @@ class FoldScaling:
                 ]
             )
 
-    def transform_features(self, x: Array) -> NDArray[np.float32]:
-        """Return all features as the layers after the normalization see them, of the shape of ``x``."""
+    def transform_features(self, x: Features) -> Any:
+        """Return all features as the layers after the normalization see them: float32, of the shape of ``x``."""
         if self.features is None:
-            return x.astype("float32")
+            return x.astype("float32", copy=False)
         scaled = self.features.transform(x).astype("float32")
         seen = keras.ops.convert_to_numpy(normalization_layer(self.features)(x.astype("float32")))
         # Far from 0 float32 cannot tell close numbers apart: the seconds since 1970, for example.

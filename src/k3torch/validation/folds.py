@@ -16,14 +16,14 @@ MAX_FOLDS = 100_000  # an iterator that yields more is taken to be endless
 
 
 def make_folds(
-    folds: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None = None, *, repeat: int = 0, seed: int = 0
+    folds: Any, x: Any, y: NDArray[Any], groups: ArrayLike | None = None, *, repeat: int = 0, seed: int = 0
 ) -> list[Split]:
     """Return (training indices, validation indices) of each fold.
 
     Args:
         folds: the number of folds; a scikit-learn splitter, such as ``StratifiedKFold(4)``, ``GroupKFold(4)`` or
             ``TimeSeriesSplit(4)``; or pairs of index arrays.
-        x: (samples, ...).
+        x: (samples, ...), an array or a sparse matrix.
         y: (samples,) or (samples, outputs).
         groups: (samples,), for splitters that keep groups together; refused with other ``folds``.
         repeat: number of the repeat, from 0; used only if ``folds`` is a number. In repeat 0 the folds are
@@ -36,7 +36,7 @@ def make_folds(
         InputError: for fewer samples than folds, and for a fold that is empty, out of range, or has a sample in both
             its parts; for groups without a splitter.
     """
-    samples = len(x)
+    samples = x.shape[0]
     has_split = hasattr(folds, "split") and not isinstance(folds, str | bytes)
     if groups is not None and not has_split:
         raise InputError(
@@ -55,7 +55,7 @@ def make_folds(
 
 
 def make_repeats(
-    folds: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None = None, *, repeats: int = 1, seed: int = 0
+    folds: Any, x: Any, y: NDArray[Any], groups: ArrayLike | None = None, *, repeats: int = 1, seed: int = 0
 ) -> list[list[Split]]:
     """Return the folds of each repeat; a generator of pairs is read once, and its folds are used in all repeats.
 
@@ -72,14 +72,14 @@ def make_repeats(
     return made
 
 
-def _split(splitter: Any, x: NDArray[Any], y: NDArray[Any], groups: ArrayLike | None) -> list[Any]:
-    labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+def _split(splitter: Any, x: Any, y: NDArray[Any], groups: ArrayLike | None) -> list[Any]:
+    labels, samples = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y, x.shape[0]
     try:
         group_of_each = None if groups is None else np.asarray(groups)
     except ValueError as error:
-        raise InputError(f"expected one group a sample ({len(x)}), got: {error}") from error
-    if group_of_each is not None and group_of_each.shape != (len(x),):
-        raise InputError(f"expected groups of shape ({len(x)},), got shape {group_of_each.shape}")
+        raise InputError(f"expected one group a sample ({samples}), got: {error}") from error
+    if group_of_each is not None and group_of_each.shape != (samples,):
+        raise InputError(f"expected groups of shape ({samples},), got shape {group_of_each.shape}")
     try:
         return list(splitter.split(x, labels, group_of_each))
     except Exception as error:  # of any kind: the splitter may be the caller's own

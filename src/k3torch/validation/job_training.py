@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 import re
 from typing import Any, Literal, NamedTuple
 
-from k3torch.errors import InputError
+from k3torch.errors import InputError, first_line
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines, fit_engine, stopping
+from k3torch.validation.bag_samples import BagSamples
 from k3torch.validation.curves import best_epoch
 from k3torch.validation.engines import MetricHistory
 from k3torch.validation.jobs import Data, Job
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Engine = Literal["auto", "stacked", "fit"]
+SPARSE = "x is a sparse matrix"  # samples of a stack are dense
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Training:
     def train(self, engine: Engine, seed: int) -> None:
         """Train all jobs as a stack if that is possible and wanted, else with ``fit``."""
         keras.utils.set_random_seed(seed)
-        with labels_refused():
+        with labels_refused(), dense_layers_refused(self.jobs[0]):
             if engine == "fit" or not self._stacked(required=engine == "stacked"):
                 self.engine = "fit"
                 keras.utils.set_random_seed(seed)  # as if no stack had been tried
@@ -94,6 +96,7 @@ class Training:
         """Train as a stack; for a model that is not supported say why and return False, or refuse if ``required``."""
         callbacks = self.callbacks or ()
         reason = None if stopping.supported(callbacks) else "callbacks act on one model at a time"
+        reason = SPARSE if isinstance(self.jobs[0].training, BagSamples) else reason
         reason = reason or engines.why_not_stacked([job.model for job in self.jobs])
         if reason is None:
             rules = self.rules
@@ -193,6 +196,24 @@ def labels_refused() -> Iterator[None]:
         raise InputError(f"expected labels and ids below the widths of the model's layers, got: {error}") from error
 
 
+@contextmanager
+def dense_layers_refused(job: Job) -> Iterator[None]:
+    """Refuse models that cannot take a sparse x, in one line, where the training of a job with such samples fails."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of any kind: torch and each layer have their own
+        text = str(error)
+        if not isinstance(job.training, BagSamples) or not re.search("sparse[ _]?cs|-sparse |layout", text, re.I):
+            raise
+        layer = re.search(r"when calling (\w+)\.call", text)
+        raise InputError(
+            "expected a model whose first layer takes a sparse x, such as SparseDense, got "
+            f"{layer[1] if layer else first_line(error)}"
+        ) from error
+
+
 def why_not_stacked(error: UntraceableStep) -> str:
     """Return in a few words why a stack could not be trained."""
     plain = isinstance(error, DifferentStep | SlowerThanFit)
@@ -205,7 +226,7 @@ def with_units(jobs: Sequence[Job]) -> list[Job]:
     Raises:
         InputError: for several targets, for models without a metric, and as ``metric_units.unit_powers``.
     """
-    model, outputs = jobs[0].model, jobs[0].training.y.shape[1:]
+    model, outputs = jobs[0].model, jobs[0].training.example()[1].shape[1:]
     names = stateless.metric_names(model)
     if outputs != (1,):
         raise InputError(f"expected one target a sample with normalize_y=True, got targets of shape {outputs}")

@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from k3torch.data.bags import BagDataset
 from k3torch.errors import InputError
 from k3torch.stack.batch_loop import Samples
 from k3torch.training.model_state import layers_of
-from k3torch.validation.arguments import Array, convert_sample_weight, convert_samples, training_weights
+from k3torch.validation.arguments import Array, Features, convert_sample_weight, convert_samples, training_weights
+from k3torch.validation.bag_samples import AnySamples, BagSamples
 from k3torch.validation.fold_scaling import FoldScaling, Normalize, check_can_normalize
 from k3torch.validation.folds import Indices, Split
 import keras
 import numpy as np
 from numpy.typing import NDArray
+import scipy.sparse
 
 Order = NDArray[np.int64]
 EpochOrder = Callable[[int], Order]
@@ -24,13 +27,13 @@ class Data:
     """All samples.
 
     Attributes:
-        x: (samples, ...).
+        x: (samples, ...); a sparse matrix is float32 CSR.
         y: (samples, outputs).
         weights: (samples,), for validation, or None.
         training_weights: (samples,), multiplied with those of classes, or None.
     """
 
-    x: Array
+    x: Features
     y: Array
     weights: Weights
     training_weights: Weights
@@ -43,7 +46,7 @@ class Data:
             InputError: for samples, targets or weights that cannot be used.
         """
         inputs, targets = convert_samples(x, y)
-        weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(inputs))
+        weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(targets))
         return cls(inputs, targets, weights, training_weights(targets, weights, class_weight))
 
 
@@ -63,8 +66,8 @@ class Fold:
     key: tuple[int, ...]
     split: Split
     scaling: FoldScaling
-    training: Samples
-    validation: Samples
+    training: AnySamples
+    validation: AnySamples
     order: EpochOrder
 
 
@@ -85,8 +88,8 @@ class Job:
     model: keras.Model
     split: Split
     scaling: FoldScaling
-    training: Samples
-    validation: Samples
+    training: AnySamples
+    validation: AnySamples
     order: EpochOrder
     units: NDArray[np.float64] | None = None
 
@@ -137,8 +140,9 @@ def scaled_folds(
         for number, split in enumerate(folds):
             scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
             x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)
-            training = _samples(x, y, data.training_weights, split[0])
-            validation = _samples(x, y, data.weights, split[1])
+            samples = _bag_samples if scipy.sparse.issparse(x) else _samples
+            training = samples(x, y, data.training_weights, split[0])
+            validation = samples(x, y, data.weights, split[1])
             key = (seed, repeat, number)
             made.append(Fold(key, split, scaling, training, validation, _order(len(training), shuffle, key)))
     return made
@@ -166,13 +170,17 @@ def _samples(x: NDArray[np.float32], y: Array, weights: Weights, chosen: Indices
     return Samples(x[chosen], y[chosen], None if weights is None else weights[chosen])
 
 
+def _bag_samples(x: Any, y: Array, weights: Weights, chosen: Indices) -> BagSamples:
+    return BagSamples(BagDataset(x, y, weights), chosen)
+
+
 def _order(samples: int, shuffle: bool, key: tuple[int, ...]) -> EpochOrder:
     if not shuffle:
         return lambda _: np.arange(samples)
     return lambda epoch: np.random.default_rng([*key, epoch]).permutation(samples)
 
 
-def _new_model(build_model: Callable[[], keras.Model], x: Array, others: Sequence[Job]) -> keras.Model:
+def _new_model(build_model: Callable[[], keras.Model], x: Features, others: Sequence[Job]) -> keras.Model:
     model = build_model()
     if not isinstance(model, keras.Model) or not model.compiled:
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")

@@ -1,12 +1,15 @@
 """Predictions of the models of a cross-validation: of new samples by all of them, of their own by those held out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from k3torch.data.bags import BagDataset
+from k3torch.validation.arguments import Features
 from k3torch.validation.folds import Split
 import keras
 import numpy as np
 from numpy.typing import NDArray
+import scipy.sparse
 import torch
 
 Float = NDArray[np.float64]
@@ -14,22 +17,30 @@ Float = NDArray[np.float64]
 _BATCH = 1024  # samples at a time
 
 
-def predict(model: keras.Model, x: NDArray[Any]) -> Float:
+def predict(model: keras.Model, x: Features) -> Float:
     """Return the outputs for x, (samples, ...), as float64; logits, by the model's loss, become probabilities."""
     outputs: list[NDArray[np.float32]] = []
     with torch.no_grad():
-        for start in range(0, len(x), _BATCH):
-            batch = model(x[start : start + _BATCH].astype("float32"), training=False)
-            outputs.append(keras.ops.convert_to_numpy(_probabilities(model, batch)))
+        for batch in _batches(x):
+            outputs.append(keras.ops.convert_to_numpy(_probabilities(model, model(batch, training=False))))
     return np.asarray(np.concatenate(outputs), dtype=np.float64)
 
 
-def mean_prediction(models: Sequence[keras.Model], x: NDArray[Any]) -> Float:
+def _batches(x: Features) -> Iterator[Any]:
+    """Yield float32 batches; of a sparse matrix as CSR tensors."""
+    samples = x.shape[0]
+    bags = BagDataset(x, np.zeros(samples)) if scipy.sparse.issparse(x) else None
+    for start in range(0, samples, _BATCH):
+        some = slice(start, start + _BATCH)
+        yield x[some].astype("float32") if bags is None else bags[some][0]
+
+
+def mean_prediction(models: Sequence[keras.Model], x: Features) -> Float:
     """Return the mean of the models' outputs, of the shape of one model's."""
     return np.asarray(np.mean([predict(model, x) for model in models], axis=0))
 
 
-def out_of_fold(models: Sequence[keras.Model], x: NDArray[Any], indices: Sequence[Split]) -> Float:
+def out_of_fold(models: Sequence[keras.Model], x: Features, indices: Sequence[Split]) -> Float:
     """Return the mean prediction of each sample by the models that have it as a validation sample; NaN without one.
 
     Args:
@@ -37,11 +48,11 @@ def out_of_fold(models: Sequence[keras.Model], x: NDArray[Any], indices: Sequenc
         x: (samples, ...).
         indices: training and validation samples of each model.
     """
-    sums, counts = None, np.zeros(len(x))
+    sums, counts = None, np.zeros(x.shape[0])
     for model, (_, validation) in zip(models, indices, strict=True):
         outputs = predict(model, x[validation])
         if sums is None:
-            sums = np.zeros((len(x), *outputs.shape[1:]))
+            sums = np.zeros((len(counts), *outputs.shape[1:]))
         np.add.at(sums, validation, outputs)  # a sample may be drawn twice
         np.add.at(counts, validation, 1)
     assert sums is not None, "a cross-validation has at least one model"

@@ -119,7 +119,8 @@ class CrossValidation:
         """Return the mean of the models' predictions.
 
         Args:
-            x: (samples, ...), in the units of the x that ``cross_validate`` got. The columns of a DataFrame must have
+            x: (samples, ...), in the units of the x that ``cross_validate`` got; an array or a SciPy sparse matrix, for
+                models that take both as ``SparseDense`` does. The columns of a DataFrame must have
                 the names and the order that they had there.
 
         Returns:
@@ -134,7 +135,7 @@ class CrossValidation:
             expected = ", ".join(self.feature_names)
             raise InputError(f"expected the columns {expected}, in this order, got {', '.join(names)}")
         inputs = convert_features(x)
-        refuse([unless(len(inputs), "x with at least one sample, got none")])
+        refuse([unless(inputs.shape[0], "x with at least one sample, got none")])
         shape = getattr(self.models[0], "input_shape", None)
         if shape is not None and (
             len(shape) != inputs.ndim or any(a not in (None, b) for a, b in zip(shape, inputs.shape, strict=True))

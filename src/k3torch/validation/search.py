@@ -17,6 +17,7 @@ from k3torch.validation.candidates import Candidate, make_candidates, share_grap
 from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import Split, make_folds, make_repeats
+from k3torch.validation.job_training import SPARSE
 from k3torch.validation.jobs import Data, Fold, scaled_folds
 from k3torch.validation.metric_units import metric_objects
 from k3torch.validation.result import CrossValidation, score_index
@@ -24,6 +25,7 @@ from k3torch.validation.search_result import SearchResult
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+import scipy.sparse
 
 
 @checked_and_locked
@@ -108,20 +110,29 @@ def search(
         "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": int(seed)
     }  # fmt: skip
 
-    def divided(x: NDArray[Any], y: NDArray[Any], groups: Any = None) -> list[list[Split]]:
+    def divided(x: Any, y: NDArray[Any], groups: Any = None) -> list[list[Split]]:
         return make_repeats(folds, x, y, groups, repeats=int(repeats), seed=int(seed))
 
     splits = divided(inputs, targets, groups)
     outer_splits = [] if outer is None else make_folds(outer, inputs, targets)
     problems = [splits, *(_inside(training, divided, inputs, targets) for training, _ in outer_splits)]
     of_problems = [scaled_folds(data, problem, **scaling) for problem in problems]
-    whole = np.arange(len(inputs))
+    whole = np.arange(len(targets))
     size = min(int(batch_size), max(len(fold.training) for problem in of_problems for fold in problem))
     finals = [(whole, whole[:size]), *outer_splits]
     refits = [fold for split in finals for fold in scaled_folds(data, [[split]], **scaling)]
     with EpochBar("search", int(epochs), verbose) as bar:
         settings = Settings(
-            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar
+            size,
+            int(epochs),
+            rule,
+            choose_epochs,
+            halving,
+            normalize is not None,
+            normalize_y,
+            int(seed),
+            bar,
+            "fit" if scipy.sparse.issparse(inputs) else "auto",
         )
         _find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
         runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings)
@@ -168,7 +179,7 @@ def _outer_test(
 
 
 def _inside(
-    training: NDArray[np.int64], divided: Callable[..., list[list[Split]]], x: NDArray[Any], y: NDArray[Any]
+    training: NDArray[np.int64], divided: Callable[..., list[list[Split]]], x: Any, y: NDArray[Any]
 ) -> list[list[Split]]:
     """Return the inner folds of the training samples of an outer fold, as numbers of all samples."""
     return [[(training[a], training[b]) for a, b in folds] for folds in divided(x[training], y[training])]
@@ -178,6 +189,9 @@ def _find_groups(
     candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
 ) -> None:
     """Let candidates share the graphs of their steps where that pays."""
+    if s.engine == "fit":
+        s.bar.notice(f"training with fit, model after model: {SPARSE}")
+        return
     epochs = s.epochs * len(candidates) * len(problems)
     job = s.jobs(candidates[0], data, problems[0][:1])[0]
     models = len(problems[0])
