@@ -333,6 +333,7 @@ def test_outer_folds_are_tested_by_models_that_were_selected_without_them(compil
     found = search(build, {"rate": [1e-5, 0.05]}, X, Y, outer=outer, normalize="fold", **ARGUMENTS)
     assert found.outer_scores.shape == (3,)
     assert found.outer_params == [{"rate": 0.05}] * 3
+    assert [fold.epochs for fold in found.outer] == [2] * 3
     for score, pair in zip(found.outer_scores, outer.split(X), strict=True):
         model = lambda: build(0.05)  # noqa: E731
         arguments = {**ARGUMENTS, "folds": [pair], "normalize": "fold", "engine": "fit"}
@@ -350,3 +351,4 @@ def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples(compiled):
     assert first.outer_scores != second.outer_scores
     inner = search(build, grid, X[:13], Y[:13], **ARGUMENTS)
     assert first.outer_params == [inner.best_params]
+    assert first.outer[0].inner_score == pytest.approx(inner.best_score, rel=1e-4)

@@ -18,6 +18,23 @@ if TYPE_CHECKING:  # imported when they are used
 _SHOWN = 5  # candidates in the text
 
 
+@dataclass(frozen=True)
+class OuterFold:
+    """What was selected without the samples of an outer fold, and its score on them.
+
+    Attributes:
+        params: of the candidate with the best mean score on the inner folds.
+        epochs: for which its model was trained on the samples of the inner folds.
+        inner_score: that mean score, which is too good.
+        score: of the model on the samples of the outer fold.
+    """
+
+    params: dict[str, Any]
+    epochs: int
+    inner_score: float
+    score: float
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class SearchResult:
     """Scores of all candidates, and models of the best one.
@@ -37,9 +54,7 @@ class SearchResult:
         ensemble_score: the metric of ``ensemble.out_of_fold``, which are means over the repeats: with several repeats
             the score of an ensemble of as many models on samples that they have not seen. NaN for a loss, and where a
             sample is in no validation fold.
-        outer_scores: (outer folds,): the score on each outer fold, of the model that was selected without it; None
-            without ``outer``.
-        outer_params: the parameters that were selected there; None without ``outer``.
+        outer: what was selected without each outer fold, and its score there; None without ``outer=``.
     """
 
     params: list[dict[str, Any]]
@@ -50,8 +65,7 @@ class SearchResult:
     best_model: keras.Model
     ensemble: CrossValidation
     ensemble_score: float = float("nan")
-    outer_scores: NDArray[np.float64] | None = None
-    outer_params: list[dict[str, Any]] | None = None
+    outer: list[OuterFold] | None = None
 
     @property
     def metric(self) -> str:
@@ -72,6 +86,16 @@ class SearchResult:
     def best_score(self) -> float:
         """The mean score of the best candidate, which is too good, since the candidate was selected for it."""
         return float(self.scores[self.best_index].mean())
+
+    @property
+    def outer_scores(self) -> NDArray[np.float64] | None:
+        """The score on each outer fold, (outer folds,), of the model that was selected without it."""
+        return None if self.outer is None else np.array([fold.score for fold in self.outer])
+
+    @property
+    def outer_params(self) -> list[dict[str, Any]] | None:
+        """The parameters that were selected without each outer fold."""
+        return None if self.outer is None else [fold.params for fold in self.outer]
 
     def interval(self, candidate: int) -> Interval:
         """Return the confidence interval of a candidate's mean score, as ``CrossValidation.interval``."""
@@ -123,8 +147,7 @@ class SearchResult:
             lines.append(f"  {mean} ({bounds}), epochs {self.epochs[number]}: {_shown(self.params[number])}")
         if len(order) > _SHOWN:
             lines.append(f"  ... ({len(order)} candidates)")
-        if self.outer_scores is not None:
-            outer = self.outer_scores
+        if (outer := self.outer_scores) is not None:
             lines.append(
                 f"  outer folds: mean {format_number(float(outer.mean()))} of {len(outer)}, not biased by the selection"
             )
