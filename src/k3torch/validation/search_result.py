@@ -1,10 +1,12 @@
 """The result of a search: the candidates with their scores, the best one's models, and what they are worth."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k3torch.errors import choice_problem, refuse
 from k3torch.formats import counted, format_number
+from k3torch.validation import search_files
 from k3torch.validation.halving import ranked
 from k3torch.validation.result import CrossValidation, Interval, mean_interval
 import keras
@@ -135,6 +137,29 @@ class SearchResult:
         refuse([choice_problem("parameter", chosen, names)])
         return search_plot.draw(self, chosen, ax)
 
+    def save(self, folder: str | Path) -> None:
+        """Write everything to a new folder: the models as .keras files, arrays as .npz, the rest as .json.
+
+        ``ensemble`` is in a folder of its own, which ``CrossValidation.load`` reads too. A parameter that is neither a
+        number, a text, a bool, None nor a list of them is saved as its ``repr``.
+
+        Raises:
+            InputError: if the folder exists and is not empty, or cannot be written.
+        """
+        outer = None if self.outer is None else [vars(fold) for fold in self.outer]
+        search_files.save({**vars(self), "outer": outer, "ensemble": vars(self.ensemble)}, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "SearchResult":
+        """Return a result that ``save`` wrote. Nothing in the folder is executed or unpickled.
+
+        Raises:
+            InputError: if the folder has no such result, or a damaged one.
+        """
+        fields = search_files.load(Path(folder))
+        outer = None if fields["outer"] is None else [OuterFold(**fold) for fold in fields["outer"]]
+        return cls(**{**fields, "outer": outer, "ensemble": CrossValidation(**fields["ensemble"])})
+
     def __repr__(self) -> str:
         repeats, folds = self.scores.shape[1:]
         parts = (counted(len(self.params), "candidate"), counted(folds, "fold"), counted(repeats, "repeat"))
@@ -151,7 +176,7 @@ class SearchResult:
             lines.append(
                 f"  outer folds: mean {format_number(float(outer.mean()))} of {len(outer)}, not biased by the selection"
             )
-        lines.append("  best_params, best_model, ensemble, scores, epochs, outer_scores, to_frame(), plot(parameter)")
+        lines.append("  best_params, best_model, ensemble, scores, outer, to_frame(), plot(parameter), save(folder)")
         return "\n".join(lines)
 
     def _order(self) -> list[int]:
