@@ -352,3 +352,5 @@ def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples(compiled):
     inner = search(build, grid, X[:13], Y[:13], **ARGUMENTS)
     assert first.outer_params == [inner.best_params]
     assert first.outer[0].inner_score == pytest.approx(inner.best_score, rel=1e-4)
+    np.testing.assert_array_equal(np.isnan(first.outer_predictions[:, 0]), np.arange(26) < 13)
+    np.testing.assert_allclose(first.outer_predictions[13:], inner.ensemble.predict(X[13:]), rtol=1e-4)

@@ -29,7 +29,7 @@ def found():
     params = [{"rate": np.float64(0.5), "start": START}, {"rate": 0.25, "start": "zeros", "units": (4, 2)}]
     return SearchResult(
         params, np.stack([ensemble.scores, ensemble.scores + 1]), np.array([1, 3]), np.array([0.5, 2.0]), 0,
-        ensemble.models[0], ensemble, 1.5, [OuterFold({"rate": 0.25}, 3, 1.0, 2.0)],
+        ensemble.models[0], ensemble, 1.5, [OuterFold({"rate": 0.25}, 3, 1.0, 2.0, np.arange(5), np.ones((5, 1)))],
     )  # fmt: skip
 
 
@@ -46,7 +46,9 @@ def test_a_search_is_loaded_as_it_was_saved(found, saved):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(found, name))
     for name in ("best_index", "best_score", "metric", "greater_is_better", "ensemble_score"):
         assert getattr(loaded, name) == getattr(found, name)
-    assert loaded.outer == found.outer
+    ((mine, theirs),) = zip(loaded.outer, found.outer, strict=True)
+    assert (mine.params, mine.epochs, mine.inner_score) == (theirs.params, theirs.epochs, theirs.inner_score)
+    np.testing.assert_array_equal(loaded.outer_predictions, found.outer_predictions)
     np.testing.assert_array_equal(loaded.best_model.predict(X, verbose=0), found.best_model.predict(X, verbose=0))
     np.testing.assert_array_equal(loaded.ensemble.predict(X), found.ensemble.predict(X))
     np.testing.assert_array_equal(loaded.to_frame()["low"], found.to_frame()["low"])
@@ -90,6 +92,7 @@ def test_a_damaged_search_is_refused_in_one_line(saved, name, content):
         {"format": "other"}, {"params": []}, {"params": [1, 2]}, {"best_index": 2}, {"best_index": -1},
         {"ensemble_score": "low"}, {"outer": [1]}, {"outer": [{"params": {}}]},
         {"outer": [{"params": {}, "epochs": "1", "inner_score": 1.0, "score": 1.0}]},
+        {"outer": [{"params": {}, "epochs": 1, "inner_score": 1.0, "score": 1.0}] * 2},
     ],
     ids=str,
 )  # fmt: skip

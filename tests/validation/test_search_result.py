@@ -21,7 +21,10 @@ def found():
     params = [{"rate": rate, "units": units} for rate, units in ((1e-4, 4), (1e-2, 4), (1.0, 8))]
     return SearchResult(
         params, scores, np.array([9, 9, 3]), np.array([1.0, 2.0, 3.0]), 1, None, ensemble, 1.5,
-        [OuterFold({"rate": 1.0}, 9, 1.0, 2.0), OuterFold({"rate": 1e-2}, 8, 1.25, 3.0)],
+        [
+            OuterFold({"rate": 1.0}, 9, 1.0, 2.0, np.arange(4), np.full((4, 1), 5.0)),
+            OuterFold({"rate": 1e-2}, 8, 1.25, 3.0, np.arange(3, 7), np.full((4, 1), 7.0)),
+        ],
     )  # fmt: skip
 
 
@@ -42,8 +45,9 @@ def test_the_best(found):
 def test_the_scores_of_the_outer_folds(found):
     assert found.outer_scores.tolist() == [2.0, 3.0]
     assert found.outer_params == [{"rate": 1.0}, {"rate": 1e-2}]
+    np.testing.assert_array_equal(found.outer_predictions[:, 0], [5, 5, 5, 6, 7, 7, 7, np.nan])
     plain = replace(found, outer=None)
-    assert (plain.outer_scores, plain.outer_params) == (None, None)
+    assert (plain.outer_scores, plain.outer_params, plain.outer_predictions) == (None, None, None)
     assert "outer folds" not in repr(plain)
 
 

@@ -17,6 +17,7 @@ from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.jobs import Data
 from k3torch.validation.metric_units import metric_objects
+from k3torch.validation.predictions import mean_prediction
 from k3torch.validation.result import CrossValidation, score_index
 from k3torch.validation.search_problems import Division, Problem
 from k3torch.validation.search_result import OuterFold, SearchResult
@@ -145,11 +146,13 @@ def _ensemble_score(best: Run, ensemble: CrossValidation, y: NDArray[Any]) -> fl
 def _outer_test(
     candidates: Sequence[Candidate], data: Data, problem: Problem, repeats: int, settings: Settings
 ) -> OuterFold:
-    """Select a candidate on the inner folds, and test its model on the samples of the outer fold."""
+    """Select a candidate on the inner folds, and test it on the samples of the outer fold."""
     _, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
     job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
     score = float(metrics[score_index(stateless.metric_names(job.model))])
-    return OuterFold(best.candidate.params, best.epochs, best.mean, score)
+    test = problem.test.split[1]
+    predictions = mean_prediction([inner.whole_model() for inner in best.jobs], data.x[test])
+    return OuterFold(best.candidate.params, best.epochs, best.mean, score, test, predictions)
 
 
 def _find_groups(candidates: Sequence[Candidate], data: Data, problems: Sequence[Problem], s: Settings) -> None:

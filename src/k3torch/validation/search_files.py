@@ -9,11 +9,13 @@ from k3torch.errors import InputError, first_line
 from k3torch.training.saving import load_model
 from k3torch.validation import result_files
 import numpy as np
+from numpy.typing import NDArray
 
 FORMAT = "k3torch search 1"
 _JSON, _ARRAYS, _MODEL, _ENSEMBLE = "search.json", "candidates.npz", "best_model.keras", "ensemble"
 _FIELDS: dict[str, Any] = {"params": list, "best_index": int, "ensemble_score": float, "outer": (list, type(None))}
 _NUMBERS = ("scores", "epochs", "seconds")
+_OF_OUTER = ("samples", "predictions")  # arrays of an outer fold
 
 
 def save(fields: Mapping[str, Any], folder: Path) -> None:
@@ -33,8 +35,13 @@ def _write(fields: Mapping[str, Any], folder: Path) -> None:
     fields["best_model"].save(folder / _MODEL)
     (folder / _ENSEMBLE).mkdir()
     result_files.write(fields["ensemble"], folder / _ENSEMBLE)
-    np.savez(folder / _ARRAYS, allow_pickle=False, **{name: fields[name] for name in _NUMBERS})
+    arrays = {name: fields[name] for name in _NUMBERS}
     content = {"format": FORMAT, **{name: fields[name] for name in _FIELDS}}
+    if fields["outer"] is not None:
+        for number, fold in enumerate(fields["outer"]):
+            arrays |= {f"{name}_{number}": fold[name] for name in _OF_OUTER}
+        content["outer"] = [{name: fold[name] for name in fold if name not in _OF_OUTER} for fold in fields["outer"]]
+    np.savez(folder / _ARRAYS, allow_pickle=False, **arrays)
     (folder / _JSON).write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
 
 
@@ -57,14 +64,16 @@ def load(folder: Path) -> dict[str, Any]:
         ) from error
     try:
         with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
-            numbers = {name: stored[name] for name in _NUMBERS}
+            arrays: dict[str, NDArray[Any]] = dict(stored)
     except Exception as error:  # a damaged archive raises any: NotImplementedError, zlib.error, EOFError, ...
         raise InputError(f"expected the arrays of a search in {folder}, got: {first_line(error)}") from error
-    if not (_is_complete(content) and _fits(content, numbers)):
+    if not (_is_complete(content) and _fits(content, arrays)):
         raise InputError(f"expected {FORMAT!r} in {folder / _JSON}, got something else: save the result again")
+    outer = content["outer"]
     return {
         **{name: content[name] for name in _FIELDS},
-        **numbers,
+        **{name: arrays[name] for name in _NUMBERS},
+        "outer": outer and [fold | {name: arrays[f"{name}_{n}"] for name in _OF_OUTER} for n, fold in enumerate(outer)],
         "best_model": load_model(folder / _MODEL),
         "ensemble": result_files.load(folder / _ENSEMBLE),
     }
@@ -81,8 +90,11 @@ def _is_complete(content: Any) -> bool:
     return folds and all(isinstance(fold[name], kind) for fold in outer for name, kind in kinds.items())
 
 
-def _fits(content: Mapping[str, Any], numbers: Mapping[str, Any]) -> bool:
-    """Return whether there are numbers for each candidate."""
+def _fits(content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Return whether there are numbers for each candidate and each outer fold."""
     params = content["params"]
-    shapes = all(values.shape[:1] == (len(params),) for values in numbers.values()) and numbers["scores"].ndim == 3
-    return shapes and 0 <= content["best_index"] < len(params) and all(isinstance(values, dict) for values in params)
+    names = {f"{name}_{number}" for number, _ in enumerate(content["outer"] or []) for name in _OF_OUTER}
+    if not {*_NUMBERS, *names} <= arrays.keys() or not all(isinstance(values, dict) for values in params):
+        return False
+    shapes = all(arrays[name].shape[:1] == (len(params),) for name in _NUMBERS) and arrays["scores"].ndim == 3
+    return shapes and 0 <= content["best_index"] < len(params)

@@ -8,6 +8,7 @@ from k3torch.errors import choice_problem, refuse
 from k3torch.formats import counted, format_number
 from k3torch.validation import search_files
 from k3torch.validation.halving import ranked
+from k3torch.validation.predictions import averaged
 from k3torch.validation.result import CrossValidation, Interval, mean_interval
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # imported when they are used
 _SHOWN = 5  # candidates in the text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OuterFold:
     """What was selected without the samples of an outer fold, and its score on them.
 
@@ -29,12 +30,16 @@ class OuterFold:
         epochs: for which its model was trained on the samples of the inner folds.
         inner_score: that mean score, which is too good.
         score: of the model on the samples of the outer fold.
+        samples: their numbers.
+        predictions: of these samples, (samples, outputs): the mean of the candidate's models of the inner folds.
     """
 
     params: dict[str, Any]
     epochs: int
     inner_score: float
     score: float
+    samples: NDArray[np.int64]
+    predictions: NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -98,6 +103,16 @@ class SearchResult:
     def outer_params(self) -> list[dict[str, Any]] | None:
         """The parameters that were selected without each outer fold."""
         return None if self.outer is None else [fold.params for fold in self.outer]
+
+    @property
+    def outer_predictions(self) -> NDArray[np.float64] | None:
+        """The prediction of each sample, (samples, outputs), by an ensemble that was selected and trained without it.
+
+        The ensemble is that of the models of the inner folds. NaN for a sample that is in no outer fold.
+        """
+        if self.outer is None:
+            return None
+        return averaged([(fold.samples, fold.predictions) for fold in self.outer], len(self.ensemble.out_of_fold))
 
     def interval(self, candidate: int) -> Interval:
         """Return the confidence interval of a candidate's mean score, as ``CrossValidation.interval``."""
