@@ -1,24 +1,20 @@
-"""Compare the error of a searched network with that of boosted trees, on samples that no choice has seen.
+"""Compare the error of searched networks with boosted trees.
 
-    python scripts/benchmark_search.py
-    python scripts/benchmark_search.py --seeds 0 --views plain
+    k3torch bench-search
+    make bench-search ARGS="--seeds 0"
 
-Two divisions of the Boston table: 10 folds of all 506 samples, shuffled by each seed, each fold the test set once; and
-Keras's own split, 404 training and 102 test samples, with each seed for the models. In each, ``search`` selects a
-network by the inner folds of the training samples, and the mean of the selected network's fold models predicts the test
-samples. It does so from each view of the features: plain, and as normal scores (the quantiles of the training samples).
-The mean of both views is the last line. Gradient boosting of scikit-learn and CatBoost (the extra ``peers``), both with
-their defaults, are trained and tested on the same samples. Takes about 25 minutes on two cores.
+All 506 samples of the Boston table are divided into 10 outer folds, shuffled by each seed. For each fold, ``search``
+selects a network by inner folds of the samples outside it, and the mean of the selected network's models of the inner
+folds predicts the samples in it, which no choice has seen. Then it does so with Keras's own split, 404 training and 102 test samples. Gradient
+boosting of scikit-learn and CatBoost (the extra ``peers``), with their defaults, are trained and tested on the same
+samples. Takes about 10 minutes on two cores.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from k3torch import cli
 from k3torch.options import Machine, Output, shown_as
-
-View = Literal["plain", "ranks"]
-Divided = Literal["10 folds", "split"]
 
 
 @dataclass(frozen=True)
@@ -26,13 +22,11 @@ class Settings:
     """Command-line options."""
 
     seeds: Annotated[tuple[int, ...], shown_as("INT ...")] = (0, 1, 2, 3, 4)
-    """Of the 10 folds, and of all models."""
-    divisions: Annotated[tuple[Divided, ...], shown_as('{"10 folds",split} ...')] = get_args(Divided)
-    """Of all samples, or Keras's own."""
-    views: Annotated[tuple[View, ...], shown_as("{plain,ranks} ...")] = get_args(View)
-    """Of the features, one search for each."""
+    """Of the outer folds, and of all models."""
+    outer_folds: int = 10
+    """Number of folds of all samples; each is the test set once."""
     inner_folds: int = 10
-    """Folds of the training samples, by which a network is selected."""
+    """Number of folds of the samples outside the test set, by which a network is selected."""
     epochs: int = 200
     """Passes over the training samples of an inner fold."""
     batch_size: int = 16
@@ -44,7 +38,6 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from collections.abc import Iterator
 import importlib.util
 from typing import Any
 
@@ -54,6 +47,7 @@ from k3torch.errors import InputError
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
 from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.validation.folds import Split, make_folds
 from k3torch.validation.search import search
 from k3torch.validation.search_result import SearchResult
 import keras
@@ -61,25 +55,26 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 from sklearn.model_selection import KFold
-from sklearn.preprocessing import QuantileTransformer
 from threadpoolctl import threadpool_limits
 
 Float = NDArray[np.float64]
-Part = tuple[Float, Float]  # x, y
 
-# 1. What a network may be. Candidates that differ in dropout alone train as one stack.
+# 1. What a network may be: candidates that differ in dropout alone train as one stack.
 
-GRID = {"activation": ["relu", "silu"], "dropout": [0.1, 0.2]}
-RATE, DECAY = 3e-3, 0.02
+GRID = [
+    {"activation": ["relu"], "rate": [0.003], "dropout": [0.1, 0.2]},
+    {"activation": ["silu"], "rate": [0.01], "dropout": [0.1, 0.2]},
+]
 
 
-def build_model(activation: str, dropout: float, steps: int) -> keras.Model:
-    rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
+def build_model(activation: str, rate: float, dropout: float, steps: int) -> keras.Model:
+    """Return a network of 64-64 units, trained by AdamW, whose learning rate falls to 0 within ``steps`` updates."""
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
     return boston_regressor(
         units=(64, 64),
         activation=activation,
         dropout=dropout,
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=DECAY),
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.02),
         loss=keras.losses.Huber(),
     )
 
@@ -88,81 +83,47 @@ def main(settings: Settings) -> None:
     """Predict the test samples of all divisions by all models, and leave a run folder."""
     check(settings)
     device = runtime.configure(**vars(settings.machine))
-    with RunFolder("search-benchmark", settings) as run:
-        run.metrics["device"] = str(device)
-        for division in settings.divisions:
-            for seed in settings.seeds:
-                for fold, (training, test) in enumerate(parts(division, seed), start=1):
-                    cli.progress(f"{division}, seed {seed}, fold {fold}")
-                    predicted, notes = predictions(training, test[0], seed, settings)
-                    run.history += rows({"division": division, "seed": seed, "fold": fold}, predicted, test[1], notes)
-        run.metrics["errors"] = errors(run.history)
-        run.metrics["seconds_total"] = run.seconds
+    # 2. The samples and their divisions, each a list of training and test samples.
+    halves = boston.load_data()
+    x, y = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+    samples = np.arange(len(x))
+    split = [(samples[: len(halves[0][0])], samples[len(halves[0][0]) :])]
+    with RunFolder("bench-search", settings) as run:
+        for seed in settings.seeds:
+            folds = make_folds(KFold(settings.outer_folds, shuffle=True, random_state=seed), x, y)
+            for name, outer in ((f"{settings.outer_folds} folds", folds), ("Keras's split", split)):
+                # 3. The network: all that is chosen is chosen by the training samples.
+                cli.progress(f"seed {seed}, {name}: networks")
+                found = searched(x, y, outer, seed, settings)
+                # 4. The models to compare it with.
+                cli.progress(f"seed {seed}, {name}: boosted trees")
+                predicted = networks(found) | boosted(x, y, outer, seed)
+                run.history += errors({"division": name, "seed": seed}, predicted, y, outer)
+                run.metrics.setdefault("selected", {})[f"{name}, seed {seed}"] = found.outer_params
+        run.metrics |= {"means": means(run.history), "device": str(device), "seconds_total": run.seconds}
     show(run)
 
 
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
     cli.check_counts(settings, "epochs", "batch_size")
-    for name in ("seeds", "divisions", "views"):
-        if not getattr(settings, name):
-            raise InputError(f"expected a value for --{name}, got none")
+    if not settings.seeds:
+        raise InputError("expected a value for --seeds, got none")
+    if min(settings.outer_folds, settings.inner_folds) < 2:
+        raise InputError(f"expected 2 folds or more, got {min(settings.outer_folds, settings.inner_folds)}")
     check_free(settings.output)
 
 
-# 2. The samples.
-
-
-def parts(division: str, seed: int) -> Iterator[tuple[Part, Part]]:
-    """Yield the training and the test samples of each fold."""
-    (x, y), (x_test, y_test) = boston.load_data()
-    if division == "split":
-        yield (x, y), (x_test, y_test)
-        return
-    x, y = np.concatenate([x, x_test]), np.concatenate([y, y_test])
-    for training, test in KFold(10, shuffle=True, random_state=seed).split(x):
-        yield (x[training], y[training]), (x[test], y[test])
-
-
-# 3. The models: all that they are and see comes from the training samples.
-
-
-def predictions(
-    training: Part, x_test: Float, seed: int, settings: Settings
-) -> tuple[dict[str, Float], dict[str, Any]]:
-    """Return the predictions for the test samples by the name of the model, and what was selected."""
-    found, selected = {}, {}
-    for view in settings.views:
-        x, x_new = seen_as(view, training[0], x_test)
-        result = searched(x, training[1], seed, settings)
-        found[f"search, {view}: the best model"] = result.best_model.predict(x_new, verbose=0)[:, 0]
-        found[f"search, {view}: mean of fold models"] = result.ensemble.predict(x_new)[:, 0]
-        selected[view] = result.best_params
-    if len(settings.views) > 1:
-        means = [found[f"search, {view}: mean of fold models"] for view in settings.views]
-        found["search: mean of both"] = np.mean(means, axis=0)
-    with threadpool_limits(1):
-        found |= {name: peer.fit(*training).predict(x_test) for name, peer in peers(seed).items()}
-    return found, selected
-
-
-def seen_as(view: str, x: Float, x_test: Float) -> tuple[Float, Float]:
-    """Return the features of training and test samples in a view that is fitted on the training samples."""
-    if view == "plain":
-        return x, x_test
-    ranks = QuantileTransformer(n_quantiles=100, output_distribution="normal").fit(x)
-    limit = 2.5  # beyond which the normal scores of the lowest and the highest values lie, at 5.2
-    return np.clip(ranks.transform(x), -limit, limit), np.clip(ranks.transform(x_test), -limit, limit)
-
-
-def searched(x: Float, y: Float, seed: int, settings: Settings) -> SearchResult:
-    samples = len(x) - len(x) // settings.inner_folds  # training samples of an inner fold
-    steps = settings.epochs * -(-samples // settings.batch_size)
+def searched(x: Float, y: Float, outer: list[Split], seed: int, settings: Settings) -> SearchResult:
+    training = len(outer[0][0])
+    inner = training - training // settings.inner_folds
+    steps = settings.epochs * -(-inner // settings.batch_size)
     return search(
         build_model,
-        {**GRID, "steps": [steps]},
+        [{**candidates, "steps": [steps]} for candidates in GRID],
         x,
         y,
+        outer=outer,
         folds=KFold(settings.inner_folds, shuffle=True, random_state=seed),
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -172,62 +133,67 @@ def searched(x: Float, y: Float, seed: int, settings: Settings) -> SearchResult:
     )
 
 
-def peers(seed: int) -> dict[str, Any]:
-    """Return the models to compare with, all with their defaults; CatBoost only where it is installed."""
-    found = {
-        "scikit-learn, gradient boosting": GradientBoostingRegressor(random_state=seed),
-        "scikit-learn, histogram gradient boosting": HistGradientBoostingRegressor(random_state=seed),
+def networks(found: SearchResult) -> dict[str, Float]:
+    """Return the predictions of the selected networks."""
+    assert found.outer_predictions is not None
+    return {"search: mean of the models of inner folds": found.outer_predictions[:, 0]}
+
+
+def boosted(x: Float, y: Float, outer: list[Split], seed: int) -> dict[str, Float]:
+    """Return the predictions of boosted trees, all with their defaults; of CatBoost only where it is installed."""
+    peers: dict[str, Any] = {
+        "scikit-learn: gradient boosting": GradientBoostingRegressor(random_state=seed),
+        "scikit-learn: histogram gradient boosting": HistGradientBoostingRegressor(random_state=seed),
     }
     if importlib.util.find_spec("catboost"):
         from catboost import CatBoostRegressor
 
-        found["CatBoost"] = CatBoostRegressor(
-            random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False
-        )
+        quiet = {"verbose": False, "allow_writing_files": False, "thread_count": 1}
+        peers["CatBoost"] = CatBoostRegressor(random_seed=seed, **quiet)
+    predicted = {name: np.full(len(y), np.nan) for name in peers}
+    with threadpool_limits(1):  # on few samples threads wait for each other
+        for training, test in outer:
+            for name, peer in peers.items():
+                predicted[name][test] = peer.fit(x[training], y[training]).predict(x[test])
+    return predicted
+
+
+# 5. The errors, of all test samples of a seed together, and their means over the seeds.
+
+
+def errors(place: dict[str, Any], predicted: dict[str, Float], y: Float, outer: list[Split]) -> list[dict[str, Any]]:
+    """Return for each model its mean absolute error and the root of its mean squared error."""
+    tested = np.concatenate([test for _, test in outer])
+    found = []
+    for model, values in predicted.items():
+        difference = values[tested] - y[tested]
+        mae, rmse = float(np.abs(difference).mean()), float(np.sqrt((difference**2).mean()))
+        found.append({**place, "model": model, "mae": mae, "rmse": rmse})
     return found
 
 
-# 4. The errors, of all test samples of a seed together.
-
-
-def rows(
-    place: dict[str, Any], predicted: dict[str, Float], y: Float, selected: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Return a row for each model, with its errors on the test samples of one fold."""
-    return [
-        {
-            **place, "model": model, "samples": len(y), "absolute": float(np.abs(values - y).mean()),
-            "squared": float(((values - y) ** 2).mean()), "selected": selected,
-        }
-        for model, values in predicted.items()
-    ]  # fmt: skip
-
-
-def errors(history: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the mean absolute error and the root of the mean squared error, and the deviation over the seeds."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for division, model in dict.fromkeys((row["division"], row["model"]) for row in history):
-        seeds: dict[int, list[dict[str, Any]]] = {}
-        for row in history:
-            if (row["division"], row["model"]) == (division, model):
-                seeds.setdefault(row["seed"], []).append(row)
-        absolute, squared = (
-            np.array([np.average([r[kind] for r in of], weights=[r["samples"] for r in of]) for of in seeds.values()])
-            for kind in ("absolute", "squared")
-        )
-        found.setdefault(division, {})[model] = {
-            "mae": float(absolute.mean()), "mae_std": float(absolute.std()),
-            "rmse": float(np.sqrt(squared).mean()), "rmse_std": float(np.sqrt(squared).std()),
-        }  # fmt: skip
+def means(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means over the seeds, and the deviation of the mean absolute error."""
+    found = []
+    for division, model in sorted(
+        dict.fromkeys((row["division"], row["model"]) for row in history), key=lambda k: k[0]
+    ):
+        rows = [row for row in history if (row["division"], row["model"]) == (division, model)]
+        mae, rmse = np.array([row["mae"] for row in rows]), np.array([row["rmse"] for row in rows])
+        found.append({"division": division, "model": model, "mae": mae.mean(), "rmse": rmse.mean(), "std": mae.std()})
     return found
 
 
 def show(run: RunFolder) -> None:
-    print(f"{run.seconds:.0f} s in all\nwritten to {run.path}\n")
-    for division, models in run.metrics["errors"].items():
-        lines = [(name, f"{e['mae']:.3f}", f"{e['rmse']:.3f}", f"{e['mae_std']:.3f}") for name, e in models.items()]
-        title = {"10 folds": "10 folds of all samples", "split": "Keras's split"}[division]
-        tables.show(f"{title}, mean over the seeds (1000 USD)", ["", "MAE", "RMSE", "deviation of MAE"], lines)
+    print(f"{run.metrics['seconds_total']:.0f} s in all\nwritten to {run.path}\n")
+    for division in dict.fromkeys(row["division"] for row in run.metrics["means"]):
+        rows = [
+            (row["model"], *(f"{row[name]:.3f}" for name in ("mae", "rmse", "std")))
+            for row in run.metrics["means"]
+            if row["division"] == division
+        ]
+        columns = ["", "mean absolute error", "root of the mean squared", "deviation of the first"]
+        tables.show(f"{division}: means over the seeds (1000 USD)", columns, rows)
 
 
 if __name__ == "__main__":

@@ -116,10 +116,13 @@ def check(settings: Settings) -> None:
 
 
 def metrics(found: SearchResult) -> dict[str, object]:
-    """Return the results for metrics.json: each fold's selection, the outer errors, and the selection on all samples."""
+    """Return the results for metrics.json: each fold's selection and errors, and the selection on all samples."""
     outer, scores = found.outer or [], np.array(found.outer_scores)
     return {
-        "selections": [vars(fold) for fold in outer],
+        "selections": [
+            {**fold.params, "epochs": fold.epochs, "inner_score": fold.inner_score, "score": fold.score}
+            for fold in outer
+        ],
         "scores": scores.tolist(),
         "mean": float(scores.mean()),
         "std": float(scores.std(ddof=1)),

@@ -1,4 +1,4 @@
-"""Search for a network that predicts prices better than the lecture's.
+"""Search for a better network than the lecture's.
 
     make search-boston
     make search-boston ARGS="--candidates 60 --halving 3"
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Output, TableFormat, shown_as
+from k3torch.options import Machine, Output, TableFormat, shown_as, typed
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Settings:
     task: Literal["auto", "regression", "classification"] = "auto"
     """Of --table: auto is classification for texts, bools and two different numbers, otherwise regression."""
     missing: Literal["refuse", "drop", "median"] = "refuse"
-    """Rows of --table with missing values: refuse it, drop the rows, or put the median of all training samples there."""
+    """Rows of --table with missing values: refuse it, drop them, or put the median of all training samples there."""
     drop: Annotated[tuple[str, ...], shown_as("COLUMN ...", "none")] = ()
     """Columns of --table to leave out."""
     candidates: int = 24
@@ -64,14 +64,14 @@ from k3torch.data.column import Column
 from k3torch.data.columns import Columns
 from k3torch.data.table import Table, split_table
 from k3torch.data.table_files import read_frame
-from k3torch.errors import InputError, refuse, unless
-from k3torch.formats import format_number
+from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.models.builders import table_network
 from k3torch.reports import tables
-from k3torch.reports.plots import figure_to
+from k3torch.reports.plots import figure_to, legend_below
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.rungs import nan_refused
 from k3torch.validation.baselines import baselines
+from k3torch.validation.folds import make_folds
 from k3torch.validation.predictions import predict
 from k3torch.validation.search import search
 from k3torch.validation.search_result import SearchResult
@@ -92,26 +92,32 @@ def main(settings: Settings) -> None:
     check(settings)
     device = runtime.configure(**vars(settings.machine))
     training, test = load(settings)
+    splitter(training, settings)  # refuses a wrong number of folds
     with RunFolder("search", settings) as run:
-        training.columns.save(run.file("columns.json"))
         found = find(training, settings)
+        training.columns.save(run.file("columns.json"))
         run.save_model(found.best_model)
         run.write_csv("candidates.csv", found.to_frame().reset_index().to_dict("records"))
         lecture = train_lectures(training, settings)
-        run.metrics |= metrics(found, settings) | {"device": str(device), "seed": settings.machine.seed}
-        run.metrics["compared"] = compare(found, lecture, (training, test), settings)
-        draw(found, run, settings)
+        run.metrics |= metrics(found) | {"device": str(device), "seed": settings.machine.seed}
+        run.metrics["compared"] = compare(found, lecture, (training, test), settings.machine.seed)
+        score = SCORES[training.columns.task]
+        draw(found, f"{score} of {training.columns.target}", run.plot("candidates"))
         run.metrics |= {"seconds_total": run.seconds}
-    show(found, run)
+    show(run, f"{score} of {training.columns.target}")
 
 
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
-    cli.check_counts(settings, "candidates", "repeats", "epochs", "batch_size")
     check_free(settings.output)
     own = settings.table is not None
     refuse(
         [
+            *(
+                count_problem(name, getattr(settings, name))
+                for name in ("candidates", "repeats", "epochs", "batch_size")
+            ),
+            None if settings.halving is None else count_problem("halving", settings.halving, minimum=2),
             unless(not own or settings.target is not None, "--target with --table, got none"),
             unless(own or settings.target is None, "--target only with --table, got no table"),
         ]
@@ -201,10 +207,13 @@ def arguments(training: Table, settings: Settings) -> dict[str, Any]:
 def splitter(training: Table, settings: Settings) -> int | StratifiedKFold:
     """Return what divides the samples into folds; in each fold a class has the same fraction of the samples."""
     if not training.columns.classes:
+        make_folds(settings.folds, training.x, training.y)
         return settings.folds
     smallest = int(np.bincount(training.y.astype("int64"), minlength=len(training.columns.classes)).min())
     if not 2 <= settings.folds <= smallest:
-        raise InputError(f"expected from 2 folds to {smallest}, the samples of the smallest class, got {settings.folds}")
+        raise InputError(
+            f"expected from 2 folds to {smallest}, the samples of the smallest class, got {settings.folds}"
+        )
     rng = np.random.RandomState(settings.machine.seed)  # each repeat draws other folds from it
     return StratifiedKFold(settings.folds, shuffle=True, random_state=rng)
 
@@ -212,7 +221,7 @@ def splitter(training: Table, settings: Settings) -> int | StratifiedKFold:
 # 3. The test, of the best candidate and of others.
 
 
-def compare(found: SearchResult, lecture: SearchResult, samples: Samples, settings: Settings) -> dict[str, Any]:
+def compare(found: SearchResult, lecture: SearchResult, samples: Samples, seed: int) -> dict[str, Any]:
     """Return the mean score of the folds and the score on the test samples, of networks and of simpler models."""
     training, test = samples
     networks = {f"the lecture's network, {lecture.epochs[0]} epochs": lecture, "the best candidate": found}
@@ -225,7 +234,7 @@ def compare(found: SearchResult, lecture: SearchResult, samples: Samples, settin
     folds = [indices[first : first + width] for first in range(0, len(indices), width)]
     x, y = np.concatenate([training.x, test.x]), np.concatenate([training.y, test.y])
     both = [[(np.arange(len(training.x)), np.arange(len(training.x), len(x)))]]
-    task, seed = training.columns.task, settings.machine.seed
+    task = training.columns.task
     validated, tested = (
         baselines(features, targets, splits, task=task, seed=seed)
         for features, targets, splits in ((training.x, training.y, folds), (x, y, both))
@@ -244,34 +253,46 @@ def score(outputs: Float, table: Table) -> float:
 # 4. What is shown.
 
 
-def metrics(found: SearchResult, settings: Settings) -> dict[str, Any]:
+def metrics(found: SearchResult) -> dict[str, Any]:
     """Return the results of the search for metrics.json."""
     return {
         "candidates": len(found.params),
-        "best_params": found.best_params,
+        "best_params": {name: value for name, value in found.best_params.items() if name != "steps"},
         "mean": found.best_score,
         "interval": vars(found.interval(found.best_index)),
         "seconds_training": float(found.seconds.sum()),
     }
 
 
-def draw(found: SearchResult, run: RunFolder, settings: Settings) -> None:
+def draw(found: SearchResult, quantity: str, path: Path) -> None:
     """Plot the score of each candidate by each parameter."""
     names = [name for name in found.params[0] if name != "steps"]
-    with figure_to(run.plot("candidates"), 3.2 * len(names), 4, columns=len(names), sharey=True) as (_, panels):
+    with figure_to(path, 3 * len(names), 4.5, columns=len(names), sharey=True) as (figure, panels):
         for name, axes in zip(names, panels, strict=True):
             found.plot(name, axes)
+            axes.set(title="", ylabel=quantity if axes is panels[0] else "")
+            if legend := axes.get_legend():
+                legend.remove()
+        figure.suptitle(f"{len(found.params)} candidates: mean of the folds and its 95% confidence interval")
+        legend_below(panels[0])
 
 
-def show(found: SearchResult, run: RunFolder) -> None:
-    """Print the best candidates, and what they are worth."""
-    metrics, score = run.metrics, SCORES["regression"]
-    print(f"{metrics['seconds_total']:.1f} s in all\nwritten to {run.path}\n")
+def show(run: RunFolder, score: str) -> None:
+    """Print the best candidate, and what it is worth beside others."""
+    metrics = run.metrics
+    best = ", ".join(f"{name} {_shown(value)}" for name, value in metrics["best_params"].items())
+    print(f"{metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
+    print(cli.wrapped(f"the best of {metrics['candidates']} candidates: {best}"), end="\n\n")
     tables.show(
-        f"The network and simpler models, {score}",
+        f"The network and others, {score}",
         ["", "mean of the folds", "test"],
         [(name, values["mean"], values["test"]) for name, values in metrics["compared"].items()],
     )
+    print(cli.wrapped("The best candidate was selected on these folds, so its mean there is too good."))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else typed(value)
 
 
 if __name__ == "__main__":
