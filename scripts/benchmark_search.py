@@ -1,13 +1,13 @@
 """Compare the error of searched networks with boosted trees.
 
-    k3torch bench-search
+    make bench-search
     make bench-search ARGS="--seeds 0"
 
 All 506 samples of the Boston table are divided into 10 outer folds, shuffled by each seed. For each fold, ``search``
 selects a network by inner folds of the samples outside it, and the mean of the selected network's models of the inner
-folds predicts the samples in it, which no choice has seen. Then it does so with Keras's own split, 404 training and 102 test samples. Gradient
-boosting of scikit-learn and CatBoost (the extra ``peers``), with their defaults, are trained and tested on the same
-samples. Takes about 10 minutes on two cores.
+folds predicts the samples in it, which no choice has seen. Then it does so with Keras's own split, 404 training and 102
+test samples. Gradient boosting of scikit-learn and CatBoost (the extra ``peers``), with their defaults, are trained and
+tested on the same samples. Takes about 10 minutes on two cores.
 """
 
 from dataclasses import dataclass
@@ -136,7 +136,7 @@ def searched(x: Float, y: Float, outer: list[Split], seed: int, settings: Settin
 def networks(found: SearchResult) -> dict[str, Float]:
     """Return the predictions of the selected networks."""
     assert found.outer_predictions is not None
-    return {"search: mean of the models of inner folds": found.outer_predictions[:, 0]}
+    return {"search: the mean of the fold models": found.outer_predictions[:, 0]}
 
 
 def boosted(x: Float, y: Float, outer: list[Split], seed: int) -> dict[str, Float]:
@@ -192,7 +192,7 @@ def show(run: RunFolder) -> None:
             for row in run.metrics["means"]
             if row["division"] == division
         ]
-        columns = ["", "mean absolute error", "root of the mean squared", "deviation of the first"]
+        columns = ["", "MAE", "RMSE", "deviation of MAE"]
         tables.show(f"{division}: means over the seeds (1000 USD)", columns, rows)
 
 
