@@ -1,6 +1,7 @@
 """Search for the parameters of a model by cross-validation; candidates that differ in numbers are one stack."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
@@ -18,7 +19,7 @@ from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.jobs import Data
 from k3torch.validation.metric_units import metric_objects
 from k3torch.validation.predictions import mean_prediction
-from k3torch.validation.result import CrossValidation, score_index
+from k3torch.validation.result import CrossValidation, Interrupted, score_index
 from k3torch.validation.search_problems import Division, Problem
 from k3torch.validation.search_result import OuterFold, SearchResult
 import keras
@@ -93,6 +94,8 @@ def search(
 
     Raises:
         InputError: for an argument that cannot be used or does not exist, and for candidates that cannot be compared.
+        Interrupted: a KeyboardInterrupt in the outer folds; its result has those that were done. Before, when nothing
+            is selected yet, it is a plain KeyboardInterrupt, and nothing is kept.
     """
     candidates = make_candidates(build_model, param_grid)
     rule = _early_stopping(early_stopping)
@@ -113,11 +116,32 @@ def search(
         )
         _find_groups(candidates, data, problems, settings)
         whole, *of_outer_folds = problems
-        runs, best = candidate_runs.search_runs(candidates, data, whole.folds, int(repeats), settings)
-        ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
-        model, _ = candidate_runs.refit(best.candidate, best.epochs, data, whole.test, settings)
-        tested = [_outer_test(candidates, data, problem, int(repeats), settings) for problem in of_outer_folds]
+        try:
+            found = _select(candidates, data, whole, int(repeats), settings, feature_names(x))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the search was interrupted before its result: nothing is kept") from None
+        tested: list[OuterFold] = []
+        try:
+            for problem in of_outer_folds:
+                tested.append(_outer_test(candidates, data, problem, int(repeats), settings))
+        except KeyboardInterrupt:
+            raise Interrupted(replace(found, outer=tested)) from None
         bar.total = bar.done
+    return found if outer is None else replace(found, outer=tested)
+
+
+def _select(
+    candidates: Sequence[Candidate],
+    data: Data,
+    problem: Problem,
+    repeats: int,
+    settings: Settings,
+    names_of_features: list[str] | None,
+) -> SearchResult:
+    """Return the scores of all candidates, and the models of the best one."""
+    runs, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
+    ensemble = candidate_runs.result(best, data, names_of_features, repeats)
+    model, _ = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
     return SearchResult(
         params=[run.candidate.params for run in runs],
         scores=np.array([run.scores for run in runs]),
@@ -127,7 +151,6 @@ def search(
         best_model=model.whole_model(),
         ensemble=ensemble,
         ensemble_score=_ensemble_score(best, ensemble, data.y),
-        outer=tested if outer is not None else None,
     )
 
 

@@ -61,7 +61,8 @@ class SearchResult:
         ensemble_score: the metric of ``ensemble.out_of_fold``, which are means over the repeats: with several repeats
             the score of an ensemble of as many models on samples that they have not seen. NaN for a loss, and where a
             sample is in no validation fold.
-        outer: what was selected without each outer fold, and its score there; None without ``outer=``.
+        outer: what was selected without each outer fold, and its score there; None without ``outer=``. If the search
+            was interrupted, those that were done.
     """
 
     params: list[dict[str, Any]]
@@ -108,9 +109,10 @@ class SearchResult:
     def outer_predictions(self) -> NDArray[np.float64] | None:
         """The prediction of each sample, (samples, outputs), by an ensemble that was selected and trained without it.
 
-        The ensemble is that of the models of the inner folds. NaN for a sample that is in no outer fold.
+        The ensemble is that of the models of the inner folds. NaN for a sample that is in no outer fold, None without
+        outer folds.
         """
-        if self.outer is None:
+        if not self.outer:
             return None
         return averaged([(fold.samples, fold.predictions) for fold in self.outer], len(self.ensemble.out_of_fold))
 
@@ -187,7 +189,7 @@ class SearchResult:
             lines.append(f"  {mean} ({bounds}), epochs {self.epochs[number]}: {_shown(self.params[number])}")
         if len(order) > _SHOWN:
             lines.append(f"  ... ({len(order)} candidates)")
-        if (outer := self.outer_scores) is not None:
+        if (outer := self.outer_scores) is not None and len(outer):
             lines.append(
                 f"  outer folds: mean {format_number(float(outer.mean()))} of {len(outer)}, not biased by the selection"
             )
