@@ -67,7 +67,7 @@ from k3torch.data.table_files import read_frame
 from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.models.builders import table_network
 from k3torch.reports import tables
-from k3torch.reports.plots import figure_to, legend_below
+from k3torch.reports.plots import figure_to
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.rungs import nan_refused
 from k3torch.validation.baselines import baselines
@@ -274,7 +274,7 @@ def draw(found: SearchResult, quantity: str, path: Path) -> None:
             if legend := axes.get_legend():
                 legend.remove()
         figure.suptitle(f"{len(found.params)} candidates: mean of the folds and its 95% confidence interval")
-        legend_below(panels[0])
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 
 
 def show(run: RunFolder, score: str) -> None:

@@ -16,6 +16,11 @@ def test_numbers_are_themselves_on_an_axis_that_is_logarithmic_over_a_decade():
     assert found == [0.1, 0.2]
     assert axes.get_xscale() == "linear"
     assert places([1e-3, 7e-3])[1].get_xscale() == "log"
+    found, axes = places([1e-3, 9e-3])
+    axes.set_xlim(9e-4, 1.1e-2)
+    axes.figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_xticklabels() if 9e-4 < label.get_position()[0] < 1.1e-2]
+    assert shown == ["0.001", "0.002", "0.005", "0.01"]
     assert places([0, 7e-3])[1].get_xscale() == "linear"
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 _FEW = 12  # candidates whose intervals can be told apart
+_DECADES = 200.0  # from the lowest value to the highest: more labels than one for each decade would overlap
 _WIDTH = 0.6  # of the candidates that have the same text, on an axis with one unit for each text
 
 
@@ -44,7 +45,7 @@ def _places(values: Sequence[Any], means: NDArray[np.float64], axes: Any) -> lis
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         numbers = [float(value) for value in values]
         if min(numbers) > 0 and max(numbers) >= 7 * min(numbers):
-            axes.set_xscale("log")
+            _make_logarithmic(axes, max(numbers) / min(numbers))
         return numbers
     texts = np.array([str(value) for value in values])
     names = list(dict.fromkeys(texts.tolist()))
@@ -55,6 +56,15 @@ def _places(values: Sequence[Any], means: NDArray[np.float64], axes: Any) -> lis
         (same,) = np.nonzero(texts == name)
         places[same[np.argsort(means[same], kind="stable")]] = number + _WIDTH * _centred(len(same))
     return places.tolist()
+
+
+def _make_logarithmic(axes: Any, ratio: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if ratio > _DECADES else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _centred(count: int) -> NDArray[np.float64]:
