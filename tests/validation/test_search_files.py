@@ -103,6 +103,19 @@ def test_another_content_is_refused_in_one_line(saved, change):
         SearchResult.load(saved)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"scores": np.ones((3, 1, 2))}, {"scores": np.ones(2)}, {"epochs": None}, {"predictions_0": np.ones((4, 1))}],
+    ids=str,
+)
+def test_arrays_that_do_not_fit_are_refused_in_one_line(saved, change):
+    with np.load(saved / "candidates.npz") as stored:
+        arrays = {**stored, **change}
+    np.savez(saved / "candidates.npz", **{name: values for name, values in arrays.items() if values is not None})
+    with pytest.raises(InputError, match="got something else"):
+        SearchResult.load(saved)
+
+
 def test_other_files_are_not_a_search(tmp_path):
     with pytest.raises(InputError, match=r"expected a folder that SearchResult.save wrote, got "):
         SearchResult.load(tmp_path)

@@ -93,8 +93,11 @@ def _is_complete(content: Any) -> bool:
 def _fits(content: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Return whether there are numbers for each candidate and each outer fold."""
     params = content["params"]
-    names = {f"{name}_{number}" for number, _ in enumerate(content["outer"] or []) for name in _OF_OUTER}
-    if not {*_NUMBERS, *names} <= arrays.keys() or not all(isinstance(values, dict) for values in params):
+    outer = [[f"{name}_{number}" for name in _OF_OUTER] for number, _ in enumerate(content["outer"] or [])]
+    names = {*_NUMBERS, *(name for of_fold in outer for name in of_fold)}
+    if not names <= arrays.keys() or not all(isinstance(values, dict) for values in params):
+        return False
+    if any(arrays[samples].shape != arrays[predictions].shape[:1] for samples, predictions in outer):
         return False
     shapes = all(arrays[name].shape[:1] == (len(params),) for name in _NUMBERS) and arrays["scores"].ndim == 3
     return shapes and 0 <= content["best_index"] < len(params)
