@@ -24,37 +24,54 @@ def settings(tmp_path):
     return script.Settings(seeds=(0, 3), outer_folds=2, output=Output(tmp_path / "run"))
 
 
+def found(kind, outer, y, scores):
+    """What a search finds whose predictions are too high by 1 or 3, and whose inner scores are given."""
+    predictions = np.full((len(y), 1), np.nan)
+    for _, test in outer:
+        predictions[test, 0] = y[test] + (1 if kind == "relu" else 3)
+    folds = [SimpleNamespace(params={"activation": kind}, inner_score=score) for score in scores]
+    return SimpleNamespace(outer_predictions=predictions, outer=folds)
+
+
 def test_errors_are_those_of_each_division_and_seed_and_their_means(settings, monkeypatch, capsys):
     searched = []
 
     def search(build, grid, x, y, *, outer, **named):
         searched.append((grid, outer, named))
-        predictions = np.full((len(y), 1), np.nan)
-        for _, test in outer:
-            predictions[test, 0] = y[test] + 1 + named["seed"]
-        return SimpleNamespace(outer_predictions=predictions, outer_params=[{"rate": 1}] * len(outer))
+        (kind,) = grid["activation"]
+        best = "relu" if named["seed"] else "silu"
+        return found(kind, outer, y, [0.0 if kind == best else 1.0] * len(outer))
 
     monkeypatch.setattr(script, "search", search)
     monkeypatch.setattr(script, "boosted", lambda x, y, outer, seed: {"trees": y + 0.5})
     script.main(settings)
-    assert [len(outer) for _, outer, _ in searched] == [2, 1, 2, 1]
+    assert [len(outer) for _, outer, _ in searched] == [2, 2, 1, 1] * 2
     for grid, outer, named in searched:
         tested = np.concatenate([test for _, test in outer])
         assert sorted(tested) == list(range(506)) if len(outer) == 2 else sorted(tested) == list(range(404, 506))
         assert all(not set(training) & set(test) for training, test in outer)
         inner = max(len(training) for training, _ in named["folds"].split(outer[0][0]))
-        steps = settings.epochs * int(np.ceil(inner / settings.batch_size))
-        assert {candidates["steps"][0] for candidates in grid} == {steps}
+        assert grid["steps"] == [settings.epochs * int(np.ceil(inner / settings.batch_size))]
     rows = list(csv.DictReader((settings.output.out / "history.csv").open()))
-    networks = [row for row in rows if row["model"].startswith("search")]
-    assert [float(row["mae"]) for row in networks] == pytest.approx([1, 1, 4, 4])
-    found = json.loads((settings.output.out / "metrics.json").read_text())
-    (mean,) = [m for m in found["means"] if m["model"].startswith("search") and m["division"] == "Keras's split"]
-    assert (mean["mae"], mean["rmse"], mean["std"]) == pytest.approx((2.5, 2.5, 1.5))
-    assert found["selected"]["Keras's split, seed 3"] == [{"rate": 1}]
-    assert {round(m["mae"], 6) for m in found["means"] if m["model"] == "trees"} == {0.5}
+    assert [float(row["mae"]) for row in rows if "better" in row["model"]] == pytest.approx([3, 3, 1, 1])
+    assert [float(row["mae"]) for row in rows if "both" in row["model"]] == pytest.approx([2, 2, 2, 2])
+    metrics = json.loads((settings.output.out / "metrics.json").read_text())
+    split = {mean["model"]: mean for mean in metrics["means"] if mean["division"] == "Keras's split"}
+    better = split["search: the better by the inner folds"]
+    assert (better["mae"], better["rmse"], better["std"]) == pytest.approx((2, 2, 1))
+    assert split["trees"]["mae"] == pytest.approx(0.5)
+    assert metrics["selected"]["Keras's split, seed 3"]["SiLU"] == [{"activation": "silu", "inner_score": 1.0}]
     said = capsys.readouterr().out
     assert said.index("2 folds: means over the seeds") < said.index("Keras's split: means over the seeds")
+    assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
+
+
+def test_the_better_search_is_that_of_each_outer_fold():
+    outer = [(np.arange(2, 4), np.arange(2)), (np.arange(2), np.arange(2, 4))]
+    y = np.zeros(4)
+    both = {"ReLU": found("relu", outer, y, [1.0, 2.0]), "SiLU": found("silu", outer, y, [2.0, 1.0])}
+    assert script.networks(both, outer)["search: the better by the inner folds"].tolist() == [1, 1, 3, 3]
+    assert script.networks(both, outer)["search: the mean of both"].tolist() == [2, 2, 2, 2]
 
 
 def test_boosted_trees_are_fitted_to_the_training_samples_of_each_fold():
@@ -80,6 +97,7 @@ def test_each_candidate_is_a_network_with_its_settings():
     ("choice", "message"),
     [
         ({"seeds": ()}, "expected a value for --seeds, got none"),
+        ({"divisions": ()}, "expected a value for --divisions, got none"),
         ({"epochs": 0}, "expected epochs as a whole number of 1 or more, got 0"),
         ({"inner_folds": 1}, "expected 2 folds or more, got 1"),
         ({"outer_folds": 507}, "507"),
