@@ -32,6 +32,9 @@ kfold-table: setup  ## estimate how well a network predicts a column of a table
 predict-table: setup  ## predict a column of a table with a model of kfold-table
 	@$(BIN)/python scripts/predict_table.py $(ARGS)
 
+search-boston: setup  ## search for a better network than the lecture's
+	@$(BIN)/python scripts/search_boston.py $(ARGS)
+
 nested-boston: setup  ## select a price regressor by nested cross-validation
 	@$(BIN)/python scripts/nested_boston.py $(ARGS)
 
@@ -40,6 +43,9 @@ ladder: setup  ## train the same network on every rung of the ladder
 
 bench: setup  ## time this project and other ways to train its networks
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+bench-search: setup  ## compare the error of searched networks with boosted trees
+	@$(BIN)/python scripts/benchmark_search.py $(ARGS)
 
 overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 	@$(BIN)/python scripts/compare_overfitting.py $(ARGS)
@@ -85,4 +91,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare
+.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search

@@ -27,6 +27,7 @@ from k3torch.saved_settings import load as load_settings
 from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.saving import load_model
 from k3torch.validation.result import CrossValidation
+from k3torch.validation.search_result import OuterFold, SearchResult
 import keras
 import numpy as np
 import pandas
@@ -143,10 +144,16 @@ def saved_columns():
     return Columns.fit(frame, "price", missing="median")
 
 
-def result_bytes(folder, name):
+def result_bytes(folder, name, of_search=False):
     """Save a result in ``folder`` and return the content of its file ``name``."""
     x = np.arange(40, dtype="float32").reshape(20, 2)
-    cross_validate(compiled, x, x[:, 0], folds=2, epochs=1, engine="fit", verbose=0).save(folder / "result")
+    result = cross_validate(compiled, x, x[:, 0], folds=2, epochs=1, engine="fit", verbose=0)
+    if of_search:
+        outer = [OuterFold({"rate": 0.5}, 1, 1.0, 2.0, np.arange(10), np.zeros((10, 1)))]
+        ones = np.ones(1, "int64")
+        params, scores = [{"rate": 0.5}], result.scores[None]
+        result = SearchResult(params, scores, ones, ones / 2, 0, result.models[0], result, 1.5, outer)
+    result.save(folder / "result")
     for path in (folder / "result").iterdir():
         path.rename(folder / path.name)
     return (folder / name).read_bytes()
@@ -200,6 +207,14 @@ READERS = {
     "result": (
         lambda path: CrossValidation.load(path.parent), "cross_validation.json",
         lambda folder: [result_bytes(folder, "cross_validation.json")], {},
+    ),
+    "search": (
+        lambda path: SearchResult.load(path.parent), "search.json",
+        lambda folder: [result_bytes(folder, "search.json", of_search=True)], {},
+    ),
+    "search arrays": (
+        lambda path: SearchResult.load(path.parent), "candidates.npz",
+        lambda folder: [result_bytes(folder, "candidates.npz", of_search=True)], {},
     ),
     "result arrays": (
         lambda path: CrossValidation.load(path.parent), "arrays.npz",

@@ -10,6 +10,7 @@ COMMANDS = {
     "kfold-boston": "kfold_boston.py",
     "kfold-table": "kfold_table.py",
     "predict-table": "predict_table.py",
+    "search-boston": "search_boston.py",
     "nested-boston": "nested_boston.py",
     "overfit-imdb": "compare_overfitting.py",
     "ngrams-imdb": "ngrams_imdb.py",
@@ -18,6 +19,7 @@ COMMANDS = {
     "figures": "figures.py",
     "ladder": "ladder.py",
     "bench": "benchmark.py",
+    "bench-search": "benchmark_search.py",
     "runs": "list_runs.py",
     "compare": "compare_runs.py",
 }

@@ -1,11 +1,15 @@
 """nested_boston.py: the selection is the best on the inner folds, and the error that of samples outside them."""
 
+from dataclasses import replace
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+from k3torch.data import boston
 from k3torch.errors import InputError
 from k3torch.options import Output
+from k3torch.validation.search_result import OuterFold
 import numpy as np
 import pytest
 
@@ -18,7 +22,7 @@ spec.loader.exec_module(script)
 def settings(tmp_path):
     return script.Settings(
         candidates=("small", "dropout"),
-        outer_folds=3,
+        outer_folds=2,
         inner_folds=2,
         epochs=2,
         batch_size=64,
@@ -26,49 +30,60 @@ def settings(tmp_path):
     )
 
 
-def test_it_leaves_selections_scores_history_and_a_plot(settings, capsys, monkeypatch):
-    progress = []
-    monkeypatch.setattr(script.cli, "progress", progress.append)
-    script.main(settings)
+def test_it_reports_the_selections_of_a_search_on_all_samples_and_plots_them(settings, capsys, monkeypatch):
+    plotted, searched = [], []
+    outer = [
+        OuterFold({"candidate": name}, epochs, inner, score, np.arange(2), np.zeros((2, 1)))
+        for name, epochs, inner, score in (("small", 2, 3.0, 4.0), ("dropout", 1, 2.0, 5.0))
+    ]
+    result = SimpleNamespace(
+        outer=outer,
+        outer_scores=[4.0, 5.0],
+        best_params={"candidate": "dropout"},
+        epochs=np.array([2, 1]),
+        best_index=1,
+    )
+    monkeypatch.setattr(script, "plot_nested", lambda *arguments, **named: plotted.append((arguments, named)))
+    monkeypatch.setattr(script, "search", lambda *given, **named: searched.append((given, named)) or result)
+    script.main(replace(settings, output=replace(settings.output, format="svg")))
+    (((build, grid, x, y), named),) = searched
+    halves = boston.load_data()
+    np.testing.assert_array_equal(x, np.concatenate([halves[0][0], halves[1][0]]))
+    np.testing.assert_array_equal(y, np.concatenate([halves[0][1], halves[1][1]]))
+    assert (build, grid) == (script.build_model, {"candidate": ("small", "dropout")})
+    assert (named["outer"], named["folds"], named["choose_epochs"], named["normalize"]) == (2, 2, True, "fold")
     found = json.loads((settings.output.out / "metrics.json").read_text())
     assert found["status"] == "complete"
-    assert len(found["selections"]) == len(found["scores"]) == 3
-    assert found["mean"] == pytest.approx(np.mean(found["scores"]))
-    assert found["mean_inner"] == pytest.approx(np.mean([selection["error"] for selection in found["selections"]]))
-    assert found["interval"]["low"] < found["mean"] < found["interval"]["high"]
-    assert (settings.output.out / "history.csv").read_text().count("\n") == 1 + 2 * 3 * 2 * 2
-    assert (settings.output.out / "inner_and_outer.png").read_bytes()[:4] == b"\x89PNG"
-    assert progress[:2] == [
-        "candidate 1 of 2: small, 6 models, on the inner folds of all outer folds",
-        "candidate 2 of 2: dropout, 6 models, on the inner folds of all outer folds",
+    assert found["scores"] == [4, 5]
+    assert found["selections"] == [
+        {"candidate": "small", "epochs": 2, "inner_score": 3, "score": 4},
+        {"candidate": "dropout", "epochs": 1, "inner_score": 2, "score": 5},
     ]
-    selected = list(dict.fromkeys(selection["candidate"] for selection in found["selections"]))
-    assert progress[2:] == [
-        f"selected {number} of {len(selected)}: {name}, 3 models, on the outer folds"
-        for number, name in enumerate(selected, start=1)
-    ]
+    assert (found["mean"], found["mean_inner"], found["std"]) == (4.5, 2.5, pytest.approx(0.5**0.5))
+    assert found["interval"]["low"] < 4.5 < found["interval"]["high"]
+    assert found["selected_over_all"] == {"candidate": "dropout", "epochs": 1}
+    (((path, inner, tested), labels),) = plotted
+    assert path.name == "inner_and_outer.svg"
+    assert (inner, tested) == ([3, 2], [4, 5])
+    assert labels["data"] == "Boston prices (1000 USD), 2 outer folds"
     said = capsys.readouterr().out
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
     assert said.index("expected error") < said.index("selected networks (1000 USD)") < said.index("outer fold 1")
-    assert "chosen" not in said
-    assert any(label in said for label in ("small (16)", "dropout (0.2)"))
+    assert "selected on all samples: dropout (0.2), 1 epochs" in said
+    assert said.index("small (16)") < said.index("4.000")
 
 
-def test_the_plot_shows_the_errors_of_the_selected_networks_in_the_chosen_format(settings, monkeypatch):
-    plotted = []
-    monkeypatch.setattr(script, "plot_nested", lambda *arguments, **named: plotted.append((arguments, named)))
-    script.main(script.replace(settings, output=script.replace(settings.output, format="svg")))
+@pytest.mark.slow
+def test_a_real_run_leaves_a_plot(settings):
+    script.main(settings)
     found = json.loads((settings.output.out / "metrics.json").read_text())
-    (((path, inner, outer), named),) = plotted
-    assert path.name == "inner_and_outer.svg"
-    assert inner == [selection["error"] for selection in found["selections"]]
-    assert outer == found["scores"]
-    assert named["data"] == "Boston prices (1000 USD), 3 outer folds"
+    assert len(found["scores"]) == 2
+    assert (settings.output.out / "inner_and_outer.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(("name", "strength"), [("l2", 0.01), ("dropout", 0.2), ("small", 16), ("lecture", 64)])
 def test_labels_name_the_strengths_of_the_candidates(name, strength):
-    model = script.CANDIDATES[name]()
+    model = script.build_model(name)
     hidden = [layer for layer in model.layers if hasattr(layer, "units")][:-1]
     found = {
         "l2": float(hidden[0].kernel_regularizer.l2) if hidden[0].kernel_regularizer else 0,
@@ -77,43 +92,6 @@ def test_labels_name_the_strengths_of_the_candidates(name, strength):
     values = {"l2": found["l2"], "dropout": sum(found["dropout"])}.get(name, hidden[0].units)
     assert values == pytest.approx(strength)
     assert str(strength) in script.LABELS[name]
-
-
-def test_inner_folds_never_contain_the_test_set(settings):
-    x = np.arange(30.0)[:, None]
-    for training, held_out in script.make_folds(3, x, x):
-        pairs = script.inside(training, settings)
-        validated = np.concatenate([validation for _, validation in pairs])
-        assert sorted(validated) == sorted(training)
-        assert not set(np.concatenate([rows for pair in pairs for rows in pair])) & set(held_out)
-
-
-def test_the_lowest_smoothed_inner_error_is_selected():
-    falling = np.linspace(5, 3, 30)
-    turning = np.concatenate([np.linspace(5, 2, 15), np.linspace(2, 4, 15)])
-    curves = {"a": np.broadcast_to(falling, (2, 4, 30)), "b": np.broadcast_to(turning, (2, 4, 30))}
-    selection = script.select(curves, 1)
-    assert selection.candidate == "b"
-    assert 15 <= selection.epochs < 30
-    assert selection.error == turning[selection.epochs - 1]
-
-
-def test_the_score_is_that_of_the_selected_epoch_on_the_test_set(settings):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(12, 13)), rng.normal(size=12)
-    outer = script.make_folds(3, x, y)
-    selections = [
-        script.Selection("small", 1, 0.0),
-        script.Selection("dropout", 2, 0.0),
-        script.Selection("small", 2, 0.0),
-    ]
-
-    scores = script.test(selections, x, y, outer, settings).scores[0]
-
-    for fold, selection in enumerate(selections):
-        shorter = script.replace(settings, epochs=selection.epochs)
-        alone = script.train(selection.candidate, x, y, outer, shorter)
-        assert scores[fold] == pytest.approx(alone.scores[0, fold], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +105,5 @@ def test_the_score_is_that_of_the_selected_epoch_on_the_test_set(settings):
 )
 def test_bad_input_is_refused_and_leaves_nothing(settings, choice, message):
     with pytest.raises(InputError, match=message):
-        script.main(script.replace(settings, **choice))
+        script.main(replace(settings, **choice))
     assert not settings.output.out.exists()

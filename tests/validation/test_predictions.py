@@ -1,4 +1,4 @@
-from k3torch.validation.predictions import mean_prediction, out_of_fold, predict
+from k3torch.validation.predictions import averaged, mean_prediction, out_of_fold, predict
 import keras
 import numpy as np
 import pytest
@@ -25,6 +25,11 @@ def test_each_sample_is_predicted_by_the_models_that_have_not_seen_it():
     splits = [tuple(map(np.array, pair)) for pair in indices]
     found = out_of_fold([constant(1.0), constant(2.0), constant(5.0)], X, splits)
     np.testing.assert_array_equal(found[:, 0], [3, 1, 2, 3.5, np.nan, np.nan])
+
+
+def test_predictions_of_parts_are_averaged_where_they_overlap():
+    parts = [(np.array([0, 1]), np.array([[1.0, 2.0], [3.0, 4.0]])), (np.array([1]), np.array([[5.0, 8.0]]))]
+    np.testing.assert_array_equal(averaged(parts, 3), [[1, 2], [4, 6], [np.nan, np.nan]])
 
 
 def test_a_validation_sample_drawn_twice_counts_as_often():

@@ -1,6 +1,6 @@
 """Each candidate of a search has the scores that ``cross_validate`` gives it alone, and the best one is selected."""
 
-from k3torch import InputError, cross_validate, search
+from k3torch import InputError, Interrupted, cross_validate, search
 from k3torch.stack import compiled_loops, model_stack
 from k3torch.stack.reasons import CompilerUnavailable
 from k3torch.validation import candidate_runs, engines
@@ -333,6 +333,7 @@ def test_outer_folds_are_tested_by_models_that_were_selected_without_them(compil
     found = search(build, {"rate": [1e-5, 0.05]}, X, Y, outer=outer, normalize="fold", **ARGUMENTS)
     assert found.outer_scores.shape == (3,)
     assert found.outer_params == [{"rate": 0.05}] * 3
+    assert [fold.epochs for fold in found.outer] == [2] * 3
     for score, pair in zip(found.outer_scores, outer.split(X), strict=True):
         model = lambda: build(0.05)  # noqa: E731
         arguments = {**ARGUMENTS, "folds": [pair], "normalize": "fold", "engine": "fit"}
@@ -350,3 +351,30 @@ def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples(compiled):
     assert first.outer_scores != second.outer_scores
     inner = search(build, grid, X[:13], Y[:13], **ARGUMENTS)
     assert first.outer_params == [inner.best_params]
+    assert first.outer[0].inner_score == pytest.approx(inner.best_score, rel=1e-4)
+    np.testing.assert_array_equal(np.isnan(first.outer_predictions[:, 0]), np.arange(26) < 13)
+    np.testing.assert_allclose(first.outer_predictions[13:], inner.ensemble.predict(X[13:]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("done", [None, 1])
+def test_an_interrupt_in_the_outer_folds_leaves_a_result_and_one_before_says_that_nothing_is_kept(done, monkeypatch):
+    function = "refit" if done is None else "search_runs"
+    original, calls = getattr(candidate_runs, function), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == (1 if done is None else 2 + done):
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(candidate_runs, function, interrupted)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        search(regressor, {"units": [3]}, X, Y, outer=2, verbose=0, **{**ARGUMENTS, "epochs": 1})
+    if done is None:
+        assert not isinstance(stop.value, Interrupted)
+        assert str(stop.value) == "the search was interrupted before its result: nothing is kept"
+        return
+    found = stop.value.result
+    assert found.best_params == {"units": 3}
+    assert len(found.outer) == len(found.outer_scores) == done
+    assert ("outer folds" in repr(found)) == (found.outer_predictions is not None) == bool(done)

@@ -1,7 +1,10 @@
 """The result of a search as a table, a plot and a few lines."""
 
+from dataclasses import replace
+
 from k3torch import InputError, SearchResult
 from k3torch.validation.result import CrossValidation
+from k3torch.validation.search_result import OuterFold
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -17,8 +20,11 @@ def found():
     ensemble = CrossValidation(scores[1], "mae", False, history, [], indices, np.zeros((8, 1)), "stacked")
     params = [{"rate": rate, "units": units} for rate, units in ((1e-4, 4), (1e-2, 4), (1.0, 8))]
     return SearchResult(
-        params, scores, np.array([9, 9, 3]), np.array([1.0, 2.0, 3.0]), 1, None, ensemble, 1.5, np.array([2.0, 3.0]),
-        [{"rate": 1.0}, {"rate": 1e-2}],
+        params, scores, np.array([9, 9, 3]), np.array([1.0, 2.0, 3.0]), 1, None, ensemble, 1.5,
+        [
+            OuterFold({"rate": 1.0}, 9, 1.0, 2.0, np.arange(4), np.full((4, 1), 5.0)),
+            OuterFold({"rate": 1e-2}, 8, 1.25, 3.0, np.arange(3, 7), np.full((4, 1), 7.0)),
+        ],
     )  # fmt: skip
 
 
@@ -34,6 +40,15 @@ def test_the_table_has_the_best_first(found):
 def test_the_best(found):
     assert (found.metric, found.greater_is_better) == ("mae", False)
     assert (found.best_params, found.best_score) == ({"rate": 1e-2, "units": 4}, 1.5)
+
+
+def test_the_scores_of_the_outer_folds(found):
+    assert found.outer_scores.tolist() == [2.0, 3.0]
+    assert found.outer_params == [{"rate": 1.0}, {"rate": 1e-2}]
+    np.testing.assert_array_equal(found.outer_predictions[:, 0], [5, 5, 5, 6, 7, 7, 7, np.nan])
+    plain = replace(found, outer=None)
+    assert (plain.outer_scores, plain.outer_params, plain.outer_predictions) == (None, None, None)
+    assert "outer folds" not in repr(plain)
 
 
 def test_a_few_lines_say_what_was_found(found):

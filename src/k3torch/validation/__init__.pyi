@@ -18,7 +18,9 @@ from . import predictions as predictions
 from . import result as result
 from . import result_files as result_files
 from . import result_views as result_views
+from . import search_files as search_files
 from . import search_plot as search_plot
+from . import search_problems as search_problems
 from . import search_result as search_result
 from . import stopping as stopping
 from .cross_validate import cross_validate as cross_validate

@@ -48,14 +48,23 @@ def out_of_fold(models: Sequence[keras.Model], x: Features, indices: Sequence[Sp
         x: (samples, ...).
         indices: training and validation samples of each model.
     """
-    sums, counts = None, np.zeros(x.shape[0])
-    for model, (_, validation) in zip(models, indices, strict=True):
-        outputs = predict(model, x[validation])
-        if sums is None:
-            sums = np.zeros((len(counts), *outputs.shape[1:]))
-        np.add.at(sums, validation, outputs)  # a sample may be drawn twice
-        np.add.at(counts, validation, 1)
-    assert sums is not None, "a cross-validation has at least one model"
+    parts = [
+        (validation, predict(model, x[validation])) for model, (_, validation) in zip(models, indices, strict=True)
+    ]
+    return averaged(parts, x.shape[0])
+
+
+def averaged(parts: Sequence[tuple[NDArray[np.int64], Float]], samples: int) -> Float:
+    """Return the mean prediction of each sample, (samples, ...), NaN where there is none.
+
+    Args:
+        parts: the numbers of some samples, and their predictions; one part or more.
+        samples: their number.
+    """
+    sums, counts = np.zeros((samples, *parts[0][1].shape[1:])), np.zeros(samples)
+    for chosen, outputs in parts:
+        np.add.at(sums, chosen, outputs)  # a sample may be drawn twice
+        np.add.at(counts, chosen, 1)
     with np.errstate(invalid="ignore"):
         return np.asarray(sums / counts.reshape(-1, *[1] * (sums.ndim - 1)))
 

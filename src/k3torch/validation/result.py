@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from k3torch.errors import InputError, choice_problem, refuse, unless
 from k3torch.validation import result_files, result_views
@@ -190,9 +190,14 @@ class CrossValidation:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised when the user interrupts a cross-validation; ``result`` has NaN for the epochs that were not done."""
+    """Raised when the user interrupts a cross-validation or a search.
 
-    def __init__(self, result: CrossValidation):
+    Attributes:
+        result: a ``CrossValidation`` with NaN for the epochs that were not done, or a ``SearchResult`` with the outer
+            folds that were done.
+    """
+
+    def __init__(self, result: Any):
         super().__init__()
         self.result = result
 

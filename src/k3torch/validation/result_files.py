@@ -1,6 +1,6 @@
 """Saves the result of a cross-validation to a folder, and reads it again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import json
 from pathlib import Path
 import shutil
@@ -23,6 +23,15 @@ def save(fields: Mapping[str, Any], folder: Path) -> None:
     Raises:
         InputError: if the folder is not empty or cannot be written.
     """
+    write_folder(folder, lambda draft: write(fields, draft))
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have a function write to a draft of a new or empty folder, which appears whole or not at all.
+
+    Raises:
+        InputError: if the folder is not empty or cannot be written.
+    """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"expected a new or empty folder, got {folder}, which has files: give another name")
@@ -30,7 +39,7 @@ def save(fields: Mapping[str, Any], folder: Path) -> None:
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
-            _write(fields, draft)
+            write(draft)
             draft.replace(folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -38,7 +47,8 @@ def save(fields: Mapping[str, Any], folder: Path) -> None:
         raise InputError(f"expected to write {folder}, got: {error.strerror or first_line(error)}") from error
 
 
-def _write(fields: Mapping[str, Any], folder: Path) -> None:
+def write(fields: Mapping[str, Any], folder: Path) -> None:
+    """Write the fields of a result to a folder that exists and is empty."""
     for number, model in enumerate(fields["models"]):
         model.save(folder / _model_name(number))
     arrays: dict[str, NDArray[Any]] = {

@@ -1,6 +1,7 @@
 """Search for the parameters of a model by cross-validation; candidates that differ in numbers are one stack."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
@@ -16,12 +17,13 @@ from k3torch.validation.candidate_runs import Run, Settings
 from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
 from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
-from k3torch.validation.folds import Split, make_folds, make_repeats
-from k3torch.validation.job_training import SPARSE
-from k3torch.validation.jobs import Data, Fold, scaled_folds
+from k3torch.validation.job_training import SPARSE, Engine
+from k3torch.validation.jobs import Data
 from k3torch.validation.metric_units import metric_objects
-from k3torch.validation.result import CrossValidation, score_index
-from k3torch.validation.search_result import SearchResult
+from k3torch.validation.predictions import mean_prediction
+from k3torch.validation.result import CrossValidation, Interrupted, score_index
+from k3torch.validation.search_problems import Division, Problem
+from k3torch.validation.search_result import OuterFold, SearchResult
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,6 +97,8 @@ def search(
 
     Raises:
         InputError: for an argument that cannot be used or does not exist, and for candidates that cannot be compared.
+        Interrupted: a KeyboardInterrupt in the outer folds; its result has those that were done. Before, when nothing
+            is selected yet, it is a plain KeyboardInterrupt, and nothing is kept.
     """
     candidates = make_candidates(build_model, param_grid)
     rule = _early_stopping(early_stopping)
@@ -104,45 +108,44 @@ def search(
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
     )  # fmt: skip
     data = Data.of(x, y, sample_weight, class_weight)
-    inputs, targets = data.x, data.y
-    keras.utils.set_random_seed(int(seed))
-    scaling: dict[str, Any] = {
-        "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": int(seed)
-    }  # fmt: skip
-
-    def divided(x: Any, y: NDArray[Any], groups: Any = None) -> list[list[Split]]:
-        return make_repeats(folds, x, y, groups, repeats=int(repeats), seed=int(seed))
-
-    splits = divided(inputs, targets, groups)
-    outer_splits = [] if outer is None else make_folds(outer, inputs, targets)
-    problems = [splits, *(_inside(training, divided, inputs, targets) for training, _ in outer_splits)]
-    of_problems = [scaled_folds(data, problem, **scaling) for problem in problems]
-    whole = np.arange(len(targets))
-    size = min(int(batch_size), max(len(fold.training) for problem in of_problems for fold in problem))
-    finals = [(whole, whole[:size]), *outer_splits]
-    refits = [fold for split in finals for fold in scaled_folds(data, [[split]], **scaling)]
+    keras.utils.set_random_seed(int(seed))  # splitters with random_state=None draw from NumPy's generator
+    scaling = {"normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle}
+    division = Division(folds, int(repeats), outer, groups, int(seed), scaling)
+    problems = division.problems(data, int(batch_size))
+    size = min(int(batch_size), max(len(fold.training) for problem in problems for fold in problem.folds))
     with EpochBar("search", int(epochs), verbose) as bar:
+        engine: Engine = "fit" if scipy.sparse.issparse(data.x) else "auto"
         settings = Settings(
-            size,
-            int(epochs),
-            rule,
-            choose_epochs,
-            halving,
-            normalize is not None,
-            normalize_y,
-            int(seed),
-            bar,
-            "fit" if scipy.sparse.issparse(inputs) else "auto",
+            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar, engine
         )
-        _find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
-        runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings)
-        ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
-        model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings)
-        tested = [
-            _outer_test(candidates, data, problem, refit, int(repeats), settings)
-            for problem, refit in zip(of_problems[1:], refits[1:], strict=True)
-        ]
+        _find_groups(candidates, data, problems, settings)
+        whole, *of_outer_folds = problems
+        try:
+            found = _select(candidates, data, whole, int(repeats), settings, feature_names(x))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the search was interrupted before its result: nothing is kept") from None
+        tested: list[OuterFold] = []
+        try:
+            for problem in of_outer_folds:
+                tested.append(_outer_test(candidates, data, problem, int(repeats), settings))
+        except KeyboardInterrupt:
+            raise Interrupted(replace(found, outer=tested)) from None
         bar.total = bar.done
+    return found if outer is None else replace(found, outer=tested)
+
+
+def _select(
+    candidates: Sequence[Candidate],
+    data: Data,
+    problem: Problem,
+    repeats: int,
+    settings: Settings,
+    names_of_features: list[str] | None,
+) -> SearchResult:
+    """Return the scores of all candidates, and the models of the best one."""
+    runs, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
+    ensemble = candidate_runs.result(best, data, names_of_features, repeats)
+    model, _ = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
     return SearchResult(
         params=[run.candidate.params for run in runs],
         scores=np.array([run.scores for run in runs]),
@@ -151,9 +154,7 @@ def search(
         best_index=runs.index(best),
         best_model=model.whole_model(),
         ensemble=ensemble,
-        ensemble_score=_ensemble_score(best, ensemble, targets),
-        outer_scores=np.array([score for _, score in tested]) if outer is not None else None,
-        outer_params=[run.candidate.params for run, _ in tested] if outer is not None else None,
+        ensemble_score=_ensemble_score(best, ensemble, data.y),
     )
 
 
@@ -170,37 +171,31 @@ def _ensemble_score(best: Run, ensemble: CrossValidation, y: NDArray[Any]) -> fl
 
 
 def _outer_test(
-    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], outer: Fold, repeats: int, settings: Settings
-) -> tuple[Run, float]:
-    """Select a candidate on the inner folds, and return it with the score of its model on the outer test samples."""
-    _, best = candidate_runs.search_runs(candidates, data, folds, repeats, settings)
-    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, outer, settings)
-    return best, float(metrics[score_index(stateless.metric_names(job.model))])
+    candidates: Sequence[Candidate], data: Data, problem: Problem, repeats: int, settings: Settings
+) -> OuterFold:
+    """Select a candidate on the inner folds, and test it on the samples of the outer fold."""
+    _, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
+    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
+    score = float(metrics[score_index(stateless.metric_names(job.model))])
+    test = problem.test.split[1]
+    predictions = mean_prediction([inner.whole_model() for inner in best.jobs], data.x[test])
+    return OuterFold(best.candidate.params, best.epochs, best.mean, score, test, predictions)
 
 
-def _inside(
-    training: NDArray[np.int64], divided: Callable[..., list[list[Split]]], x: Any, y: NDArray[Any]
-) -> list[list[Split]]:
-    """Return the inner folds of the training samples of an outer fold, as numbers of all samples."""
-    return [[(training[a], training[b]) for a, b in folds] for folds in divided(x[training], y[training])]
-
-
-def _find_groups(
-    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
-) -> None:
+def _find_groups(candidates: Sequence[Candidate], data: Data, problems: Sequence[Problem], s: Settings) -> None:
     """Let candidates share the graphs of their steps where that pays."""
     if s.engine == "fit":
         s.bar.notice(f"training with fit, model after model: {SPARSE}")
         return
     epochs = s.epochs * len(candidates) * len(problems)
-    job = s.jobs(candidates[0], data, problems[0][:1])[0]
-    models = len(problems[0])
+    first = problems[0].folds[:1]
+    job, models = s.jobs(candidates[0], data, first)[0], len(problems[0].folds)
     seconds = uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
     if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
         return
     s.bar.status("tracing the steps")
-    every = [*folds, *(fold for problem in problems[1:] for fold in problem)]
-    reason = share_graphs(candidates, every, s.batch_size, lambda c: s.jobs(c, data, problems[0][:1])[0])
+    every = [fold for problem in problems for fold in (*problem.folds, problem.test)]
+    reason = share_graphs(candidates, every, s.batch_size, lambda candidate: s.jobs(candidate, data, first)[0])
     groups = {c.group for c in candidates if c.group is not None}
     alone = sum(c.group is None for c in candidates)
     if reason:

@@ -1,11 +1,14 @@
 """The result of a search: the candidates with their scores, the best one's models, and what they are worth."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k3torch.errors import choice_problem, refuse
 from k3torch.formats import counted, format_number
+from k3torch.validation import search_files
 from k3torch.validation.halving import ranked
+from k3torch.validation.predictions import averaged
 from k3torch.validation.result import CrossValidation, Interval, mean_interval
 import keras
 import numpy as np
@@ -16,6 +19,27 @@ if TYPE_CHECKING:  # imported when they are used
     import pandas as pd
 
 _SHOWN = 5  # candidates in the text
+
+
+@dataclass(frozen=True, eq=False)
+class OuterFold:
+    """What was selected without the samples of an outer fold, and its score on them.
+
+    Attributes:
+        params: of the candidate with the best mean score on the inner folds.
+        epochs: for which its model was trained on the samples of the inner folds.
+        inner_score: that mean score, which is too good.
+        score: of the model on the samples of the outer fold.
+        samples: their numbers.
+        predictions: of these samples, (samples, outputs): the mean of the candidate's models of the inner folds.
+    """
+
+    params: dict[str, Any]
+    epochs: int
+    inner_score: float
+    score: float
+    samples: NDArray[np.int64]
+    predictions: NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -37,9 +61,8 @@ class SearchResult:
         ensemble_score: the metric of ``ensemble.out_of_fold``, which are means over the repeats: with several repeats
             the score of an ensemble of as many models on samples that they have not seen. NaN for a loss, and where a
             sample is in no validation fold.
-        outer_scores: (outer folds,): the score on each outer fold, of the model that was selected without it; None
-            without ``outer``.
-        outer_params: the parameters that were selected there; None without ``outer``.
+        outer: what was selected without each outer fold, and its score there; None without ``outer=``. If the search
+            was interrupted, those that were done.
     """
 
     params: list[dict[str, Any]]
@@ -50,8 +73,7 @@ class SearchResult:
     best_model: keras.Model
     ensemble: CrossValidation
     ensemble_score: float = float("nan")
-    outer_scores: NDArray[np.float64] | None = None
-    outer_params: list[dict[str, Any]] | None = None
+    outer: list[OuterFold] | None = None
 
     @property
     def metric(self) -> str:
@@ -72,6 +94,27 @@ class SearchResult:
     def best_score(self) -> float:
         """The mean score of the best candidate, which is too good, since the candidate was selected for it."""
         return float(self.scores[self.best_index].mean())
+
+    @property
+    def outer_scores(self) -> NDArray[np.float64] | None:
+        """The score on each outer fold, (outer folds,), of the model that was selected without it."""
+        return None if self.outer is None else np.array([fold.score for fold in self.outer])
+
+    @property
+    def outer_params(self) -> list[dict[str, Any]] | None:
+        """The parameters that were selected without each outer fold."""
+        return None if self.outer is None else [fold.params for fold in self.outer]
+
+    @property
+    def outer_predictions(self) -> NDArray[np.float64] | None:
+        """The prediction of each sample, (samples, outputs), by an ensemble that was selected and trained without it.
+
+        The ensemble is that of the models of the inner folds. NaN for a sample that is in no outer fold, None without
+        outer folds.
+        """
+        if not self.outer:
+            return None
+        return averaged([(fold.samples, fold.predictions) for fold in self.outer], len(self.ensemble.out_of_fold))
 
     def interval(self, candidate: int) -> Interval:
         """Return the confidence interval of a candidate's mean score, as ``CrossValidation.interval``."""
@@ -111,6 +154,29 @@ class SearchResult:
         refuse([choice_problem("parameter", chosen, names)])
         return search_plot.draw(self, chosen, ax)
 
+    def save(self, folder: str | Path) -> None:
+        """Write everything to a new folder: the models as .keras files, arrays as .npz, the rest as .json.
+
+        ``ensemble`` is in a folder of its own, which ``CrossValidation.load`` reads too. A parameter that is neither a
+        number, a text, a bool, None nor a list of them is saved as its ``repr``.
+
+        Raises:
+            InputError: if the folder exists and is not empty, or cannot be written.
+        """
+        outer = None if self.outer is None else [vars(fold) for fold in self.outer]
+        search_files.save({**vars(self), "outer": outer, "ensemble": vars(self.ensemble)}, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "SearchResult":
+        """Return a result that ``save`` wrote. Nothing in the folder is executed or unpickled.
+
+        Raises:
+            InputError: if the folder has no such result, or a damaged one.
+        """
+        fields = search_files.load(Path(folder))
+        outer = None if fields["outer"] is None else [OuterFold(**fold) for fold in fields["outer"]]
+        return cls(**{**fields, "outer": outer, "ensemble": CrossValidation(**fields["ensemble"])})
+
     def __repr__(self) -> str:
         repeats, folds = self.scores.shape[1:]
         parts = (counted(len(self.params), "candidate"), counted(folds, "fold"), counted(repeats, "repeat"))
@@ -123,12 +189,11 @@ class SearchResult:
             lines.append(f"  {mean} ({bounds}), epochs {self.epochs[number]}: {_shown(self.params[number])}")
         if len(order) > _SHOWN:
             lines.append(f"  ... ({len(order)} candidates)")
-        if self.outer_scores is not None:
-            outer = self.outer_scores
+        if (outer := self.outer_scores) is not None and len(outer):
             lines.append(
                 f"  outer folds: mean {format_number(float(outer.mean()))} of {len(outer)}, not biased by the selection"
             )
-        lines.append("  best_params, best_model, ensemble, scores, epochs, outer_scores, to_frame(), plot(parameter)")
+        lines.append("  best_params, best_model, ensemble, scores, outer, to_frame(), plot(parameter), save(folder)")
         return "\n".join(lines)
 
     def _order(self) -> list[int]:
