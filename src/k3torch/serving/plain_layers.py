@@ -34,7 +34,7 @@ def plain_model(model: keras.Model) -> keras.Model:
     """
     plain = keras.saving.deserialize_keras_object(_renamed(keras.saving.serialize_keras_object(model)))
     plain.set_weights(model.get_weights())
-    if model.optimizer is not None and model.optimizer.built:
+    if getattr(model, "optimizer", None) is not None and model.optimizer.built:
         plain.optimizer.build(plain.trainable_variables)
         for variable, other in zip(plain.optimizer.variables, model.optimizer.variables, strict=True):
             variable.assign(other.value)

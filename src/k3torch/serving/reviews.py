@@ -86,7 +86,9 @@ class Classifier:
         words = np.unique(ids[1:][ids[1:] != UNKNOWN])
         if not len(words):
             return []
-        odds = _log_odds(self.probabilities([ids, *(self._without(ids, word) for word in words)]))
+        versions = [ids, *(self._without(ids, word) for word in words)]
+        parts = [self.probabilities(versions[first : first + BATCH]) for first in range(0, len(versions), BATCH)]
+        odds = _log_odds(np.concatenate(parts))
         changes = odds[0] - odds[1:]
         order = np.argsort(-np.abs(changes), kind="stable")[:top]
         return [Contribution(self.vocabulary.decode([words[i]]), float(changes[i])) for i in order if changes[i]]

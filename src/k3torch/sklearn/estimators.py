@@ -56,7 +56,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return the arguments by name; with ``deep`` those of ``build_model`` too, as ``build_model__NAME``."""
         params: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            arguments = self._defaults() | dict(self.parameters or {})
+            arguments = self._defaults() | (dict(self.parameters) if isinstance(self.parameters, Mapping) else {})
             params |= {f"{_PREFIX}{name}": value for name, value in arguments.items()}
         return params
 
@@ -102,6 +102,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _problems(self) -> list[Problem]:
         return [
             unless(callable(self.build_model), f"build_model as a function, got {self.build_model!r}"),
+            unless(
+                self.parameters is None or isinstance(self.parameters, Mapping),
+                f"parameters as a dictionary, got {self.parameters!r}",
+            ),
             count_problem("epochs", self.epochs),
             count_problem("batch_size", self.batch_size),
             seed_problem(self.seed),
