@@ -53,6 +53,12 @@ train-digits: setup  ## classify handwritten digits
 predict-reviews: setup  ## predict whether film reviews are positive or negative
 	@$(BIN)/python scripts/predict_reviews.py $(ARGS)
 
+export: setup  ## export the model of a run to another format
+	@$(BIN)/python scripts/export_model.py $(ARGS)
+
+serve: setup  ## serve the model of a run as a web page and a JSON API
+	@$(BIN)/python scripts/serve.py $(ARGS)
+
 figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
@@ -81,4 +87,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare
+.PHONY: export serve dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare

@@ -73,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: for an address that cannot be used.
     """
     if not 0 < port < 2**16:
-        raise InputError(f"expected port from 1 to {2**16 - 1}, got {port}")
+        raise InputError(f"expected port as a number from 1 to {2**16 - 1}, got {port}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -81,7 +81,9 @@ def listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(1024)
     except (OSError, UnicodeError) as error:
-        raise InputError(f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --port") from error
+        raise InputError(
+            f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --port"
+        ) from error
     return listening
 
 

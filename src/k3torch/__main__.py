@@ -18,6 +18,8 @@ COMMANDS = {
     "figures": "figures.py",
     "ladder": "ladder.py",
     "bench": "benchmark.py",
+    "export": "export_model.py",
+    "serve": "serve.py",
     "runs": "list_runs.py",
     "compare": "compare_runs.py",
 }

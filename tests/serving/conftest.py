@@ -21,7 +21,7 @@ WORDS = ("great", "dull", "film", "not", "at", "all")
 
 @pytest.fixture(scope="session")
 def review_run(tmp_path_factory):
-    """ "great" adds 2 to the log-odds of "positive", "dull" -2, and nothing else anything."""
+    """The word "great" adds 2 to the log-odds of "positive", "dull" -2, and nothing else anything."""
     folder = tmp_path_factory.mktemp("reviews")
     Vocabulary(WORDS).save(folder / "vocabulary.json", 10, ("negative", "positive"))
     model = imdb_classifier(10, units=(), model_class=FastModel)

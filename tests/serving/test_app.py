@@ -92,7 +92,7 @@ def test_classes_have_probabilities(class_run):
 
 
 def test_tables_that_cannot_be_predicted_are_refused(tables, monkeypatch):
-    assert error(tables.post("/table", content=b"\x89PNG\x00\xff")).endswith(
+    assert error(tables.post("/table", content=b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x05\0\xff")).endswith(
         "in the upload, found another encoding or a binary file: save it as CSV in UTF-8"
     )
     assert error(tables.post("/table", content="")) == "expected a table in the upload, found an empty file"
@@ -122,5 +122,7 @@ def test_another_name_of_the_host_is_refused(review_run):
 
 def test_other_folders_are_refused(tmp_path, digits_run):
     for folder in (tmp_path, digits_run):
-        with pytest.raises(InputError, match="expected a run folder with model.keras and vocabulary.json or columns"):
+        with pytest.raises(
+            InputError, match=r"expected a run folder with model\.keras and vocabulary\.json or columns"
+        ):
             make_app(folder)

@@ -45,7 +45,7 @@ def test_files_of_others_stay(table_run, tmp_path):
 def test_other_outputs_are_refused_and_leave_nothing(table_run, tmp_path, monkeypatch):
     wrong = replace(FORMATS["keras"], load=lambda _: lambda x: np.full((len(x), 1), 7.0))
     monkeypatch.setitem(export.FORMATS, "keras", wrong)
-    with pytest.raises(InputError, match="expected model.keras to have the outputs of the run's model to 1e-05, got"):
+    with pytest.raises(InputError, match=r"expected model\.keras to have the outputs of the run.s model to 1e-05, got"):
         export_run(table_run, "keras", tmp_path / "out")
     assert names(tmp_path) == []
 
@@ -56,7 +56,7 @@ def test_what_a_format_cannot_express_is_one_line(table_run, tmp_path, monkeypat
         raise RuntimeError("unsupported operator\n  in line 3")
 
     monkeypatch.setitem(export.FORMATS, "keras", replace(FORMATS["keras"], write=fail))
-    with pytest.raises(InputError, match="expected a model that keras can express, got: unsupported operator$"):
+    with pytest.raises(InputError, match=r"expected a model that keras can express, got: unsupported operator$"):
         export_run(table_run, "keras", tmp_path / "out")
     assert names(tmp_path) == []
 
@@ -69,5 +69,7 @@ def test_without_its_runtime_a_file_is_not_compared(table_run, tmp_path, monkeyp
 
 
 def test_bad_arguments_are_refused_together(table_run):
-    with pytest.raises(InputError, match=r"form as one of .*got 'onx', did you mean 'onnx'\?; expected takes as one of"):
+    with pytest.raises(
+        InputError, match=r"form as one of .*got 'onx', did you mean 'onnx'\?; expected takes as one of"
+    ):
         export_run(table_run, "onx", takes="words")

@@ -39,7 +39,8 @@ def test_onnx(review_run, tmp_path):
 def test_all_formats_of_all_runs(request, run, form, tmp_path):
     compared(request.getfixturevalue(run), form, tmp_path)
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == {"openvino": [".bin", ".xml"]}.get(
-        form, [os.path.splitext(FORMATS[form].file)[1]]  # noqa: PTH122
+        form,
+        [os.path.splitext(FORMATS[form].file)[1]],  # noqa: PTH122
     )
 
 
@@ -62,9 +63,6 @@ def test_a_torch_program_needs_no_keras(review_run, tmp_path):
 
 def test_missing_packages_are_named():
     kind = Format("model.x", print, print, needs=("json", "no_such_package", "nor_this"), install="'k3torch[x]'")
-    expected = (
-        r"expected the packages that write model.x, found no no_such_package and no nor_this: pip install 'k3torch\[x\]'"
-    )
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=r"found no no_such_package and no nor_this: pip install 'k3torch\[x\]'$"):
         kind.check()
     Format("model.x", print, print, needs=("json",)).check()

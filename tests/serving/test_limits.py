@@ -50,9 +50,9 @@ def test_each_error_is_a_line_of_json(client):
     assert line.startswith("expected a request as in /openapi.json, got values.0: Input should be a valid integer")
     assert error(client.post("/sum", content=b"{"))[0] == 422
     assert error(client.get("/sum")) == (405, "Method Not Allowed")
-    assert error(client.post("/sum", json={"values": [1]}))[1].endswith("ZeroDivisionError: integer modulo by zero") or (
-        error(client.post("/sum", json={"values": [1]}))[0] == 500
-    )
+    status, line = error(client.post("/sum", json={"values": [1]}))
+    assert (status, line.split(", got ")[0]) == (500, "expected an answer")
+    assert "ZeroDivisionError" in line
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -39,7 +39,7 @@ def test_a_table_names_its_features_and_takes_them_as_they_are(table_run):
 
 
 def test_folders_without_a_model_or_words_are_refused(tmp_path, table_run):
-    with pytest.raises(InputError, match="expected a run folder with model.keras, got .* without it"):
+    with pytest.raises(InputError, match=r"expected a run folder with model\.keras, got .* without it"):
         load_source(tmp_path, "auto", "onnx")
-    with pytest.raises(InputError, match="expected takes as features for a run without vocabulary.json, got ids"):
+    with pytest.raises(InputError, match=r"expected takes as features for a run without vocabulary\.json, got ids"):
         load_source(table_run, "ids", "onnx")

@@ -19,6 +19,7 @@ from k3torch.serving.source import COLUMNS
 from k3torch.serving.tables import TableModel
 import pandas as pd
 from pydantic import BaseModel, Field, StringConstraints
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PAGES = Path(__file__).parent / "pages"
@@ -140,13 +141,7 @@ def _serve_tables(app: FastAPI, table: TableModel, lock: threading.Lock) -> None
     async def upload(request: Request) -> JSONResponse:
         """Return the same for a table: a text file with separators, such as CSV, as the body of the request."""
         content = await request.body()
-        return await _in_thread(lambda: answer(*_read(content)))
-
-
-async def _in_thread(function: Any) -> Any:
-    from starlette.concurrency import run_in_threadpool
-
-    return await run_in_threadpool(function)
+        return await run_in_threadpool(lambda: answer(*_read(content)))
 
 
 def _read(content: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -157,4 +152,5 @@ def _read(content: bytes) -> tuple[pd.DataFrame, pd.DataFrame]:
         try:
             return read_frame_and_cells(path)
         except InputError as error:
-            raise InputError(str(error).replace(str(path), "the upload")) from error
+            line = str(error).replace(str(path), "the upload").replace(", or pass --separator", "")
+            raise InputError(line) from error

@@ -15,7 +15,7 @@ _CLASSES = {
     "k3torch>FastModel": ("keras", "Model"),
     "k3torch>FastSequential": ("keras", "Sequential"),
 }
-# Keras names the optimizer of its torch backend by the module that implements it there; no other backend trains with it.
+# Keras names the optimizer of its torch backend by the module that implements it; no other backend trains with that.
 _TORCH_OPTIMIZER = re.compile(r"keras\.src\.backend\.torch\.optimizers\.\w+")
 _CONFIG = "config.json"
 

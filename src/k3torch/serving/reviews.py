@@ -96,7 +96,7 @@ class Classifier:
     def _without(self, ids: NDArray[np.int32], word: int) -> NDArray[np.int32]:
         if isinstance(self.features, WordFeatures):
             return ids[ids != word]
-        return np.where(ids == word, UNKNOWN, ids).astype(np.int32)  # no n-gram has it, or reaches across it
+        return np.where(ids == word, np.int32(UNKNOWN), ids)  # no n-gram has it, or reaches across it
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ model cannot be searched; targets of a classifier are always one-hot, so that no
 trained; and they have no ``predict_proba`` and take no sparse matrices.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import inspect
 from typing import Any, Self
 
@@ -70,10 +70,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         super().set_params(**own)
         given = {name.removeprefix(_PREFIX): value for name, value in params.items() if name not in own}
         if given:
-            known = inspect.signature(self.build_model).parameters
-            takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-            unknown = [name for name in given if name not in known and not takes_any]
-            refuse([unless(not unknown, f"arguments of build_model ({', '.join(known)}), got {', '.join(unknown)}")])
+            refuse([self._unknown_problem(given)])
             self.parameters = {**(self.parameters or {}), **given}
         return self
 
@@ -90,10 +87,18 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             return {}
         return {name: each.default for name, each in known.items() if each.default is not each.empty}
 
+    def _unknown_problem(self, names: Iterable[str]) -> Problem:
+        """Return a problem for names that ``build_model`` has no argument of."""
+        known = inspect.signature(self.build_model).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        unknown = [name for name in names if name not in known and not takes_any]
+        return unless(not unknown, f"arguments of build_model ({', '.join(known)}), got {', '.join(unknown)}")
+
     def _build(self, sizes: Mapping[str, int]) -> keras.Model:
         """Return a model from ``build_model``, called with those of ``sizes`` that it names."""
         known = inspect.signature(self.build_model).parameters
         given = {name: size for name, size in sizes.items() if name in known}
+        refuse([self._unknown_problem(self.parameters or {})])
         model = self.build_model(**{**given, **(self.parameters or {})})
         if not isinstance(model, keras.Model) or not model.compiled:
             raise InputError(f"expected build_model to return a compiled Keras model, got {type(model).__name__}")
@@ -113,7 +118,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         ]
 
     def _train(
-        self, x: Any, sizes: Mapping[str, int], targets_for: Callable[[keras.Model], NDArray[Any]], weight: ArrayLike | None
+        self,
+        x: Any,
+        sizes: Mapping[str, int],
+        targets_for: Callable[[keras.Model], NDArray[Any]],
+        weight: ArrayLike | None,
     ) -> None:
         """Build and train ``model_``; the random generators are afterwards as before."""
         states = get_random_states()
@@ -137,7 +146,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         x = validate_data(self, X, accept_sparse="csr", reset=False, dtype="numeric")
         nothing = np.zeros(x.shape[0])
-        loader = bag_loader(BagDataset(x, nothing), _BATCH) if issparse(x) else array_loader(x, nothing, batch_size=_BATCH)
+        loader = (
+            bag_loader(BagDataset(x, nothing), _BATCH) if issparse(x) else array_loader(x, nothing, batch_size=_BATCH)
+        )
         return np.asarray(self.model_.predict(loader, verbose=0), np.float64)
 
 
@@ -179,7 +190,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"expected labels of two classes or more, got one class: {self.classes_[0]!r}")
+            raise InputError(f"expected labels of two classes or more, got one class: {self.classes_.tolist()[0]!r}")
         sizes = {"features": x.shape[1], "classes": len(self.classes_)}
         self._train(x, sizes, lambda model: _targets(model, numbers, len(self.classes_)), sample_weight)
         return self
@@ -227,9 +238,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
             ValueError: for arguments that cannot be used, and a model with other outputs.
         """
         refuse(self._problems())
-        x, numbers = validate_data(
-            self, X, y, accept_sparse="csr", dtype="numeric", multi_output=True, y_numeric=True
-        )
+        x, numbers = validate_data(self, X, y, accept_sparse="csr", dtype="numeric", multi_output=True, y_numeric=True)
         targets = number_array("y", numbers).reshape(len(numbers), -1)
         self._one_target = numbers.ndim == 1
 
