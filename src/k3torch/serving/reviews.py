@@ -96,7 +96,8 @@ class Classifier:
     def _without(self, ids: NDArray[np.int32], word: int) -> NDArray[np.int32]:
         if isinstance(self.features, WordFeatures):
             return ids[ids != word]
-        return np.where(ids == word, np.int32(UNKNOWN), ids)  # no n-gram has it, or reaches across it
+        changed: NDArray[np.int32] = np.where(ids == word, np.int32(UNKNOWN), ids)
+        return changed  # no n-gram has the unknown word, or reaches across it
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
