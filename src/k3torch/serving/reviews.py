@@ -94,10 +94,10 @@ class Classifier:
         return [Contribution(self.vocabulary.decode([words[i]]), float(changes[i])) for i in order if changes[i]]
 
     def _without(self, ids: NDArray[np.int32], word: int) -> NDArray[np.int32]:
-        if isinstance(self.features, WordFeatures):
-            return ids[ids != word]
-        changed: NDArray[np.int32] = np.where(ids == word, np.int32(UNKNOWN), ids)
-        return changed  # no n-gram has the unknown word, or reaches across it
+        # No n-gram has the unknown word, or reaches across it; in a bag it would be a word of its own.
+        bags = isinstance(self.features, WordFeatures)
+        changed: NDArray[np.int32] = ids[ids != word] if bags else np.where(ids == word, np.int32(UNKNOWN), ids)
+        return changed
 
 
 def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
