@@ -56,9 +56,10 @@ def main(settings: Settings) -> None:
 
     listening = listen(settings.host, settings.port)
     runtime.configure(settings.device)
-    here = is_loopback(settings.host)
-    app = make_app(settings.run, ("127.0.0.1", "localhost", "[::1]") if here else ("*",))
-    print(f"http://{settings.host}:{settings.port} (Ctrl-C ends)", flush=True)
+    six = ":" in settings.host  # an IPv6 address; Starlette's check of host names knows none
+    here = is_loopback(settings.host) and not six
+    app = make_app(settings.run, ("127.0.0.1", "localhost") if here else ("*",))
+    print(f"http://{f'[{settings.host}]' if six else settings.host}:{settings.port} (Ctrl-C ends)", flush=True)
     configuration = uvicorn.Config(
         app, log_level="warning", limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=5, server_header=False
     )
