@@ -59,6 +59,12 @@ train-digits: setup  ## classify handwritten digits
 predict-reviews: setup  ## predict whether film reviews are positive or negative
 	@$(BIN)/python scripts/predict_reviews.py $(ARGS)
 
+export: setup  ## export the model of a run to another format
+	@$(BIN)/python scripts/export_model.py $(ARGS)
+
+serve: setup  ## serve the model of a run as a web page and a JSON API
+	@$(BIN)/python scripts/serve.py $(ARGS)
+
 figures: setup  ## plot what the lecture explains, momentum for example
 	@$(BIN)/python scripts/figures.py $(ARGS)
 
@@ -91,4 +97,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search
+.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve

@@ -46,30 +46,14 @@ import csv
 import io
 import shutil
 import sys
-from typing import NamedTuple
 
 from k3torch import runtime
-from k3torch.data.bags import BagDataset, bag_loader
-from k3torch.data.review_features import load_features
-from k3torch.data.text import UNKNOWN, tokenize
 from k3torch.errors import InputError
-from k3torch.training.saving import load_model
-import numpy as np
+from k3torch.serving.reviews import Classifier, Prediction
 from rich.cells import cell_len, set_cell_size
 
 KNOWN_WIDTH, LEAST_TEXT = 22, 20  # columns of the terminal
 LISTED = 10  # numbers of skipped reviews in a message
-
-
-class Prediction(NamedTuple):
-    """A review and what the model says of it; the fields are the columns of ``--format csv``."""
-
-    number: int  # from 1: of the line, or of the argument
-    label: str
-    probability: float  # of the label
-    known_words: int
-    words: int
-    text: str
 
 
 def main(settings: Settings) -> None:
@@ -144,7 +128,7 @@ def typed() -> Iterator[str]:
         yield text
 
 
-def converse(classifier: "Classifier", as_csv: bool) -> None:
+def converse(classifier: Classifier, as_csv: bool) -> None:
     """Predict each review as soon as it is typed."""
     header = True
     for number, text in enumerate(typed(), 1):
@@ -156,32 +140,6 @@ def converse(classifier: "Classifier", as_csv: bool) -> None:
             header = False
         else:
             show(predictions, classifier.labels)
-
-
-class Classifier:
-    """The model of a run folder, with its vocabulary and the names of its labels."""
-
-    def __init__(self, run: Path):
-        self._features, self._vocabulary, self.labels = load_features(run)
-        self._model = load_model(run / "model.keras", (None, self._features.num_features), outputs=[1])
-
-    def predict(self, texts: Iterable[str]) -> list[Prediction]:
-        """Return a prediction for each text that has words."""
-        found = [(number, text, words) for number, text in enumerate(texts, 1) if (words := tokenize(text))]
-        if not found:
-            return []
-        ids = [self._vocabulary.encode(words) for _, _, words in found]
-        offsets = np.cumsum([0, *map(len, ids)])
-        samples = BagDataset(self._features.transform(np.concatenate(ids), offsets), np.zeros(len(ids)))
-        outputs = self._model.predict(bag_loader(samples, 512), verbose=0)
-        if not isinstance(outputs, np.ndarray) or not ((outputs >= 0) & (outputs <= 1)).all():
-            raise InputError("expected a model that returns probabilities, got other outputs: train again")
-        positive = outputs[:, 0].tolist()
-        known = [int(np.count_nonzero(review[1:] != UNKNOWN)) for review in ids]  # the first is the start id
-        return [
-            Prediction(number, self.labels[p > 0.5], max(p, 1 - p), n, len(words), text)
-            for (number, text, words), p, n in zip(found, positive, known, strict=True)
-        ]
 
 
 def report_skipped(numbers: Collection[int]) -> None:

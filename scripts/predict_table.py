@@ -39,7 +39,6 @@ if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
 import sys
-from typing import Any
 
 from k3torch import runtime
 from k3torch.data.columns import Columns
@@ -48,29 +47,23 @@ from k3torch.data.table_files import read_frame_and_cells
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
 from k3torch.formats import format_number
-from k3torch.training.saving import load_model
-from k3torch.validation.predictions import predict
+from k3torch.serving.tables import Float, TableModel, probabilities
 import numpy as np
-from numpy.typing import NDArray
 import pandas as pd
-
-Float = NDArray[np.float64]
 
 
 def main(settings: Settings) -> None:
     """Write the table with the predictions, and say how good they are where the target is known."""
     check(settings)
     runtime.configure(settings.device)
-    columns = Columns.load(settings.run / "columns.json")
+    model = TableModel(settings.run)
+    columns = model.columns
     frame, cells = read_frame_and_cells(settings.table, **vars(settings.table_format))
-    check_names(columns, frame, settings.table)
-    classes = len(columns.classes)
-    widths = [1] if not classes else [1, 2] if classes == 2 else [classes]
-    model = load_model(settings.run / "model.keras", (None, len(columns.features)), outputs=widths)
+    check_names(model.new_names(), frame, settings.table)
     if ignored := columns.ignored(frame):
         print(f"ignoring columns that the model was not trained on: {', '.join(ignored)}", file=sys.stderr)
-    outputs = predict(model, columns.encode(frame))
-    found = predictions(columns, outputs)
+    outputs = model.outputs(frame)
+    found = model.predictions(outputs)
     said = score(columns, valid_target(frame, columns), outputs) if columns.target in frame else None
     write(pd.concat([cells.reset_index(drop=True), found], axis=1), settings.out)
     if said:
@@ -90,34 +83,14 @@ def check(settings: Settings) -> None:
         raise InputError(f"expected a new file for --out, found {settings.out}: --force replaces it")
 
 
-def new_names(columns: Columns) -> list[str]:
-    """Return the names of the columns that the output adds."""
-    return [f"predicted {columns.target}", *(f"probability of {label}" for label in columns.classes)]
-
-
-def check_names(columns: Columns, frame: pd.DataFrame, path: Path) -> None:
+def check_names(names: list[str], frame: pd.DataFrame, path: Path) -> None:
     """Refuse a table that has a column with the name of a new one, such as the output of an earlier call."""
-    if taken := [name for name in new_names(columns) if name in frame]:
+    if taken := [name for name in names if name in frame]:
         them = "it" if len(taken) == 1 else "them"
         raise InputError(
             f"expected a table without {' and '.join(map(repr, taken))}, which the output adds, got {path}: rename "
             f"{them} or leave {them} out"
         )
-
-
-def predictions(columns: Columns, outputs: Float) -> pd.DataFrame:
-    """Return the predicted values, or classes and the probability of each."""
-    first, *others = new_names(columns)
-    if not columns.classes:
-        return pd.DataFrame({first: outputs[:, 0]})
-    chances = probabilities(outputs)
-    table: dict[str, Any] = {first: np.array(columns.classes)[chances.argmax(axis=1)]}
-    return pd.DataFrame(table | dict(zip(others, chances.T, strict=True)))
-
-
-def probabilities(outputs: Float) -> Float:
-    """Return the probability of each class, (rows, classes); a single output is that of the second of two classes."""
-    return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
 
 
 def write(table: pd.DataFrame, path: Path | None) -> None:

@@ -3,6 +3,8 @@
 from . import data as data
 from . import models as models
 from . import reports as reports
+from . import serving as serving
+from . import sklearn as sklearn
 from . import stack as stack
 from . import training as training
 from . import validation as validation

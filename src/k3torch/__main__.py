@@ -20,6 +20,8 @@ COMMANDS = {
     "ladder": "ladder.py",
     "bench": "benchmark.py",
     "bench-search": "benchmark_search.py",
+    "export": "export_model.py",
+    "serve": "serve.py",
     "runs": "list_runs.py",
     "compare": "compare_runs.py",
 }

@@ -1,0 +1,278 @@
+"""Networks as estimators of scikit-learn, for ``Pipeline``, ``GridSearchCV`` and all that takes an estimator.
+
+    pipeline = make_pipeline(StandardScaler(), Regressor(table_network, epochs=100))
+    search = GridSearchCV(pipeline, {"regressor__build_model__units": [(16,), (64, 64)]})
+
+``k3torch.search`` tries settings in less time: it trains the folds of all of them side by side, as one stack of models.
+
+Keras has ``keras.wrappers.SKLearnClassifier`` and ``SKLearnRegressor``. Those of Keras 3.15 are not used here, since
+``clone`` loses their ``fit_kwargs``, and with them the number of epochs; the arguments of the function that builds the
+model cannot be searched; targets of a classifier are always one-hot, so that no network with one sigmoid unit can be
+trained; and they have no ``predict_proba`` and take no sparse matrices.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+import inspect
+from typing import Any, Self
+
+from k3torch.data.arrays import number_array
+from k3torch.data.bags import BagDataset, bag_loader
+from k3torch.data.loaders import array_loader
+from k3torch.errors import InputError, Problem, choice_problem, count_problem, refuse, seed_problem, unless
+from k3torch.training.model_state import get_random_states, set_random_states
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+_PREFIX = "build_model__"
+_BATCH = 1024  # samples at a time
+
+
+class _Network(BaseEstimator):  # type: ignore[misc]
+    """What both estimators share."""
+
+    def __init__(
+        self,
+        build_model: Callable[..., keras.Model],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        epochs: int = 20,
+        batch_size: int = 32,
+        seed: int = 0,
+        verbose: int = 0,
+    ):
+        self.build_model = build_model
+        self.parameters = parameters
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.seed = seed
+        self.verbose = verbose
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments by name; with ``deep`` those of ``build_model`` too, as ``build_model__NAME``."""
+        params: dict[str, Any] = super().get_params(deep=False)
+        if deep:
+            arguments = self._defaults() | (dict(self.parameters) if isinstance(self.parameters, Mapping) else {})
+            params |= {f"{_PREFIX}{name}": value for name, value in arguments.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set arguments by name, and those of ``build_model`` as ``build_model__NAME``.
+
+        Raises:
+            ValueError: for a name that there is not.
+        """
+        own = {name: value for name, value in params.items() if not name.startswith(_PREFIX)}
+        super().set_params(**own)
+        given = {name.removeprefix(_PREFIX): value for name, value in params.items() if name not in own}
+        if given:
+            refuse([self._unknown_problem(given)])
+            self.parameters = {**(self.parameters or {}), **given}
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return the arguments of ``build_model`` that have a default."""
+        try:
+            known = inspect.signature(self.build_model).parameters
+        except (TypeError, ValueError):  # no function, which fit refuses
+            return {}
+        return {name: each.default for name, each in known.items() if each.default is not each.empty}
+
+    def _unknown_problem(self, names: Iterable[str]) -> Problem:
+        """Return a problem for names that ``build_model`` has no argument of."""
+        known = inspect.signature(self.build_model).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        unknown = [name for name in names if name not in known and not takes_any]
+        return unless(not unknown, f"arguments of build_model ({', '.join(known)}), got {', '.join(unknown)}")
+
+    def _build(self, sizes: Mapping[str, int]) -> keras.Model:
+        """Return a model from ``build_model``, called with those of ``sizes`` that it names."""
+        known = inspect.signature(self.build_model).parameters
+        given = {name: size for name, size in sizes.items() if name in known}
+        refuse([self._unknown_problem(self.parameters or {})])
+        model = self.build_model(**{**given, **(self.parameters or {})})
+        if not isinstance(model, keras.Model) or not model.compiled:
+            raise InputError(f"expected build_model to return a compiled Keras model, got {type(model).__name__}")
+        return model
+
+    def _problems(self) -> list[Problem]:
+        return [
+            unless(callable(self.build_model), f"build_model as a function, got {self.build_model!r}"),
+            unless(
+                self.parameters is None or isinstance(self.parameters, Mapping),
+                f"parameters as a dictionary, got {self.parameters!r}",
+            ),
+            count_problem("epochs", self.epochs),
+            count_problem("batch_size", self.batch_size),
+            seed_problem(self.seed),
+            choice_problem("verbose", self.verbose, (0, 1, 2)),
+        ]
+
+    def _train(
+        self,
+        x: Any,
+        sizes: Mapping[str, int],
+        targets_for: Callable[[keras.Model], NDArray[Any]],
+        weight: ArrayLike | None,
+    ) -> None:
+        """Build and train ``model_``; the random generators are afterwards as before."""
+        states = get_random_states()
+        try:
+            keras.utils.set_random_seed(self.seed)
+            model = self._build(sizes)
+            weights = None if weight is None else _check_sample_weight(weight, x, dtype=np.float32)
+            y = targets_for(model)
+            if issparse(x):
+                loader = bag_loader(BagDataset(x, y, weights), self.batch_size, shuffle=True, seed=self.seed)
+            else:
+                arrays = [x, y] if weights is None else [x, y, weights]
+                loader = array_loader(*arrays, batch_size=self.batch_size, shuffle=True, seed=self.seed)
+            history = model.fit(loader, epochs=self.epochs, shuffle=False, verbose=self.verbose)
+        finally:
+            set_random_states(states)
+        self.model_, self.history_ = model, history.history
+
+    def _outputs(self, X: Any) -> NDArray[np.float64]:
+        """Return the outputs of ``model_``, (samples, outputs)."""
+        check_is_fitted(self)
+        x = validate_data(self, X, accept_sparse="csr", reset=False, dtype="numeric")
+        nothing = np.zeros(x.shape[0])
+        loader = (
+            bag_loader(BagDataset(x, nothing), _BATCH) if issparse(x) else array_loader(x, nothing, batch_size=_BATCH)
+        )
+        return np.asarray(self.model_.predict(loader, verbose=0), np.float64)
+
+
+class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
+    """A network that predicts classes.
+
+    Args:
+        build_model: returns a compiled model with one sigmoid output for two classes, or a softmax output for each
+            class. If it has arguments of the names ``features`` and ``classes``, it gets their numbers, as
+            ``k3torch.models.table_network`` does. For a sparse ``X`` the first layer is a ``SparseDense``.
+        parameters: further arguments of ``build_model``, which ``set_params`` and ``GridSearchCV`` set as
+            ``build_model__NAME``.
+        epochs: passes over the samples.
+        batch_size: samples per update.
+        seed: of weights, dropout and the order of samples. The random generators are left as they were.
+        verbose: as for ``keras.Model.fit``.
+
+    Attributes:
+        classes_: the labels, sorted.
+        model_: the trained model.
+        history_: metrics of each epoch by name.
+        n_features_in_: the number of columns.
+        feature_names_in_: their names, if ``X`` was a table with names.
+    """
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train a new model.
+
+        Args:
+            X: (samples, features), numbers, dense or a SciPy sparse matrix.
+            y: labels of any type, shape (samples,).
+            sample_weight: shape (samples,), or None.
+
+        Raises:
+            ValueError: for arguments that cannot be used, fewer than two classes, and a model with other outputs.
+        """
+        refuse(self._problems())
+        x, labels = validate_data(self, X, y, accept_sparse="csr", dtype="numeric")
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(f"expected labels of two classes or more, got one class: {self.classes_.tolist()[0]!r}")
+        sizes = {"features": x.shape[1], "classes": len(self.classes_)}
+        self._train(x, sizes, lambda model: _targets(model, numbers, len(self.classes_)), sample_weight)
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each class, (samples, classes), in the order of ``classes_``."""
+        outputs = self._outputs(X)
+        if _has_logits(self.model_):
+            logits = keras.ops.convert_to_tensor(outputs)
+            activated = keras.ops.sigmoid(logits) if outputs.shape[1] == 1 else keras.ops.softmax(logits)
+            outputs = keras.ops.convert_to_numpy(activated)
+        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable class of each sample, (samples,)."""
+        chances = self.predict_proba(X)
+        return np.asarray(self.classes_[chances.argmax(axis=1)])
+
+
+class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
+    """A network that predicts numbers.
+
+    Args:
+        build_model: returns a compiled model with an output for each target. If it has arguments of the names
+            ``features`` and ``outputs``, it gets their numbers.
+        parameters: as for ``Classifier``, like all others.
+        epochs: passes over the samples.
+        batch_size: samples per update.
+        seed: of weights, dropout and the order of samples.
+        verbose: as for ``keras.Model.fit``.
+
+    Attributes:
+        model_: the trained model, like ``history_``, ``n_features_in_`` and ``feature_names_in_`` of ``Classifier``.
+    """
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train a new model.
+
+        Args:
+            X: (samples, features), numbers, dense or a SciPy sparse matrix.
+            y: numbers, shape (samples,) or (samples, targets).
+            sample_weight: shape (samples,), or None.
+
+        Raises:
+            ValueError: for arguments that cannot be used, and a model with other outputs.
+        """
+        refuse(self._problems())
+        x, numbers = validate_data(self, X, y, accept_sparse="csr", dtype="numeric", multi_output=True, y_numeric=True)
+        targets = number_array("y", numbers).reshape(len(numbers), -1)
+        self._one_target = numbers.ndim == 1
+
+        def targets_for(model: keras.Model) -> NDArray[Any]:
+            if model.output_shape[1:] != targets.shape[1:]:
+                raise InputError(f"expected a model with {targets.shape[1]} outputs, got {model.output_shape[1:]}")
+            return targets
+
+        self._train(x, {"features": x.shape[1], "outputs": targets.shape[1]}, targets_for, sample_weight)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Return the outputs, (samples,) or (samples, targets) as ``y`` was."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._one_target else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _targets(model: keras.Model, numbers: NDArray[np.int64], classes: int) -> NDArray[Any]:
+    """Return the targets that the loss of a model takes, for the numbers of the samples' classes."""
+    shape = model.output_shape[1:]
+    if shape == (1,) and classes == 2:
+        return numbers[:, None].astype(np.float32)
+    if shape != (classes,):
+        one = "1 output or " if classes == 2 else ""
+        raise InputError(f"expected a model with {one}an output for each of the {classes} classes, got {shape}")
+    name = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
+    return numbers[:, None] if "sparse" in name.lower() else np.eye(classes, dtype=np.float32)[numbers]
+
+
+def _has_logits(model: keras.Model) -> bool:
+    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, keras.losses.Loss)]
+    return any(loss.get_config().get("from_logits") for loss in losses)
