@@ -38,7 +38,7 @@ def momentum_step(weight, velocity, gradient, rate, momentum):
     return weight + velocity, velocity
 
 
-def ngrams(words, n):
+def word_ngrams(words, n):
     return [" ".join(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
@@ -60,7 +60,7 @@ RIGHT = {
     "E6.1": 12 * 4 + 1,
     "E6.2": 5 * (4 * 6 + 1),
     "E6.3": "Lower",
-    "E7.1": ngrams,
+    "E7.1": word_ngrams,
     "E7.2": math.log((31 / 1000) / (11 / 1200)),
 }
 FUNCTIONS = [name for name, answer in RIGHT.items() if callable(answer)]

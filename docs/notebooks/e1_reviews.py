@@ -173,7 +173,7 @@ assert seconds_sparse < seconds_dense / 2
 #
 # ## Look at the curves
 #
-# **What to look for.** The training loss falls from epoch to epoch: the network learns its training samples by heart.
+# **What to look for.** The training loss falls from epoch to epoch: the network memorizes its training samples.
 # The validation loss falls for a few epochs and then rises. From there on, what it learns holds for the training
 # samples only: it *overfits*.
 
@@ -255,8 +255,8 @@ plt.legend(title="label", loc="upper center")
 plt.show()
 
 # %% [markdown]
-# **What to look for.** More than half of the reviews are at the two ends. Where the colours mix, in the middle, the
-# model might as well toss a coin. The errors at the ends are the interesting ones: the model is sure, and wrong.
+# **What to look for.** More than half of the reviews are at the two ends. In the middle, where the colours mix, the model
+# is hardly better than chance. The errors at the ends are the interesting ones: the model is sure, and wrong.
 
 # %%
 assert 0.5 < sure < 0.8
@@ -266,7 +266,7 @@ labels = data.test.labels
 wrong = np.abs(probabilities - labels)
 for i in np.argsort(-wrong)[:2]:
     print(f"label {data.labels[int(labels[i])]}, probability of positive {probabilities[i]:.3f}:")
-    print("  ", data.decode(data.test[i][1:])[:400], "...\n")
+    print("  ", data.decode(data.test[i][1:])[:90], "...")
 
 # %% [markdown]
 # And a review of your own:
@@ -284,8 +284,8 @@ bad = probability_of("A waste of time: a dull story, poor acting and an awful en
 negated = probability_of("This film is not good.")
 print(f"good {good:.2f}, bad {bad:.2f}, not good {negated:.2f}")
 
-assert good > 0.8
-assert bad < 0.2
+assert good > 0.7
+assert bad < 0.3
 
 # %% [markdown]
 # A bag of words knows that "not" and "good" occur, not that they belong together. Notebook E7 gives the network pairs

@@ -75,7 +75,9 @@ plt.show()
 # all samples lets the validation samples leak into the training.
 
 # %%
-print("highest values:", dict(zip(boston.FEATURES, x.max(axis=0).round(1).tolist(), strict=True)))
+for name in ("NOX", "RM", "AGE", "TAX"):
+    column = x[:, boston.FEATURES.index(name)]
+    print(f"{name:4} {column.min():6.1f} to {column.max():6.1f}")
 
 # %% [markdown]
 # ## K-fold cross-validation, by Keras alone
@@ -154,24 +156,27 @@ plt.show()
 
 # %% [markdown]
 # **What to look for.** The training error keeps falling. The validation error falls quickly, reaches a flat bottom after
-# some tens of epochs, and creeps up again. The curve jitters, so its lowest point is an accident; smoothing it first (an
-# exponential moving average) gives a choice that is worth something.
+# some tens of epochs, and creeps up again. The curve jitters, so its lowest point is partly chance. Without its first 10 points
+# and smoothed by an exponential moving average, it shows more clearly where it is lowest.
 
 # %%
 mean_curve = result.history["val_mae"].mean(axis=(0, 1))
-smoothed = [mean_curve[0]]
-for value in mean_curve[1:]:
+later = mean_curve[10:]
+smoothed = [later[0]]
+for value in later[1:]:
     smoothed.append(0.9 * smoothed[-1] + 0.1 * value)
-epochs = np.arange(1, 201)
+epochs = np.arange(11, 201)
 
-plt.plot(epochs[10:], mean_curve[10:], linewidth=0.8, label="mean of the folds")
-plt.plot(epochs[10:], smoothed[10:], linewidth=2, label="smoothed, factor 0.9")
+plt.plot(epochs, later, linewidth=0.8, label="mean of the folds")
+plt.plot(epochs, smoothed, linewidth=2, label="smoothed, factor 0.9")
 plt.axvline(result.best_epoch, color="black", linestyle=":", label=f"best epoch: {result.best_epoch}")
 plt.xlabel("epoch (without the first 10)")
 plt.ylabel("validation MAE (1000 USD)")
 plt.legend()
-print("best epoch:", result.best_epoch, "- smoothed error there:", round(smoothed[result.best_epoch - 1], 2))
+plt.show()
+print("best epoch:", result.best_epoch, "- smoothed error there:", round(smoothed[result.best_epoch - 11], 2))
 
+assert epochs[np.argmin(smoothed)] == result.best_epoch
 assert 20 <= result.best_epoch <= 100
 
 # %% [markdown]

@@ -13,8 +13,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/k3torch/k3torch/blob/main/docs/notebooks/e3_overfitting.ipynb)
 #
-# In notebook E1 the network learned its training samples by heart: the validation loss was best after a few epochs and
-# then doubled. Here the same network meets what is usually tried against that: fewer units, penalties on large weights,
+# In notebook E1 the network memorized its training samples: the validation loss was best after a few epochs and
+# then doubled. Here the same network is trained with what is usually tried against that: fewer units, penalties on large weights,
 # and dropout; and another optimizer, to see what that changes.
 #
 # The first cell installs k3torch where it is missing, as in Colab.
@@ -121,7 +121,7 @@ compare(axes[1], "original 16-16", "L2 (0.001)")
 
 # %% [markdown]
 # **What to look for.** The *smaller* network overfits later, and its loss creeps up instead of climbing: with 40,029
-# weights and biases instead of 160,305 there is less room to learn by heart. *L2* has all 160,305 and overfits less all
+# weights and biases instead of 160,305 it can memorize less. *L2* has all 160,305 and overfits less all
 # the same: large weights cost something, so the network keeps them small.
 
 # %%
@@ -132,7 +132,7 @@ compare(axes[1], "original 16-16", "dropout 0.5")
 # %% [markdown]
 # *L1* pushes weights to zero. With a factor of 0.001 it is so strong that the network hardly overfits at all, and its
 # lowest loss is higher than that of the others: it learns too little. *Dropout* puts off the lowest point by some epochs.
-# The lecture finds it clearly better than the original; here its last loss is not far below.
+# The lecture finds it clearly better than the original; here its last loss is lower, but far above its own lowest one.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
@@ -140,7 +140,7 @@ compare(axes[0], "original 16-16", "original, Adam")
 compare(axes[1], "smaller 4-4", "smaller, Adam")
 
 # %% [markdown]
-# *Adam* instead of RMSprop changes the pace, not the picture.
+# *Adam* instead of RMSprop shifts the lowest point by an epoch or so, and changes little else.
 #
 # ## All of them as a table
 #
@@ -164,7 +164,7 @@ table.round(3)
 
 # %% [markdown]
 # Compare the columns `lowest loss` and `last loss`. Nothing here lowers the lowest loss by much: with early stopping, the
-# original is as good as the rest. What the variants buy is that it matters less *when* you stop.
+# original is as good as the rest. The advantage of the variants is that it matters less *when* you stop.
 
 # %%
 last, lowest, best, gap = (table[name] for name in ("last loss", "lowest loss", "best epoch", "gap"))
@@ -173,9 +173,10 @@ assert table.loc[original, "weights"] == 160_305
 assert table.loc["smaller 4-4", "weights"] == 40_029
 assert best[original] < best["smaller 4-4"]
 assert best[original] < best["dropout 0.5"]
+assert (best[["original, Adam", "smaller, Adam"]].to_numpy() - best[[original, "smaller 4-4"]].to_numpy()).max() <= 2
 assert last["smaller 4-4"] < last[original] - 0.1
 assert last["L2 (0.001)"] < last[original] - 0.05
-assert last["dropout 0.5"] < last[original]
+assert lowest["dropout 0.5"] + 0.1 < last["dropout 0.5"] < last[original]
 assert gap["L1 (0.001)"] < 0.12
 assert lowest["L1 (0.001)"] > lowest[original] + 0.01
 assert lowest.drop(["L1 (0.001)", "L1L2 (0.001, 0.001)"]).between(0.26, 0.32).all()

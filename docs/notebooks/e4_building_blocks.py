@@ -79,7 +79,8 @@ sequential = keras.Sequential(
 )
 
 inputs = keras.Input((784,))
-outputs = layers.Dense(10, activation="softmax")(layers.Dense(32, activation="relu")(inputs))
+hidden = layers.Dense(32, activation="relu")(inputs)
+outputs = layers.Dense(10, activation="softmax")(hidden)
 functional = keras.Model(inputs, outputs)
 functional.set_weights(sequential.get_weights())
 
@@ -173,10 +174,10 @@ assert 0.90 < test["accuracy"] < 0.96
 # **What to look for.** The training loss goes on falling while the validation loss does not: 3,200 images are few for 25,450
 # weights. The test accuracy is near 0.94.
 #
-# ## A builder with all its knobs
+# ## A function that builds models
 #
 # The lecture's "vanilla" model is a function with arguments for everything that one may want to vary.
-# `k3torch.vanilla_model` is such a function; misspelt names are refused in one line.
+# `k3torch.vanilla_model` is such a function; it refuses misspelt names.
 
 # %%
 vanilla = k3torch.vanilla_model(
@@ -199,7 +200,7 @@ print("longest weight vector into one hidden unit:", norms.max().round(3))
 try:
     k3torch.vanilla_model(784, activation="rleu", optimizer="adma")
 except k3torch.InputError as error:
-    print(error)
+    print(str(error).replace("; ", "\n"))
 
 assert norms.max() < 1.001
 
@@ -383,13 +384,13 @@ differences = [
     max(np.abs(a - b).max() for a, b in zip(by_fit.get_weights(), other.get_weights(), strict=True))
     for other in (by_step, by_loop)
 ]
-print("largest differences from the weights of fit:", differences)
+print("largest differences from the weights of fit:", *(f"{difference:.1e}" for difference in differences))
 
 assert max(differences) < 1e-5
 
 # %% [markdown]
 # The weights agree to rounding. `k3torch.FastModel` is rung 2, with a step that leaves out what Keras checks again at every
-# batch; `docs/ladder.md` climbs all six rungs on film reviews, with times.
+# batch; `docs/ladder.md` has all six rungs on film reviews, with times.
 #
 # ## Exercises
 #

@@ -66,13 +66,27 @@ assert abs(cross_entropy[0] - 6.91) < 0.01
 assert abs(squared_error[0] - 1.00) < 0.01
 
 # %% [markdown]
-# **What to look for.** On the left, where the model is sure and wrong, the squared error is flat: it never exceeds 1, and
-# hardly changes when the model gets a little less wrong. There is no slope to learn from. The cross-entropy is 6.91 there,
-# and steep.
+# **What to look for.** On the left the model is sure, and wrong. The squared error never exceeds 1 there, the cross-entropy
+# is 6.91, and steep. What the optimizer sees is the gradient with respect to the input of the sigmoid:
+
+# %%
+logit = torch.logit(torch.tensor([[0.001]], dtype=torch.float64)).requires_grad_()
+gradients = {}
+for name in ("binary_crossentropy", "mean_squared_error"):
+    wrong = keras.losses.get(name)(np.ones((1, 1)), torch.sigmoid(logit)).sum()
+    gradients[name] = torch.autograd.grad(wrong, logit)[0].item()
+print({name: round(gradient, 4) for name, gradient in gradients.items()})
+
+assert abs(gradients["binary_crossentropy"] - -0.999) < 0.001
+assert abs(gradients["mean_squared_error"] - -0.002) < 0.0005
+
+# %% [markdown]
+# -0.999 with the cross-entropy, and -0.002 with the squared error: with that, a unit that is sure and wrong would hardly
+# learn.
 #
 # ## Gradient descent with and without momentum
 #
-# A loss of one weight with two valleys, the left one deeper. Keras's SGD starts on the right, at 2.2, and takes 120 steps
+# A loss of one weight with two minima, the left one lower. Keras's SGD starts on the right, at 2.2, and takes 120 steps
 # of learning rate 0.01.
 
 
@@ -110,9 +124,9 @@ axes[0].set_ylabel("loss")
 plt.show()
 
 # %% [markdown]
-# **What to look for.** Without momentum the weight rolls into the nearer valley and stays: loss -2.62. With momentum 0.9 it
-# keeps part of its speed, climbs over the hill, and ends in the deeper valley: loss -5.44. This is luck that momentum
-# makes likelier, not a promise; try other starts.
+# **What to look for.** Without momentum the weight ends in the nearer minimum: loss -2.62. With momentum 0.9 it keeps part
+# of its velocity, passes the maximum in between, and ends in the lower minimum: loss -5.44. That is not certain: try other
+# starts.
 
 # %%
 assert abs(ends[0.0] - -2.62) < 0.01

@@ -237,7 +237,7 @@ _ALL = (
     ),
     Exercise(
         "E7.1",
-        "a function ngrams(words, n)",
+        "a function word_ngrams(words, n)",
         "for words a, b, c and n = 2 it returns the list ['a b', 'b c']; slices words[i:i + n] and ' '.join help.",
         "0e808177257400c7",
         calls=((["not", "a", "good", "film"], 2), (["not", "a", "good", "film"], 3), (["good"], 1), (["good"], 2)),
