@@ -78,12 +78,12 @@ def store(text: Path) -> str | None:
 
 def main(prefixes: list[str]) -> int:
     """Execute the notebooks, two at a time; return the exit code."""
-    chosen = texts(prefixes)
-    if not chosen:
-        print(f"error: expected beginnings of names in {FOLDER}, got {' '.join(prefixes)}", file=sys.stderr)
+    unknown = [prefix for prefix in prefixes if not texts([prefix])]
+    if unknown:
+        print(f"error: expected notebooks such as e1 or e2_prices, got {' '.join(unknown)}", file=sys.stderr)
         return 2
     with ThreadPoolExecutor(2) as pool:
-        problems = [problem for problem in pool.map(store, chosen) if problem]
+        problems = [problem for problem in pool.map(store, texts(prefixes)) if problem]
     print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
     return 1 if problems else 0
 

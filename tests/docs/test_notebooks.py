@@ -59,7 +59,7 @@ def test_stored_outputs_are_complete_small_and_without_errors(text):
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
     plots = [output.data["image/png"] for output in outputs_of(notebook) if "image/png" in output.get("data", {})]
-    assert len(plots) >= 3
+    assert len(plots) >= 2
     assert text.with_suffix(".ipynb").stat().st_size < 600_000
 
 
@@ -155,7 +155,7 @@ def test_a_notebook_that_fails_is_not_stored_and_is_named_in_one_line(failing):
 
 def test_a_notebook_that_does_not_exist(capsys):
     assert execute.main(["e1", "f9"]) == 2
-    assert capsys.readouterr().err.startswith("error: expected beginnings of names in")
+    assert capsys.readouterr().err == "error: expected notebooks such as e1 or e2_prices, got f9\n"
     assert execute.texts(["e1"]) == TEXTS[:1]
 
 
