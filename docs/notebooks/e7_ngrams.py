@@ -168,7 +168,7 @@ left.legend(loc="upper left")
 for name, losses in curves.items():
     right.plot(range(1, 7), losses, ".-", label=name)
 right.set(xlabel="epoch", ylabel="validation loss")
-right.legend()
+right.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
