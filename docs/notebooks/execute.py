@@ -32,7 +32,7 @@ def texts(prefixes: list[str]) -> list[Path]:
 
 def notebook_of(text: Path) -> NotebookNode:
     """Return the notebook of a text, without outputs. The same text gives the same notebook."""
-    notebook = jupytext.read(text)
+    notebook: NotebookNode = jupytext.read(text)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"], "jupytext": notebook.metadata["jupytext"]}
     for number, cell in enumerate(notebook.cells, start=1):
         cell["id"] = f"cell-{number}"  # jupytext draws ids at random
