@@ -18,7 +18,7 @@ Place = Literal["terminal", "notebook", "log"]
 
 LONG_EPOCH = 2.0  # seconds after which the number of the batch is shown
 _INTERVAL = {"terminal": math.inf, "notebook": 0.2, "log": 10.0}  # seconds; on a terminal a thread of rich draws
-# JupyterLab wraps and indents what has no style of its own; without padding, a scroll bar hides the underscores of names.
+# JupyterLab wraps and indents what has no style of its own; without padding a scroll bar hides underscores.
 _STYLE = (
     "white-space: pre; overflow-x: auto; line-height: normal; margin: 0; padding: 0 0 3px; "
     "font-family: Menlo, 'DejaVu Sans Mono', monospace"
