@@ -20,6 +20,12 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[reviews,digits,dev]'
 	@touch $@
 
+minimal-imdb: setup  ## classify film reviews in one view
+	@$(BIN)/python scripts/minimal_imdb.py $(ARGS)
+
+minimal-boston: setup  ## predict prices of homes in one view
+	@$(BIN)/python scripts/minimal_boston.py $(ARGS)
+
 train-imdb: setup  ## classify film reviews as positive or negative
 	@$(BIN)/python scripts/train_imdb.py $(ARGS)
 
@@ -74,6 +80,9 @@ runs: setup  ## list runs with their status, settings and metrics
 compare: setup  ## compare the settings, metrics and curves of runs
 	@$(BIN)/python scripts/compare_runs.py $(ARGS)
 
+notebooks: setup  ## execute the notebooks in docs/notebooks and store their outputs
+	@$(BIN)/python docs/notebooks/execute.py $(ARGS)
+
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -97,4 +106,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve
+.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve notebooks minimal-imdb minimal-boston

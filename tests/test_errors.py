@@ -147,3 +147,20 @@ FRAME = "Exception encountered when calling Own.call()."
 def test_the_first_line_of_an_error(error, line, with_type):
     assert first_line(error) == line
     assert first_line(error, with_type=True) == with_type
+
+
+def test_a_notebook_shows_the_message_and_the_callers_lines(tmp_path):
+    caller = tmp_path / "caller.py"
+    caller.write_text("def call(refuse):\n    refuse(['x as y, got z'])\n")
+    names = {}
+    exec(compile(caller.read_text(), str(caller), "exec"), names)
+    with pytest.raises(InputError) as raised:
+        names["call"](refuse)
+    shown = raised.value._render_traceback_()
+    assert shown[0] == "InputError: expected x as y, got z"
+    assert shown[-1] == f"  {caller}:2: refuse(['x as y, got z'])"
+    assert not any("k3torch/errors.py" in line for line in shown)
+
+
+def test_an_error_that_was_not_raised_is_shown_too():
+    assert InputError("expected x")._render_traceback_() == ["InputError: expected x"]

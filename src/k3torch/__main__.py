@@ -6,6 +6,8 @@ from k3torch import __version__, cli, interrupts
 from k3torch.errors import did_you_mean
 
 COMMANDS = {
+    "minimal-imdb": "minimal_imdb.py",
+    "minimal-boston": "minimal_boston.py",
     "train-imdb": "train_imdb.py",
     "kfold-boston": "kfold_boston.py",
     "kfold-table": "kfold_table.py",

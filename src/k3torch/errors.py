@@ -11,7 +11,10 @@ import difflib
 import math
 from numbers import Integral, Real
 import operator
+from pathlib import Path
 import re
+import sysconfig
+import traceback
 from typing import Any
 
 Problem = str | None
@@ -19,6 +22,7 @@ Problem = str | None
 _LONGEST = 600  # characters of a message
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _SYNONYMS = {"gpu": "cuda"}
+_LIBRARIES = (str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")))
 
 
 class InputError(ValueError):
@@ -34,6 +38,14 @@ class InputError(ValueError):
     def __init__(self, message: str):
         line = " ".join(_TERMINAL_CODE.sub("", message).split())
         super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ...")
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of this error: the message, and the caller's lines without those of libraries."""
+        frames = [f for f in traceback.extract_tb(self.__traceback__) if not f.filename.startswith(_LIBRARIES)]
+        # Cells are files of the kernel, whose names say nothing.
+        places = [f"line {f.lineno}" if "ipykernel" in f.filename else f"{f.filename}:{f.lineno}" for f in frames]
+        called = [f"  {place}: {frame.line}" for place, frame in zip(places, frames, strict=True)]
+        return [f"{type(self).__name__}: {self}", *called]
 
 
 def first_line(error: BaseException, *, with_type: bool = False) -> str:

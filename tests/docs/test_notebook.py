@@ -17,10 +17,13 @@ SNIPPET = re.search(
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """The outputs of two cells: the README's snippet, and ``result``."""
+    """The outputs of four cells: the README's snippet, ``result``, a bad argument, and a plot after k3torch's own."""
     path = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-    sources = [path + SNIPPET.group(1), "result"]
+    wrong = "folds = 1\nk3torch.cross_validate(build_model, x, y, folds=folds)"
+    plot = "from k3torch.reports import plots\nimport matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    sources = [path + SNIPPET.group(1), "result", wrong, plot]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.cells[2].metadata["tags"] = ["raises-exception"]
     folder = tmp_path_factory.mktemp("notebook")
     nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
     return [cell.outputs for cell in notebook.cells]
@@ -43,3 +46,15 @@ def test_training_leaves_one_bar_in_its_last_state_and_the_printed_lines(cells):
     assert "20/20" in bars[0].data["text/plain"]
     assert {output.name for output in printed} == {"stdout"}
     assert "mae: mean 2.4" in "".join(output.text for output in printed)
+
+
+def test_a_bad_argument_is_one_line_and_the_line_of_the_cell(cells):
+    (output,) = cells[2]
+    assert output.ename == "InputError"
+    message, called = output.traceback
+    assert re.fullmatch(r"InputError: expected .*folds.*1.*", message)
+    assert called == "  line 2: k3torch.cross_validate(build_model, x, y, folds=folds)"
+
+
+def test_plots_are_shown_after_k3torch_has_loaded_its_own(cells):
+    assert [output for output in cells[3] if "image/png" in output.get("data", {})]

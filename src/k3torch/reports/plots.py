@@ -5,12 +5,15 @@ Curves also differ in marker or line style, so that they can be told apart in gr
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+import os
 from pathlib import Path
+import sys
 from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")  # writes files, and needs no display
+if "MPLBACKEND" not in os.environ and "matplotlib.pyplot" not in sys.modules:
+    matplotlib.use("Agg")  # writes files, and needs no display; a notebook has chosen a backend that shows its plots
 
 from k3torch.files import atomic_path
 from matplotlib.axes import Axes

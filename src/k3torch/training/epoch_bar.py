@@ -18,8 +18,12 @@ Place = Literal["terminal", "notebook", "log"]
 
 LONG_EPOCH = 2.0  # seconds after which the number of the batch is shown
 _INTERVAL = {"terminal": math.inf, "notebook": 0.2, "log": 10.0}  # seconds; on a terminal a thread of rich draws
-_STYLE = "line-height: normal; overflow-x: auto; font-family: Menlo, 'DejaVu Sans Mono', monospace"
-_NOTEBOOK_WIDTH = 90  # characters
+# JupyterLab wraps and indents what has no style of its own; without padding a scroll bar hides underscores.
+_STYLE = (
+    "white-space: pre; overflow-x: auto; line-height: normal; margin: 0; padding: 0 0 3px; "
+    "font-family: Menlo, 'DejaVu Sans Mono', monospace"
+)
+_NOTEBOOK_WIDTH = 80  # characters, which fit beside JupyterLab's side bar
 
 
 def place() -> Place:
