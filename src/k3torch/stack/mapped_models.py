@@ -36,6 +36,7 @@ class MappedModels:
     """
 
     stacked = True
+    generator = None
 
     def __init__(
         self,

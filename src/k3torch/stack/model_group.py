@@ -1,6 +1,7 @@
 """What a stack asks of models that are trained together: one for each core, or all at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from k3torch.stack.batch_loop import Order
@@ -20,16 +21,34 @@ class StepResult(NamedTuple):
     metrics: torch.Tensor
 
 
+@dataclass(frozen=True)
+class EpochResult:
+    """An epoch that some models of a stack have completed.
+
+    Attributes:
+        models: their numbers.
+        epoch: from 0 on.
+        training, validation: the metrics, (metrics, models).
+    """
+
+    models: range
+    epoch: int
+    training: EpochMetrics
+    validation: EpochMetrics
+
+
 class ModelGroup(Protocol):
     """Models that are trained together.
 
     Attributes:
         models: one or more.
         stacked: whether the tensors of a step have a first dimension that counts models.
+        generator: draws the seed of each epoch; None stands for torch's global generator.
     """
 
     models: list[keras.Model]
     stacked: bool
+    generator: np.random.Generator | None
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's training samples in the next epoch, and draw its random seeds."""
