@@ -128,8 +128,6 @@ class Checkpoints:
     def complete(self, trainings: Mapping[str, Recorded]) -> None:
         """Store these trainings, which are complete, from now on."""
         self._trainings.update(trainings)
-        if self.is_due():
-            self.write()
 
     def forget(self, key: str) -> None:
         """Store a training no longer: its models are not needed."""

@@ -8,11 +8,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
-from k3torch.validation.arguments import (
-    check_names,
-    check_settings,
-    feature_names,
-)
+from k3torch.validation.arguments import check_names, check_settings, feature_names
+from k3torch.validation.checkpoint_settings import call_settings
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
 from k3torch.validation.job_training import Engine, Training, with_units
@@ -60,6 +58,7 @@ def cross_validate(
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
+    checkpoint: Checkpoint = None,
     verbose: Verbose = "auto",
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
@@ -94,6 +93,9 @@ def cross_validate(
             each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
             require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
+        checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 2% of the time, and
+            at the end. The same call goes on from there after an interruption; its result is that of an uninterrupted
+            call, bit for bit.
         verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
             ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
             neither: notices concern speed alone, and ``engine`` of the result says how the models were trained.
@@ -103,7 +105,7 @@ def cross_validate(
     Raises:
         InputError: for an argument that cannot be used or does not exist (the message says what scikit-learn's names,
             such as ``cv``, are called here), and with ``engine="stacked"`` for a model that is not
-            supported in a stack.
+            supported in a stack; for a checkpoint of another call, and if all checkpoints are damaged.
         Interrupted: a KeyboardInterrupt with the result so far.
     """
     check_settings(
@@ -125,9 +127,19 @@ def cross_validate(
         if normalize_y:
             jobs = with_units(jobs)
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
-        training = Training(jobs, batch_size, range(epochs), callbacks, bar)
+        settings = call_settings(
+            "cross_validate", jobs[0].model, data, splits, callbacks=callbacks, epochs=epochs, batch_size=batch_size,
+            normalize=normalize, normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed,
+        )  # fmt: skip
+        checkpoints = Checkpoints(checkpoint, settings)
+        training = Training(jobs, batch_size, range(epochs), callbacks, bar, current=checkpoints.begin("folds"))
         try:
-            training.train(engine, seed)
+            if (record := checkpoints.trained("folds")) is not None:
+                training.load(record)
+            else:
+                training.train(engine, seed)
+                checkpoints.complete({"folds": training})
+                checkpoints.write()
         except KeyboardInterrupt:
             if not training.histories:
                 raise
