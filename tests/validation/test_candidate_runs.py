@@ -1,8 +1,9 @@
 """Candidates are compared by one metric; ``test_search`` tests their training."""
 
 from k3torch import InputError
-from k3torch.validation.candidate_runs import Run, _best, _check_same_metric
+from k3torch.validation.candidate_runs import _best, _check_same_metric
 from k3torch.validation.candidates import Candidate
+from k3torch.validation.runs import Run
 import numpy as np
 import pytest
 

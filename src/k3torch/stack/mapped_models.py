@@ -36,7 +36,7 @@ class MappedModels:
     """
 
     stacked = True
-    generator = None
+    generator: np.random.Generator | None = None
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from scipy import sparse
 
+_OF_EARLY_STOPPING = ("monitor", "patience", "min_delta", "baseline", "restore_best_weights", "start_from_epoch")
+
 
 def call_settings(
     function: str,
@@ -41,8 +43,17 @@ def call_settings(
         **{name: described(value) for name, value in arguments.items()},
         **model_settings(model),
         "weights": ", ".join("x".join(map(str, weight.shape)) or "1" for weight in model.weights),
-        "callbacks": ", ".join(type(each).__name__ for each in callbacks or ()) or "none",
+        "callbacks": ", ".join(map(_callback, callbacks or ())) or "none",
     }
+
+
+def _callback(callback: Any) -> str:
+    name = type(callback).__name__
+    if type(callback) is not keras.callbacks.EarlyStopping:
+        return name
+    values: dict[str, Any] = {each: getattr(callback, each, None) for each in _OF_EARLY_STOPPING}
+    values["min_delta"] = abs(values["min_delta"])  # Keras changes its sign
+    return f"{name}({', '.join(f'{each}={value}' for each, value in values.items())})"
 
 
 def checksum(*arrays: Any) -> str:

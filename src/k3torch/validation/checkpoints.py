@@ -1,13 +1,13 @@
 """Checkpoints of ``cross_validate`` and ``search``, from which an interrupted call goes on bit for bit.
 
 A checkpoint holds what is complete and still needed (scores, histories, the state of the models), and the state of the
-training that is in progress. The call repeats what is cheap and follows from its arguments, such as building the models,
-and loads the rest in the same order.
+training that is in progress. The call repeats what is cheap and follows from its arguments, such as building the
+models, and loads the rest in the same order.
 """
 
 from collections.abc import Mapping
-import sys
 from pathlib import Path
+import sys
 from typing import Any, Protocol
 
 from k3torch.errors import InputError
@@ -136,6 +136,11 @@ class Checkpoints:
     def is_due(self) -> bool:
         """Return whether writing the last checkpoint took at most 2% of the time since then."""
         return self.folder is not None and self.folder.is_due()
+
+    def write_if_due(self) -> None:
+        """Write a checkpoint between two trainings, if one is due."""
+        if self.is_due():
+            self.write()
 
     def write(self, current: Current | None = None) -> None:
         """Write a checkpoint, with the training that is in progress."""

@@ -23,6 +23,7 @@ from k3torch.validation.stopping import Stopping
 import keras
 import numpy as np
 
+
 class Shared(NamedTuple):
     """How the jobs of a stack whose models differ in numbers share its graphs.
 

@@ -14,11 +14,11 @@ from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines, fit_engine, stopping
 from k3torch.validation.checkpoints import Current, Values
 from k3torch.validation.curves import best_epoch
-from k3torch.validation.engines import MetricHistory
 from k3torch.validation.jobs import Data, Job
 from k3torch.validation.metric_units import greater_is_better, unit_powers
 from k3torch.validation.predictions import out_of_fold
 from k3torch.validation.result import CrossValidation, score_index
+from k3torch.validation.stack_training import MetricHistory
 import keras
 import numpy as np
 from numpy.typing import NDArray

@@ -1,24 +1,24 @@
 """Search for the parameters of a model by cross-validation; candidates that differ in numbers are one stack."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.stack import model_stack, stateless
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
-from k3torch.validation.arguments import (
-    check_settings,
-    feature_names,
-)
-from k3torch.validation.candidate_runs import Run, Settings
+from k3torch.validation.arguments import check_settings, feature_names
 from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
+from k3torch.validation.checkpoint_settings import call_settings
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints
 from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import Split, make_folds, make_repeats
 from k3torch.validation.jobs import Data, Fold, scaled_folds
 from k3torch.validation.metric_units import metric_objects
 from k3torch.validation.result import CrossValidation, score_index
+from k3torch.validation.runs import Run, Settings
 from k3torch.validation.search_result import SearchResult
 import keras
 import numpy as np
@@ -47,6 +47,7 @@ def search(
     sample_weight: ArrayLike | None = None,
     class_weight: Mapping[int, float] | None = None,
     groups: ArrayLike | None = None,
+    checkpoint: Checkpoint = None,
     verbose: Verbose = "auto",
 ) -> SearchResult:
     """Cross-validate a model with each setting of its parameters, and train one with the best setting on all samples.
@@ -88,6 +89,7 @@ def search(
         sample_weight: as in ``cross_validate``.
         class_weight: as in ``cross_validate``.
         groups: as in ``cross_validate``; not with ``outer``.
+        checkpoint: as in ``cross_validate``.
         verbose: as in ``cross_validate``.
 
     Raises:
@@ -122,14 +124,23 @@ def search(
         settings = Settings(
             size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar
         )
+        if checkpoint is not None:
+            job = settings.jobs(candidates[0], data, of_problems[0][:1])[0]
+            described = call_settings(
+                "search", job.model, data, [[fold.split for fold in problem] for problem in of_problems],
+                [] if rule is None else [rule], candidates=[candidate.params for candidate in candidates],
+                epochs=epochs, batch_size=batch_size, choose_epochs=choose_epochs, halving=halving, **scaling,
+            )  # fmt: skip
+            settings = replace(settings, checkpoints=Checkpoints(checkpoint, described))
         _find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
-        runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings)
+        runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings, "folds")
         ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
-        model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings)
+        model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings, "best model")
         tested = [
-            _outer_test(candidates, data, problem, refit, int(repeats), settings)
-            for problem, refit in zip(of_problems[1:], refits[1:], strict=True)
+            _outer_test(candidates, data, problem, refit, int(repeats), settings, f"outer fold {number}")
+            for number, (problem, refit) in enumerate(zip(of_problems[1:], refits[1:], strict=True), start=1)
         ]
+        settings.checkpoints.write()
         bar.total = bar.done
     return SearchResult(
         params=[run.candidate.params for run in runs],
@@ -158,12 +169,23 @@ def _ensemble_score(best: Run, ensemble: CrossValidation, y: NDArray[Any]) -> fl
 
 
 def _outer_test(
-    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], outer: Fold, repeats: int, settings: Settings
-) -> tuple[Run, float]:
+    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], outer: Fold, repeats: int, settings: Settings,
+    name: str,
+) -> tuple[Run, float]:  # fmt: skip
     """Select a candidate on the inner folds, and return it with the score of its model on the outer test samples."""
-    _, best = candidate_runs.search_runs(candidates, data, folds, repeats, settings)
-    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, outer, settings)
-    return best, float(metrics[score_index(stateless.metric_names(job.model))])
+    checkpoints = settings.checkpoints
+    if (stored := checkpoints.parts.get(name)) is not None:
+        return Run(candidates[stored["candidate"]], name), stored["score"]
+    runs, best = candidate_runs.search_runs(candidates, data, folds, repeats, settings, name)
+    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, outer, settings, f"{name}, best model")
+    score = float(metrics[score_index(stateless.metric_names(job.model))])
+    checkpoints.forget(best.key)
+    checkpoints.forget(f"{name}, best model")
+    for run in runs:
+        checkpoints.parts.pop(run.key, None)
+    checkpoints.parts[name] = {"candidate": runs.index(best), "score": score}
+    checkpoints.write_if_due()
+    return best, score
 
 
 def _inside(

@@ -67,9 +67,9 @@ def one_stack(
     def report(done: EpochResult) -> bool:
         """Keep the metrics of an epoch; return whether any of its models is to be trained further."""
         values = np.stack([done.training, done.validation])  # (2, metrics, models)
-        further = any([keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)])  # of all
-        checkpoint.after_epoch(done.models, done.epoch, further and done.epoch + 1 < epochs.stop)
-        return further
+        further = [keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)]  # of all models
+        checkpoint.after_epoch(done.models, done.epoch, any(further) and done.epoch + 1 < epochs.stop)
+        return any(further)
 
     def keep(model: int, epoch: int, values: NDArray[Any]) -> bool:
         if rules and rules[model].stopped:
