@@ -68,6 +68,7 @@ from k3torch.reports import tables
 from k3torch.reports.plots import plot_band, plot_scores
 from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
 from k3torch.training.checkpoint import ExactCheckpoint
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
 from k3torch.training.scaling_layers import with_scaling_layers
@@ -133,7 +134,7 @@ def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValida
             normalize=settings.normalize,
             engine=settings.engine,
             seed=settings.machine.seed,
-            checkpoint=run.checkpoints("folds"),
+            checkpoint=CheckpointFolder(run.path / CHECKPOINTS / "folds", run.checkpoint),
         ),
         run.history,
     )

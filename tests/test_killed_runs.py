@@ -6,6 +6,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 import random
 import re
 import sys
@@ -20,6 +21,7 @@ from tests.review_tables import write_reviews
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
+SEARCH = str(Path(__file__).with_name("search_script.py"))
 RUNS = {
     "imdb": ["train_imdb.py", "--epochs", 8, "--batch-size", 32],
     "imdb with callbacks": [
@@ -32,9 +34,15 @@ RUNS = {
         "--best-checkpoint", "--schedule", "exponential", "--early-stopping", 3,
     ],
     "imdb by fit on arrays": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 1, "--schedule", "step"],
+    "boston": ["kfold_boston.py", "--epochs", 40, "--folds", 3, "--batch-size", 8, "--dropout", 0.1],
+    "boston by fit": ["kfold_boston.py", "--epochs", 3, "--folds", 2, "--batch-size", 8, "--engine", "fit"],
+    "search": [SEARCH],
+    "search with halving": [SEARCH, "--halving", 2, "--early-stopping", 3],
+    "nested search": [SEARCH, "--epochs", 4, "--outer", 2],
+    "search by fit": [SEARCH, "--epochs", 3, "--optimizer", "nadam", "--early-stopping", 1],
     "imdb by a loop": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 5],
 }  # fmt: skip
-TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "peak_memory_mb", "peak_gpu_memory_mb"}
+TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "seconds_training", "peak_memory_mb", "peak_gpu_memory_mb"}
 
 
 def pytest_generate_tests(metafunc):
