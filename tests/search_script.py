@@ -1,4 +1,4 @@
-# ruff: noqa: D103, E402
+# ruff: noqa: E402
 """A script that searches, for runs that are killed and resumed: halving, early stopping and outer folds."""
 
 from dataclasses import dataclass
@@ -38,7 +38,9 @@ import numpy as np
 def build(rate, units, optimizer):
     layers = [keras.Input((4,)), keras.layers.Dense(units, "relu"), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
-    model.compile(keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}}), "mse", metrics=["mae"])
+    model.compile(
+        keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}}), "mse", metrics=["mae"]
+    )
     return model
 
 

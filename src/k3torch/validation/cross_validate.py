@@ -6,6 +6,7 @@ import inspect
 import threading
 from typing import Any, ParamSpec, TypeVar
 
+from k3torch.errors import refuse
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import check_names, check_settings, feature_names
@@ -16,6 +17,7 @@ from k3torch.validation.folds import make_repeats
 from k3torch.validation.job_training import Engine, Training, with_units
 from k3torch.validation.jobs import Data, make_jobs
 from k3torch.validation.result import CrossValidation, Interrupted
+from k3torch.validation.tasks import Environment, FoldTask, divided, n_jobs_problem, seed_of_task, train_in_tasks
 import keras
 from numpy.typing import ArrayLike
 
@@ -23,7 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-_LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
+LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
 
 
 def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
@@ -33,7 +35,7 @@ def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
         check_names(kwargs, names, function.__name__)
-        with _LOCK:
+        with LOCK:
             return function(*args, **kwargs)
 
     return locked
@@ -59,6 +61,7 @@ def cross_validate(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
     checkpoint: Checkpoint = None,
+    n_jobs: int | None = None,
     verbose: Verbose = "auto",
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
@@ -96,6 +99,10 @@ def cross_validate(
         checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 2% of the time, and
             at the end. The same call goes on from there after an interruption; its result is that of an uninterrupted
             call, bit for bit.
+        n_jobs: None trains all models in this process. Otherwise the repeats, or the folds of a single one, are trained
+            in so many processes of one thread each, -1 for one a core, or where ``joblib.parallel_config`` says, such
+            as on a cluster of Dask or Ray. The result is the same for any number; random layers get other random
+            numbers than with None. ``callbacks`` are copied: what they keep stays in the workers.
         verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
             ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
             neither: notices concern speed alone, and ``engine`` of the result says how the models were trained.
@@ -112,6 +119,7 @@ def cross_validate(
         build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, verbose=verbose,
     )  # fmt: skip
+    refuse([n_jobs_problem(n_jobs)])
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
     data = Data.of(x, y, sample_weight, class_weight)
     inputs, targets = data.x, data.y
@@ -119,9 +127,10 @@ def cross_validate(
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
     with EpochBar("cross-validation", epochs, verbose) as bar:
         bar.status("building the models")
-        jobs = make_jobs(
-            build_model, data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed
-        )
+        scaling: dict[str, Any] = {
+            "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": seed
+        }  # fmt: skip
+        jobs = make_jobs(build_model, data, splits, **scaling)
         for job in jobs:  # both engines begin with the same variables, and the same random states
             engines.build(job)
         if normalize_y:
@@ -129,13 +138,24 @@ def cross_validate(
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
         settings = call_settings(
             "cross_validate", jobs[0].model, data, splits, callbacks=callbacks, epochs=epochs, batch_size=batch_size,
-            normalize=normalize, normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed,
+            engine=engine, divided=n_jobs is not None, **scaling,
         )  # fmt: skip
         checkpoints = Checkpoints(checkpoint, settings)
         training = Training(jobs, batch_size, range(epochs), callbacks, bar, current=checkpoints.begin("folds"))
         try:
             if (record := checkpoints.trained("folds")) is not None:
                 training.load(record)
+            elif n_jobs is not None:
+                environment = Environment.of_this_process()
+                tasks = [
+                    FoldTask(
+                        build_model, splits, chosen, batch_size, epochs, callbacks, engine, seed_of_task(seed, number),
+                        scaling, environment,
+                    )
+                    for number, chosen in enumerate(divided(repeats, len(splits[0])))
+                ]  # fmt: skip
+                train_in_tasks(training, data, tasks, int(n_jobs), checkpoints)
+                checkpoints.write()
             else:
                 training.train(engine, seed)
                 checkpoints.complete({"folds": training})

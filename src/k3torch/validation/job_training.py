@@ -119,6 +119,18 @@ class Training:
         self.engine, self.final = record["engine"], record["final"]
         self.take(record["histories"], record["kept"])
 
+    def join(self, parts: "Sequence[Training]") -> None:
+        """Take the results of trainings that have the jobs of this one, in their order."""
+        self.engine = "stacked" if all(part.engine == "stacked" for part in parts) else "fit"
+        if any(part.final is not None for part in parts):
+            self.final = [values for part in parts for values in part.final_metrics()]
+        self.take([h for part in parts for h in part.histories], [epoch for part in parts for epoch in part.kept])
+
+    def final_metrics(self) -> Sequence[NDArray[np.float64]]:
+        """Return the validation metrics of each returned model."""
+        pairs = zip(self._table(), self._kept(), strict=True)
+        return self.final or [values[1, :, max(epoch, 0)] for values, epoch in pairs]
+
     def _stacked(self, required: bool) -> bool:
         """Train as a stack; for a model that is not supported say why and return False, or refuse if ``required``."""
         callbacks = self.callbacks or ()
@@ -185,10 +197,8 @@ class Training:
 
     def _scores(self) -> NDArray[np.float64]:
         """Return the score of each job."""
-        pairs = zip(self._table(), self._kept(), strict=True)
-        last = self.final or [values[1, :, max(epoch, 0)] for values, epoch in pairs]
         score = score_index(stateless.metric_names(self.jobs[0].model))
-        return np.array([values[score] for values in last])
+        return np.array([values[score] for values in self.final_metrics()])
 
 
 class Scored(NamedTuple):

@@ -1,6 +1,6 @@
 """The trainings of a cross-validation: for each fold a new model, its scaled samples, and their orders."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +126,9 @@ def scaled_folds(
     normalize_y: bool,
     shuffle: bool,
     seed: int,
+    chosen: Collection[tuple[int, int]] | None = None,
 ) -> list[Fold]:
-    """Return each fold of each repeat with its scaled samples.
+    """Return each fold of each repeat with its scaled samples, or those of the ``chosen`` (repeat, fold) alone.
 
     Raises:
         InputError: if float32 cannot hold the samples, as ``FoldScaling.fit``.
@@ -135,6 +136,8 @@ def scaled_folds(
     made = []
     for repeat, folds in enumerate(splits):
         for number, split in enumerate(folds):
+            if chosen is not None and (repeat, number) not in chosen:
+                continue
             scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
             x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)
             training = _samples(x, y, data.training_weights, split[0])
