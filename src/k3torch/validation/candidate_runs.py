@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 
 from k3torch.errors import InputError
+from k3torch.stack import model_stack
 from k3torch.stack.reasons import NotCompiled, UntraceableStep
 from k3torch.validation import engines, halving
-from k3torch.validation.candidates import Candidate
+from k3torch.validation.candidates import Candidate, share_graphs
 from k3torch.validation.engines import Shared
 from k3torch.validation.job_training import Training, labels_refused, why_not_stacked
 from k3torch.validation.jobs import Data, Fold, Job
@@ -16,36 +17,44 @@ from k3torch.validation.stopping import Stopping
 import keras
 
 
-def search_runs(
-    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], repeats: int, settings: Settings, name: str
-) -> tuple[list[Run], Run]:
-    """Train all candidates on these folds; return them, and the best, which alone keeps its models.
+def train_here(
+    runs: Sequence[Run], data: Data, folds: Sequence[Fold], repeats: int, epochs: range, settings: Settings, last: bool
+) -> Run:
+    """Train candidates to the end of these epochs, and return the best; if they are the last, it keeps its models."""
+    finished: list[Run] = []
+    for some in stacks(runs, data, folds, settings, epochs):
+        missing = [run for run in some if not run.load(epochs, settings)]
+        if missing:
+            train(missing, epochs, settings, last, repeats, together=len(missing) == len(some))
+        finished += some
+        if last:
+            best = finished[best_of(finished)]
+            forget((run for run in finished if run is not best), settings)
+        settings.checkpoints.write_if_due()
+    return finished[best_of(finished)]
 
-    ``name`` is that of the folds in checkpoints.
-    """
-    runs = [Run(candidate, f"{name}, candidate {number + 1}") for number, candidate in enumerate(candidates)]
-    going, best = list(runs), runs[0]
-    ranges = halving.rungs(settings.epochs, settings.halving)
-    for number, epochs in enumerate(ranges):
-        last = number == len(ranges) - 1
-        finished: list[Run] = []
-        for some in _stacks(going, data, folds, settings, epochs):
-            missing = [run for run in some if not run.load(epochs, settings)]
-            if missing:
-                _train(missing, epochs, settings, last, repeats, together=len(missing) == len(some))
-            finished += some
-            if last:
-                best = finished[_best(finished)]
-                _forget((run for run in finished if run is not best), settings)
-            settings.checkpoints.write_if_due()
-        _check_same_metric(going)
-        if not last:
-            assert settings.halving is not None
-            direction = going[0].greater_is_better
-            kept = halving.survivors([run.mean for run in going], settings.halving, greater_is_better=direction)
-            _forget((run for position, run in enumerate(going) if position not in kept), settings)
-            going = [going[position] for position in kept]
-    return runs, best
+
+def find_groups(
+    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
+) -> None:
+    """Let candidates share the graphs of their steps where that pays."""
+    epochs = s.epochs * len(candidates) * len(problems)
+    job = s.jobs(candidates[0], data, problems[0][:1])[0]
+    models = len(problems[0])
+    seconds = model_stack.uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
+    if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
+        return
+    s.bar.status("tracing the steps")
+    every = [*folds, *(fold for problem in problems[1:] for fold in problem)]
+    reason = share_graphs(candidates, every, s.batch_size, lambda c: s.jobs(c, data, problems[0][:1])[0])
+    groups = {c.group for c in candidates if c.group is not None}
+    alone = sum(c.group is None for c in candidates)
+    if reason:
+        s.bar.notice(f"training {alone} of {len(candidates)} candidates on their own: {reason}")
+    elif len(groups) > 1:
+        s.bar.notice(
+            f"{len(candidates)} candidates differ in more than numbers: {len(groups)} stacks, one after another"
+        )
 
 
 def result(run: Run, data: Data, names_of_features: list[str] | None, repeats: int) -> CrossValidation:
@@ -72,7 +81,7 @@ def refit(
     return jobs[0], training.histories[0][1, :, -1]
 
 
-def _stacks(
+def stacks(
     runs: Sequence[Run], data: Data, folds: Sequence[Fold], settings: Settings, epochs: range
 ) -> Iterator[list[Run]]:
     """Yield the candidates that are trained at once, with their models: of one group, as many as memory allows."""
@@ -81,18 +90,18 @@ def _stacks(
         group = run.candidate.group
         groups.setdefault(id(run) if group is None else group, []).append(run)
     for members in groups.values():
-        _begin(members[0], data, folds, settings)
+        begin(members[0], data, folds, settings)
         size = max(1, engines.jobs_per_stack(members[0].jobs) // len(folds))
         for start in range(0, len(members), size):
             some = members[start : start + size]
             settings.bar.status("building the models")
             for run in some:
                 if run.needs_models(epochs, settings):
-                    _begin(run, data, folds, settings)
+                    begin(run, data, folds, settings)
             yield some
 
 
-def _begin(run: Run, data: Data, folds: Sequence[Fold], settings: Settings) -> None:
+def begin(run: Run, data: Data, folds: Sequence[Fold], settings: Settings) -> None:
     """Build the models of a candidate, unless it goes on with those of an earlier range of epochs."""
     if not run.jobs:
         run.jobs = settings.jobs(run.candidate, data, folds)
@@ -100,7 +109,8 @@ def _begin(run: Run, data: Data, folds: Sequence[Fold], settings: Settings) -> N
         run.rules = [] if rule is None else [Stopping(rule) for _ in run.jobs]
 
 
-def _train(runs: Sequence[Run], epochs: range, settings: Settings, last: bool, repeats: int, *, together: bool) -> None:
+def train(runs: Sequence[Run], epochs: range, settings: Settings, last: bool, repeats: int, *, together: bool) -> None:
+    """Train candidates on, as one stack if ``together`` and their graphs are the same, and score them."""
     for run in runs:
         run.begin_training(epochs, settings, last)
     if together and runs[0].candidate.graphs is not None:
@@ -159,18 +169,20 @@ def _alone(runs: Sequence[Run], reason: str, settings: Settings) -> bool:
     return False
 
 
-def _best(runs: Sequence[Run]) -> int:
+def best_of(runs: Sequence[Run]) -> int:
+    """Return the position of the best candidate."""
     direction = runs[0].greater_is_better
     return halving.ranked([run.mean for run in runs], greater_is_better=direction)[0]
 
 
-def _forget(runs: Iterable[Run], settings: Settings) -> None:
+def forget(runs: Iterable[Run], settings: Settings) -> None:
+    """Drop the models of candidates that are not trained further."""
     for run in runs:
         settings.checkpoints.forget(run.key)
-        run.jobs, run.training, run.rules = [], None, []
+        run.jobs, run.training, run.rules, run.record = [], None, [], None
 
 
-def _check_same_metric(runs: Sequence[Run]) -> None:
+def check_same_metric(runs: Sequence[Run]) -> None:
     """Refuse candidates whose scores cannot be compared.
 
     Raises:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 import functools
 import inspect
-import threading
 from typing import Any, ParamSpec, TypeVar
 
 from k3torch.errors import refuse
@@ -16,6 +15,7 @@ from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
 from k3torch.validation.job_training import Engine, Training, with_units
 from k3torch.validation.jobs import Data, make_jobs
+from k3torch.validation.process_lock import LOCK
 from k3torch.validation.result import CrossValidation, Interrupted
 from k3torch.validation.tasks import Environment, FoldTask, divided, n_jobs_problem, seed_of_task, train_in_tasks
 import keras
@@ -23,9 +23,6 @@ from numpy.typing import ArrayLike
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
 
 
 def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:

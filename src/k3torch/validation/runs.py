@@ -1,7 +1,8 @@
 """A candidate of a search in training, and how all candidates are trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from k3torch.errors import InputError
 from k3torch.stack import stateless
@@ -37,6 +38,8 @@ class Settings:
         seed: of the training.
         bar: for progress; it is open.
         checkpoints: of the search.
+        scaling: arguments of ``scaled_folds``.
+        n_jobs: in how many processes candidates are trained; None for this one.
     """
 
     batch_size: int
@@ -49,6 +52,13 @@ class Settings:
     seed: int
     bar: EpochBar
     checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(None, {}))
+    scaling: dict[str, Any] = field(default_factory=dict)
+    n_jobs: int | None = None
+
+    def plain(self) -> Values:
+        """Return what another process needs to train candidates."""
+        left_out = ("bar", "checkpoints", "n_jobs", "scaling")
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
 
     def jobs(self, candidate: Candidate, data: Data, folds: Sequence[Fold]) -> list[Job]:
         """Return a job of the candidate for each fold, with built models."""
@@ -65,6 +75,7 @@ class Run:
     Attributes:
         candidate: which.
         key: its name in checkpoints.
+        record: what another process returned of its training, or None.
         jobs: one for each fold of each repeat, as long as they are needed.
         training: what came of it.
         scores: (repeats, folds).
@@ -74,6 +85,7 @@ class Run:
 
     candidate: Candidate
     key: str
+    record: Values | None = None
     jobs: list[Job] = field(default_factory=list)
     training: Training | None = None
     rules: list[Stopping] = field(default_factory=list)
@@ -85,7 +97,7 @@ class Run:
 
     def needs_models(self, epochs: range, settings: Settings) -> bool:
         """Return whether the models are trained to the end of these epochs, or stored in a checkpoint."""
-        return epochs.stop not in self._stored(settings) or settings.checkpoints.trained(self.key) is not None
+        return epochs.stop not in self.stored(settings) or settings.checkpoints.trained(self.key) is not None
 
     def begin_training(self, epochs: range, settings: Settings, last: bool) -> None:
         """Make the training of these epochs, with which the candidate goes on; ``last``: it ends with them."""
@@ -100,24 +112,36 @@ class Run:
         assert self.training is not None
         self.score(repeats, settings)
         self.seconds += seconds
-        stored = self._stored(settings)
-        stored[epochs.stop] = {name: getattr(self, name) for name in _STORED}
+        stored = self.stored(settings)
+        stored[epochs.stop] = self.values()
         settings.checkpoints.complete({self.key: self.training})
 
     def load(self, epochs: range, settings: Settings) -> bool:
         """Take what a checkpoint has of these epochs; return whether it has it."""
-        if (values := self._stored(settings).get(epochs.stop)) is None:
+        if (values := self.stored(settings).get(epochs.stop)) is None:
             return False
-        vars(self).update(values)
+        self.set_values(values)
         if (record := settings.checkpoints.trained(self.key)) is not None:
-            self.begin_training(epochs, settings, last=False)
-            assert self.training is not None
-            self.training.before = None
-            self.training.load(record)
-            settings.checkpoints.complete({self.key: self.training})
+            settings.checkpoints.complete({self.key: self.take_record(record, epochs, settings)})
         return True
 
-    def _stored(self, settings: Settings) -> dict[int, Values]:
+    def take_record(self, record: Values, epochs: range, settings: Settings) -> Training:
+        """Go on from what is stored of a complete training, of the models that were built."""
+        self.begin_training(epochs, settings, last=False)
+        assert self.training is not None
+        self.training.before = None
+        self.training.load(record)
+        return self.training
+
+    def values(self) -> Values:
+        """Return the scores, and what else is stored of a candidate whose models are not needed."""
+        return {name: getattr(self, name) for name in _STORED}
+
+    def set_values(self, values: Values) -> None:
+        """Set what ``values`` returned."""
+        vars(self).update(values)
+
+    def stored(self, settings: Settings) -> dict[int, Values]:
         """Return what checkpoints have, by the epoch with which a training ended."""
         found: dict[int, Values] = settings.checkpoints.parts.setdefault(self.key, {})
         return found

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
-from k3torch.stack import model_stack, stateless
+from k3torch.stack import stateless
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
 from k3torch.validation.arguments import check_settings, feature_names
-from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
+from k3torch.validation.candidates import Candidate, make_candidates
 from k3torch.validation.checkpoint_settings import call_settings
 from k3torch.validation.checkpoints import Checkpoint, Checkpoints
 from k3torch.validation.cross_validate import checked_and_locked
@@ -20,6 +20,8 @@ from k3torch.validation.metric_units import metric_objects
 from k3torch.validation.result import CrossValidation, score_index
 from k3torch.validation.runs import Run, Settings
 from k3torch.validation.search_result import SearchResult
+from k3torch.validation.selection import search_runs
+from k3torch.validation.tasks import n_jobs_problem
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,7 @@ def search(
     class_weight: Mapping[int, float] | None = None,
     groups: ArrayLike | None = None,
     checkpoint: Checkpoint = None,
+    n_jobs: int | None = None,
     verbose: Verbose = "auto",
 ) -> SearchResult:
     """Cross-validate a model with each setting of its parameters, and train one with the best setting on all samples.
@@ -90,6 +93,8 @@ def search(
         class_weight: as in ``cross_validate``.
         groups: as in ``cross_validate``; not with ``outer``.
         checkpoint: as in ``cross_validate``.
+        n_jobs: None trains all candidates in this process. Otherwise candidates, some together if each takes little
+            time, are trained in other processes, as in ``cross_validate``.
         verbose: as in ``cross_validate``.
 
     Raises:
@@ -102,6 +107,7 @@ def search(
         build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
     )  # fmt: skip
+    refuse([n_jobs_problem(n_jobs)])
     data = Data.of(x, y, sample_weight, class_weight)
     inputs, targets = data.x, data.y
     keras.utils.set_random_seed(int(seed))
@@ -122,18 +128,21 @@ def search(
     refits = [fold for split in finals for fold in scaled_folds(data, [[split]], **scaling)]
     with EpochBar("search", int(epochs), verbose) as bar:
         settings = Settings(
-            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar
-        )
+            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar,
+            scaling=scaling, n_jobs=None if n_jobs is None else int(n_jobs),
+        )  # fmt: skip
         if checkpoint is not None:
             job = settings.jobs(candidates[0], data, of_problems[0][:1])[0]
             described = call_settings(
                 "search", job.model, data, [[fold.split for fold in problem] for problem in of_problems],
                 [] if rule is None else [rule], candidates=[candidate.params for candidate in candidates],
-                epochs=epochs, batch_size=batch_size, choose_epochs=choose_epochs, halving=halving, **scaling,
+                epochs=epochs, batch_size=batch_size, choose_epochs=choose_epochs, halving=halving,
+                divided=n_jobs is not None, **scaling,
             )  # fmt: skip
             settings = replace(settings, checkpoints=Checkpoints(checkpoint, described))
-        _find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
-        runs, best = candidate_runs.search_runs(candidates, data, of_problems[0], int(repeats), settings, "folds")
+        if n_jobs is None:
+            candidate_runs.find_groups(candidates, data, [*of_problems[0], *refits], of_problems, settings)
+        runs, best = search_runs(candidates, data, of_problems[0], int(repeats), settings, "folds")
         ensemble = candidate_runs.result(best, data, feature_names(x), int(repeats))
         model, _ = candidate_runs.refit(best.candidate, best.epochs, data, refits[0], settings, "best model")
         tested = [
@@ -176,7 +185,7 @@ def _outer_test(
     checkpoints = settings.checkpoints
     if (stored := checkpoints.parts.get(name)) is not None:
         return Run(candidates[stored["candidate"]], name), stored["score"]
-    runs, best = candidate_runs.search_runs(candidates, data, folds, repeats, settings, name)
+    runs, best = search_runs(candidates, data, folds, repeats, settings, name)
     job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, outer, settings, f"{name}, best model")
     score = float(metrics[score_index(stateless.metric_names(job.model))])
     checkpoints.forget(best.key)
@@ -193,29 +202,6 @@ def _inside(
 ) -> list[list[Split]]:
     """Return the inner folds of the training samples of an outer fold, as numbers of all samples."""
     return [[(training[a], training[b]) for a, b in folds] for folds in divided(x[training], y[training])]
-
-
-def _find_groups(
-    candidates: Sequence[Candidate], data: Data, folds: Sequence[Fold], problems: Sequence[Sequence[Fold]], s: Settings
-) -> None:
-    """Let candidates share the graphs of their steps where that pays."""
-    epochs = s.epochs * len(candidates) * len(problems)
-    job = s.jobs(candidates[0], data, problems[0][:1])[0]
-    models = len(problems[0])
-    seconds = model_stack.uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
-    if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
-        return
-    s.bar.status("tracing the steps")
-    every = [*folds, *(fold for problem in problems[1:] for fold in problem)]
-    reason = share_graphs(candidates, every, s.batch_size, lambda c: s.jobs(c, data, problems[0][:1])[0])
-    groups = {c.group for c in candidates if c.group is not None}
-    alone = sum(c.group is None for c in candidates)
-    if reason:
-        s.bar.notice(f"training {alone} of {len(candidates)} candidates on their own: {reason}")
-    elif len(groups) > 1:
-        s.bar.notice(
-            f"{len(candidates)} candidates differ in more than numbers: {len(groups)} stacks, one after another"
-        )
 
 
 def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:

@@ -19,6 +19,7 @@ from k3torch.validation.checkpoints import Checkpoints
 from k3torch.validation.folds import Split
 from k3torch.validation.job_training import Engine, Training, with_units
 from k3torch.validation.jobs import Data, Job, jobs_of, scaled_folds
+from k3torch.validation.process_lock import LOCK
 import keras
 import numpy as np
 
@@ -119,8 +120,6 @@ def divided(repeats: int, folds: int) -> list[list[tuple[int, int]]]:
 
 def train_folds(data: Data, task: FoldTask) -> Result:
     """Train some folds, in a worker, and return what is stored of their training."""
-    from k3torch.validation.cross_validate import LOCK  # which imports this module
-
     with LOCK, task.environment.used():
         folds = scaled_folds(data, task.splits, **task.scaling, chosen=task.chosen)
         normalized = task.scaling["normalize"] is not None
