@@ -36,11 +36,17 @@ import numpy as np
 
 
 def build(rate, units, optimizer):
-    layers = [keras.Input((4,)), keras.layers.Dense(units, "relu"), keras.layers.Dropout(0.2), keras.layers.Dense(1)]
-    model = keras.Sequential(layers)
-    model.compile(
-        keras.optimizers.get({"class_name": optimizer, "config": {"learning_rate": rate}}), "mse", metrics=["mae"]
+    model = keras.Sequential(  # with names, which Keras numbers through the life of a process otherwise
+        [
+            keras.Input((4,), name="x"),
+            keras.layers.Dense(units, "relu", name="hidden"),
+            keras.layers.Dropout(0.2, name="dropout"),
+            keras.layers.Dense(1, name="output"),
+        ],
+        name="model",
     )
+    kind = keras.optimizers.get(optimizer).__class__
+    model.compile(kind(rate), "mse", metrics=["mae"])
     return model
 
 
