@@ -43,12 +43,14 @@ class ModelGroup(Protocol):
     Attributes:
         models: one or more.
         stacked: whether the tensors of a step have a first dimension that counts models.
-        generator: draws the seed of each epoch; None stands for torch's global generator.
     """
 
     models: list[keras.Model]
     stacked: bool
-    generator: np.random.Generator | None
+
+    @property
+    def generator(self) -> np.random.Generator | None:
+        """What draws the seed of each epoch; None stands for torch's global generator."""
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's training samples in the next epoch, and draw its random seeds."""

@@ -72,7 +72,7 @@ def refit(
     """
     jobs, checkpoints = settings.jobs(candidate, data, [fold]), settings.checkpoints
     training = Training(jobs, settings.batch_size, range(epochs), None, settings.bar, current=checkpoints.begin(name))
-    run = Run(candidate, name, jobs, training)
+    run = Run(candidate, name, jobs=jobs, training=training)
     if (record := checkpoints.trained(name)) is not None:
         training.load(record)
     elif candidate.graphs is None or not _together([run], range(epochs), settings, True):
