@@ -54,7 +54,7 @@ from functools import partial
 from typing import Any
 
 import joblib
-from k3torch import interrupts, runtime
+from k3torch import parallel, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.imdb import Reviews, load_data
 from k3torch.errors import InputError
@@ -176,7 +176,6 @@ def build(name: str, settings: Settings) -> keras.Model:
 
 def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
     """Train the variants in processes of their own, and put the results of those that are complete into ``run``."""
-    workers = joblib.Parallel(n_jobs=min(processes, len(settings.variants)), return_as="generator_unordered")
     folder = CheckpointFolder(run.path / CHECKPOINTS / "variants", run.checkpoint)
     _, stored = (folder.newest() if run.resumed else None) or (0, {})
     results = {name: Result(**values) for name, values in stored.items()}
@@ -187,10 +186,10 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
             )
         with EpochBar("variants", len(settings.variants)) as bar:
             bar.done = len(results)
-            for result in trained:
-                results[result.name] = result
+            for name, result in parallel.completed(train, calls, (), min(processes, len(calls)), bar.notice):
+                results[name] = result
                 folder.write(len(results), {name: vars(result) for name, result in results.items()})
-                bar.advance({f"{result.name}: val_loss": result.metrics["last_validation_loss"]})
+                bar.advance({f"{name}: val_loss": result.metrics["last_validation_loss"]})
     finally:  # an interrupted run keeps the complete variants
         complete = [results[name] for name in settings.variants if name in results]
         run.history.extend(merged(result.curves for result in complete))
