@@ -179,11 +179,8 @@ def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
     folder = CheckpointFolder(run.path / CHECKPOINTS / "variants", run.checkpoint)
     _, stored = (folder.newest() if run.resumed else None) or (0, {})
     results = {name: Result(**values) for name, values in stored.items()}
+    calls = {name: (name, settings) for name in settings.variants if name not in results}
     try:
-        with interrupts.kept_from_children():  # the call starts them
-            trained = workers(
-                joblib.delayed(train)(name, settings) for name in settings.variants if name not in results
-            )
         with EpochBar("variants", len(settings.variants)) as bar:
             bar.done = len(results)
             for name, result in parallel.completed(train, calls, (), min(processes, len(calls)), bar.notice):
