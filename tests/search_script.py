@@ -46,7 +46,7 @@ def build(rate, units, optimizer):
         name="model",
     )
     kind = keras.optimizers.get(optimizer).__class__
-    model.compile(kind(rate), "mse", metrics=["mae"])
+    model.compile(kind(rate, name="optimizer"), "mse", metrics=["mae"])
     return model
 
 
