@@ -128,3 +128,28 @@ def test_numbers_of_json_become_those_of_the_settings(tmp_path):
     assert type(load(Settings, run).network.dropout) is float
     with pytest.raises(InputError, match="this command"):
         load(Machine, run)
+
+
+@dataclass(frozen=True)
+class Required:
+    """Command-line options, some without a default."""
+
+    table: Annotated[Path, shown_as("PATH")]
+    """A table."""
+    target: Annotated[str, shown_as("COLUMN")]
+    """A column."""
+    output: Resumable = Resumable()
+
+
+def test_options_without_a_default_are_those_of_the_run(tmp_path, capsys):
+    run = save(tmp_path / "run", Required(Path("a.csv"), "price"))
+    found = cli.parse(Required, "", ["--resume", str(run)])
+    assert found == Required(Path("a.csv"), "price", Resumable(resume=run))
+    for arguments, said in (
+        (["--resume", str(run), "--target", "size"], "with --resume, got --target size instead of price"),
+        (["--target", "size"], "--table"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.parse(Required, "", arguments)
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
