@@ -67,7 +67,7 @@ def _results(
     stream = bool(getattr(backend, "supports_return_generator", False))
     with interrupts.kept_from_children():  # the call starts them
         workers = joblib.Parallel(n_jobs=n_jobs, batch_size=1, return_as="generator_unordered" if stream else "list")
-        results = workers(joblib.delayed(_call)(key, sent, shared) for key, sent in waiting.items())
+        results = workers(joblib.delayed(_call)(key, sent, *shared) for key, sent in waiting.items())
     yield from results
 
 
@@ -82,7 +82,7 @@ def _sent(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
     return sent
 
 
-def _call(key: Any, sent: bytes, shared: tuple[Any, ...]) -> tuple[Any, Any]:
+def _call(key: Any, sent: bytes, *shared: Any) -> tuple[Any, Any]:
     """Make a call, in a worker."""
     function, arguments = cloudpickle.loads(sent)
     return key, function(*shared, *arguments)

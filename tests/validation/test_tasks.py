@@ -90,8 +90,8 @@ def test_what_cannot_be_trained_elsewhere_is_refused():
 
 
 def test_a_task_is_a_repeat_or_a_fold():
-    assert tasks.divided(1, 3) == [[(0, 0)], [(0, 1)], [(0, 2)]]
-    assert tasks.divided(2, 2) == [[(0, 0), (0, 1)], [(1, 0), (1, 1)]]
+    assert tasks.divided([["a", "b"]]) == [[["a", None]], [[None, "b"]]]
+    assert tasks.divided([["a", "b"], ["c", "d"]]) == [[["a", "b"], [None, None]], [[None, None], ["c", "d"]]]
     assert tasks.seed_of_task(7, 0) == 7
     assert len({tasks.seed_of_task(7, number) for number in range(9)}) == 9
 

@@ -14,7 +14,7 @@ from k3torch.validation.folds import Split
 from k3torch.validation.jobs import Data, Fold, scaled_folds
 from k3torch.validation.process_lock import LOCK
 from k3torch.validation.runs import Run, Settings
-from k3torch.validation.tasks import Environment, QuietBar, Result, packed, unpacked
+from k3torch.validation.tasks import Environment, QuietBar, Result, arrays_of, packed, unpacked
 
 # Seconds that a task would take uncompiled: some ten seconds compiled, beside which tracing and compiling are little.
 TASK_SECONDS = 200.0
@@ -82,7 +82,7 @@ def train_rung(
     bar.status("training in other processes")
     said: set[str] = set()
     assert settings.n_jobs is not None
-    for number, result in parallel.completed(train_candidates, calls, (data,), settings.n_jobs, bar.notice):
+    for number, result in parallel.completed(train_candidates, calls, arrays_of(data), settings.n_jobs, bar.notice):
         for line in set(result[2]) - said:
             bar.notice(line)
         said.update(result[2])
@@ -92,8 +92,12 @@ def train_rung(
         bar.advance({})
 
 
-def train_candidates(data: Data, task: CandidateTask) -> Result:
-    """Train some candidates, in a worker; return the scores of each, and what is stored of those that may go on."""
+def train_candidates(x: Any, y: Any, weights: Any, training_weights: Any, task: CandidateTask) -> Result:
+    """Train some candidates, in a worker; return the scores of each, and what is stored of those that may go on.
+
+    For the samples see ``Data``.
+    """
+    data = Data(x, y, weights, training_weights)
     with LOCK, task.environment.used():
         bar = QuietBar()
         settings = Settings(bar=bar, **task.settings)

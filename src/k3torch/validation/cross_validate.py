@@ -146,10 +146,10 @@ def cross_validate(
                 environment = Environment.of_this_process()
                 tasks = [
                     FoldTask(
-                        build_model, splits, chosen, batch_size, epochs, callbacks, engine, seed_of_task(seed, number),
+                        build_model, chosen, batch_size, epochs, callbacks, engine, seed_of_task(seed, number),
                         scaling, environment,
                     )
-                    for number, chosen in enumerate(divided(repeats, len(splits[0])))
+                    for number, chosen in enumerate(divided(splits))
                 ]  # fmt: skip
                 train_in_tasks(training, data, tasks, int(n_jobs), checkpoints)
                 checkpoints.write()

@@ -1,6 +1,6 @@
 """The trainings of a cross-validation: for each fold a new model, its scaled samples, and their orders."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,15 +120,14 @@ def make_jobs(
 
 def scaled_folds(
     data: Data,
-    splits: Sequence[Sequence[Split]],
+    splits: Sequence[Sequence[Split | None]],
     *,
     normalize: Normalize | None,
     normalize_y: bool,
     shuffle: bool,
     seed: int,
-    chosen: Collection[tuple[int, int]] | None = None,
 ) -> list[Fold]:
-    """Return each fold of each repeat with its scaled samples, or those of the ``chosen`` (repeat, fold) alone.
+    """Return each fold of each repeat with its scaled samples; those that are None are left out.
 
     Raises:
         InputError: if float32 cannot hold the samples, as ``FoldScaling.fit``.
@@ -136,7 +135,7 @@ def scaled_folds(
     made = []
     for repeat, folds in enumerate(splits):
         for number, split in enumerate(folds):
-            if chosen is not None and (repeat, number) not in chosen:
+            if split is None:
                 continue
             scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
             x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)

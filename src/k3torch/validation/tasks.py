@@ -6,7 +6,7 @@ scores are the same for any number of workers.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import os
 from typing import Any
 
@@ -94,14 +94,13 @@ class FoldTask:
     """How some folds of a cross-validation are trained in a worker.
 
     Attributes:
-        chosen: the numbers of repeat and fold of each.
+        splits: of each repeat and fold, None for those of other tasks.
         seed: of the training.
         scaling: arguments of ``scaled_folds``.
     """
 
     build_model: Callable[[], keras.Model]
-    splits: Sequence[Sequence[Split]]
-    chosen: Sequence[tuple[int, int]]
+    splits: Sequence[Sequence[Split | None]]
     batch_size: int
     epochs: int
     callbacks: Sequence[Any] | None
@@ -110,18 +109,30 @@ class FoldTask:
     scaling: Mapping[str, Any]
     environment: Environment
 
-
-def divided(repeats: int, folds: int) -> list[list[tuple[int, int]]]:
-    """Return the repeats and folds of each task: a repeat, or with one repeat a fold."""
-    if repeats > 1:
-        return [[(repeat, fold) for fold in range(folds)] for repeat in range(repeats)]
-    return [[(0, fold)] for fold in range(folds)]
+    @property
+    def jobs(self) -> int:
+        """The number of folds to train."""
+        return sum(split is not None for of_repeat in self.splits for split in of_repeat)
 
 
-def train_folds(data: Data, task: FoldTask) -> Result:
-    """Train some folds, in a worker, and return what is stored of their training."""
+def divided(splits: Sequence[Sequence[Split]]) -> list[list[list[Split | None]]]:
+    """Return the folds of each task: those of a repeat, or with one repeat a single one; None for the others."""
+    if len(splits) == 1:
+        (folds,) = splits
+        return [[[split if own is split else None for split in folds]] for own in folds]
+    return [[list(folds) if own is folds else [None] * len(folds) for folds in splits] for own in splits]
+
+
+def arrays_of(data: Data) -> tuple[Any, ...]:
+    """Return the arguments of ``Data``: Dask sends arrays to a worker once if a call has them as arguments."""
+    return tuple(getattr(data, field.name) for field in fields(data))
+
+
+def train_folds(x: Any, y: Any, weights: Any, training_weights: Any, task: FoldTask) -> Result:
+    """Train some folds, in a worker, and return what is stored of their training; for the samples see ``Data``."""
+    data = Data(x, y, weights, training_weights)
     with LOCK, task.environment.used():
-        folds = scaled_folds(data, task.splits, **task.scaling, chosen=task.chosen)
+        folds = scaled_folds(data, task.splits, **task.scaling)
         normalized = task.scaling["normalize"] is not None
         jobs = jobs_of(task.build_model, data, folds, normalized=normalized)
         for job in jobs:
@@ -142,7 +153,7 @@ def train_in_tasks(
     bar.title, bar.total = f"{len(tasks)} tasks", len(tasks)
     parts, start = [], 0
     for task in tasks:
-        jobs: Sequence[Job] = training.jobs[start : start + len(task.chosen)]
+        jobs: Sequence[Job] = training.jobs[start : start + task.jobs]
         parts.append(Training(jobs, training.batch_size, training.epochs, training.callbacks, bar))
         start += len(jobs)
     waiting = {}
@@ -155,7 +166,7 @@ def train_in_tasks(
             bar.done += 1
     bar.status("training in other processes")
     said: set[str] = set()
-    for number, result in parallel.completed(train_folds, waiting, (data,), n_jobs, bar.notice):
+    for number, result in parallel.completed(train_folds, waiting, arrays_of(data), n_jobs, bar.notice):
         for line in set(result[2]) - said:
             bar.notice(line)
         said.update(result[2])
