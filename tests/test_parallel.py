@@ -56,3 +56,13 @@ def test_what_cannot_be_sent_is_refused_in_one_line():
     with pytest.raises(InputError, match="that can be sent to other processes with n_jobs, got: ") as refused:
         results(lambda: lock, {0: ()})
     assert "\n" not in str(refused.value)
+
+
+def test_a_call_in_a_thread_is_made_in_a_process_of_its_own():
+    """Other threads of a worker, as Dask has them, draw from Python's random generator."""
+    import joblib
+
+    with joblib.parallel_config("threading"):
+        found, _ = results(os.getpid, {0: (), 1: ()})
+    assert len(set(found.values())) == 1
+    assert os.getpid() not in found.values()

@@ -5,16 +5,22 @@ What is called is sent by value (cloudpickle), so that it may be a function of a
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+import multiprocessing
+import threading
 from typing import Any, TypeVar
 
 import cloudpickle
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 from k3torch import interrupts
 from k3torch.errors import InputError, first_line
 
 Key = TypeVar("Key")
 RETRIES = 3  # after as many lost workers without a call that has returned, something is wrong with the calls
+_IDLE = 300  # seconds after which a process that a worker keeps ends
+_STARTING = threading.Lock()
 # Of Dask and Ray, which need not be installed: a worker was lost, more often than they try by themselves.
 _LOST = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "CommClosedError"}
 
@@ -83,9 +89,34 @@ def _sent(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 
 def _call(key: Any, sent: bytes, *shared: Any) -> tuple[Any, Any]:
-    """Make a call, in a worker."""
+    """Make a call, in a worker.
+
+    A worker of Dask runs it in a thread, beside others that draw from Python's random generator: it is then made in a
+    process of its own, which the worker keeps.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return key, _run(sent, *shared)
+    with _children_allowed():
+        made = get_reusable_executor(max_workers=1, timeout=_IDLE).submit(_run, sent, *shared)
+    return key, made.result()
+
+
+def _run(sent: bytes, *shared: Any) -> Any:
     function, arguments = cloudpickle.loads(sent)
-    return key, function(*shared, *arguments)
+    return function(*shared, *arguments)
+
+
+@contextmanager
+def _children_allowed() -> Iterator[None]:
+    """Let a daemonic process, as the workers of Dask are, start one."""
+    config = getattr(multiprocessing.current_process(), "_config", {})
+    with _STARTING:
+        before = config.get("daemon", False)
+        config["daemon"] = False
+        try:
+            yield
+        finally:
+            config["daemon"] = before
 
 
 def _is_lost(error: BaseException) -> bool:
