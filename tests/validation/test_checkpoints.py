@@ -6,7 +6,7 @@ from k3torch import InputError, cross_validate
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
 from k3torch.validation import engines
-from k3torch.validation.checkpoints import Checkpoints, Current
+from k3torch.validation.checkpoints import Checkpoints, Current, Stored
 import keras
 import numpy as np
 import pytest
@@ -145,6 +145,18 @@ def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
     current.compiled_as(True)
     with pytest.raises(InputError, match="expected a compiled step, as before the interruption, got an uncompiled"):
         current.compiled_as(False)
+
+
+def test_a_checkpoint_keeps_what_the_call_has_not_come_to_yet(tmp_path):
+    first = Checkpoints(tmp_path, {})
+    first.complete({"a": Stored({"n": 1}), "b": Stored({"n": 2}), "c": Stored({"n": 3})})
+    first.write()
+    second = Checkpoints(tmp_path, {})
+    second.complete({"a": Stored({"n": 4})})
+    second.forget("c")
+    second.write()
+    third = Checkpoints(tmp_path, {})
+    assert [third.trained(key) for key in "abc"] == [{"n": 4}, {"n": 2}, None]
 
 
 def test_without_a_folder_nothing_is_stored():

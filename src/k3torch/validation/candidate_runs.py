@@ -30,7 +30,8 @@ def train_here(
         if last:
             best = finished[best_of(finished)]
             forget((run for run in finished if run is not best), settings)
-        settings.checkpoints.write_if_due()
+        if missing:
+            settings.checkpoints.write_if_due()
     return finished[best_of(finished)]
 
 

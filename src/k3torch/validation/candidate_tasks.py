@@ -9,7 +9,7 @@ from k3torch import parallel
 from k3torch.stack import model_stack
 from k3torch.validation import candidate_runs
 from k3torch.validation.candidates import Candidate
-from k3torch.validation.checkpoints import Values
+from k3torch.validation.checkpoints import Stored, Values
 from k3torch.validation.folds import Split
 from k3torch.validation.jobs import Data, Fold, scaled_folds
 from k3torch.validation.process_lock import LOCK
@@ -42,17 +42,6 @@ class CandidateTask:
     settings: Mapping[str, Any]
     scaling: Mapping[str, Any]
     environment: Environment
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A complete training of another process, as checkpoints ask for it."""
-
-    values: Values
-
-    def record(self) -> Values:
-        """Return what is stored of it."""
-        return self.values
 
 
 def train_rung(

@@ -6,6 +6,7 @@ models, and loads the rest in the same order.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 import sys
 from typing import Any, Protocol
@@ -25,6 +26,17 @@ class Recorded(Protocol):
 
     def record(self) -> Values:
         """Return what is stored of it."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A complete training of which there is nothing but what is stored."""
+
+    values: Values
+
+    def record(self) -> Values:
+        """Return what is stored of it."""
+        return self.values
 
 
 class Current:
@@ -105,6 +117,8 @@ class Checkpoints:
             self._number, self._stored = found
             self._check(self.folder.file(self._number))
             self.parts = self._stored["parts"]
+            # A checkpoint may be written before the call has come to all of them.
+            self._trainings = {key: Stored(record) for key, record in self._stored["trainings"].items()}
 
     def _check(self, where: Path) -> None:
         if self._stored.get("format") != _FORMAT or "trainings" not in self._stored:
