@@ -13,13 +13,22 @@ def searched(n_jobs, **arguments):
     return search(lambda **parameters: build(**parameters), GRID, X, Y, n_jobs=n_jobs, **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"halving": 2}])
-def test_results_do_not_depend_on_the_number_of_processes(arguments, monkeypatch, tmp_path):
-    monkeypatch.setattr(candidate_tasks, "TASK_SECONDS", 1e-9)  # each candidate is a task
-    one, two = searched(1, **arguments), searched(2, checkpoint=tmp_path, **arguments)
-    assert bits(one) == bits(two)
-    assert isinstance(one.best_model, keras.Model)
-    assert bits(searched(2, checkpoint=tmp_path, **arguments)) == bits(one)  # loaded
+@pytest.fixture
+def each_alone(monkeypatch):
+    """Each candidate is a task."""
+    monkeypatch.setattr(candidate_tasks, "TASK_SECONDS", 1e-9)
+
+
+def test_tasks_of_this_process_have_the_scores_of_a_search_without(each_alone, tmp_path):
+    found = searched(1, checkpoint=tmp_path, halving=2)
+    assert isinstance(found.best_model, keras.Model)
+    np.testing.assert_allclose(found.scores, searched(None, halving=2).scores, rtol=1e-4)
+    assert bits(searched(1, checkpoint=tmp_path, halving=2)) == bits(found)  # loaded
+
+
+@pytest.mark.slow
+def test_results_do_not_depend_on_the_number_of_processes(each_alone):
+    assert bits(searched(1, halving=2)) == bits(searched(2, halving=2))
 
 
 @pytest.mark.slow

@@ -67,23 +67,23 @@ def killed(monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"engine": "stacked"},
+        pytest.param({"engine": "stacked"}, marks=pytest.mark.slow),
         {"engine": "stacked", "callbacks": stopping()},
-        {"engine": "fit"},
+        pytest.param({"engine": "fit"}, marks=pytest.mark.slow),
         {"engine": "fit", "callbacks": stopping()},
-        {"engine": "fit", "repeats": 2, "normalize": "fold", "normalize_y": True, "sample_weight": np.ones(24)},
+        pytest.param(
+            {"engine": "fit", "repeats": 2, "normalize": "fold", "normalize_y": True, "sample_weight": np.ones(24)},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_interrupted_cross_validation_goes_on_to_the_same_bits(arguments, killed, tmp_path, capsys):
     expected = bits(validated(**arguments))
-    for checkpoints in (1, 4):
-        folder = tmp_path / str(checkpoints)
-        killed(lambda folder=folder: validated(folder, **arguments), checkpoints)
-        assert bits(validated(folder, **arguments)) == expected
-        assert capsys.readouterr().err == f"resuming from {folder}/checkpoint-{checkpoints:06d}.npz\n"
-        assert bits(validated(folder, **arguments)) == expected  # it is complete: nothing is trained
-        capsys.readouterr()
-    assert len(list(folder.iterdir())) == 2
+    killed(lambda: validated(tmp_path, **arguments), 4)
+    assert bits(validated(tmp_path, **arguments)) == expected
+    assert capsys.readouterr().err == f"resuming from {tmp_path}/checkpoint-000004.npz\n"
+    assert bits(validated(tmp_path, **arguments)) == expected  # it is complete: nothing is trained
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ def test_results_do_not_depend_on_the_number_of_processes():
     assert before == (torch.get_num_threads(), keras.config.dtype_policy().name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_worker_changes_nothing_and_each_worker_uses_one_thread(tmp_path, capsys):
     parent = os.getpid()
