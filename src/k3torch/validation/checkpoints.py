@@ -51,7 +51,7 @@ class Current:
         engine: "stacked" or "fit" once that is decided, else None.
         compiled: whether compiled C++ loops train a stack, or None.
         jobs: what is stored of each job that has begun, by its number.
-        random: the states of the global random generators, or None.
+        random: the states of the global random generators with which the training goes on, until they are set.
     """
 
     def __init__(self, key: str = "", checkpoints: "Checkpoints | None" = None, stored: Values | None = None):
@@ -73,12 +73,12 @@ class Current:
     def write(self) -> None:
         """Write a checkpoint."""
         if self._checkpoints is not None:
-            self.random = get_random_states()
             self._checkpoints.write(self)
 
     def values(self) -> Values:
         """Return what is stored."""
-        return {name: getattr(self, name) for name in ("key", "engine", "compiled", "jobs", "random")}
+        stored = {name: getattr(self, name) for name in ("key", "engine", "compiled", "jobs")}
+        return stored | {"random": get_random_states()}
 
     def compiled_as(self, compiled: bool) -> None:
         """Note whether the stack is compiled.
