@@ -25,6 +25,8 @@ def search_runs(
         else:
             candidate_tasks.train_rung(going, data, folds, repeats, epochs, settings, last)
             best = going[candidate_runs.best_of(going)]
+            if last:
+                candidate_runs.forget((run for run in going if run is not best), settings)
         candidate_runs.check_same_metric(going)
         if not last:
             assert settings.halving is not None
@@ -32,7 +34,6 @@ def search_runs(
             kept = halving.survivors([run.mean for run in going], settings.halving, greater_is_better=direction)
             candidate_runs.forget((run for position, run in enumerate(going) if position not in kept), settings)
             going = [going[position] for position in kept]
-    candidate_runs.forget((run for run in runs if run is not best), settings)
     if best.record is not None:  # of another process
         candidate_runs.begin(best, data, folds, settings)
         best.take_record(best.record, range(settings.epochs), settings)
