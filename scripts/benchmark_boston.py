@@ -35,7 +35,8 @@ def stacked(x: Any, y: Any, epochs: int, models: int) -> Found:
     """The stack of this project, metrics of every epoch included; it validates on one sample, the least it can."""
     from k3torch.models.builders import boston_regressor
     from k3torch.stack.batch_loop import Samples
-    from k3torch.stack.model_stack import EpochResult, ModelStack
+    from k3torch.stack.model_group import EpochResult
+    from k3torch.stack.model_stack import ModelStack
     import keras
 
     keras.utils.set_random_seed(0)

@@ -3,19 +3,21 @@
     make overfit-imdb
     make overfit-imdb ARGS="--variants original dropout --seed 1"
     k3torch overfit-imdb --variants original mine
+    k3torch overfit-imdb --resume runs/overfit-TIME
 
 One network and its variants are trained for 20 epochs each, in processes of their own, as many at a time as there are
 cores. Each starts from the same seed and gets the same batches. They are validated on samples held out of the training
 half, and never evaluated on the test half. All curves and metrics are the cross-entropy without penalties: Keras adds
 the penalty of a regularizer to the loss of training and of validation alike, so those losses of two variants cannot be
-compared. To try a variant of your own, change the function ``mine``. Takes about 15 seconds on two cores.
+compared. To try a variant of your own, change the function ``mine``. Takes about 15 seconds on two cores. With --resume
+the variants that are complete are not trained again.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from k3torch import cli
-from k3torch.options import Machine, Output, ReviewLabels, ReviewSource, shown_as
+from k3torch.options import Machine, Resumable, ReviewLabels, ReviewSource, shown_as
 
 Variant = Literal[
     "original", "smaller", "l2", "l1", "l1l2", "dropout", "original-adam", "smaller-adam", "mine"
@@ -39,7 +41,7 @@ class Settings:
     batch_size: int = 512
     """Reviews per update."""
     reviews: ReviewLabels = ReviewLabels()
-    output: Output = Output()
+    output: Resumable = Resumable()
     machine: Machine = Machine()
 
 
@@ -52,15 +54,16 @@ from functools import partial
 from typing import Any
 
 import joblib
-from k3torch import interrupts, runtime
+from k3torch import parallel, runtime
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.imdb import Reviews, load_data
 from k3torch.errors import InputError
 from k3torch.models.builders import imdb_classifier
 from k3torch.reports import tables
 from k3torch.reports.overfitting import plot_variants
-from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
 from k3torch.stack.stateless import given_metrics
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import EpochBar, History
 import keras
@@ -175,15 +178,17 @@ def build(name: str, settings: Settings) -> keras.Model:
 
 def train_all(settings: Settings, run: RunFolder, processes: int) -> None:
     """Train the variants in processes of their own, and put the results of those that are complete into ``run``."""
-    workers = joblib.Parallel(n_jobs=min(processes, len(settings.variants)), return_as="generator_unordered")
-    results: dict[str, Result] = {}
+    folder = CheckpointFolder(run.path / CHECKPOINTS / "variants", run.checkpoint)
+    _, stored = (folder.newest() if run.resumed else None) or (0, {})
+    results = {name: Result(**values) for name, values in stored.items()}
+    calls = {name: (name, settings) for name in settings.variants if name not in results}
     try:
-        with interrupts.kept_from_children():  # the call starts them
-            trained = workers(joblib.delayed(train)(name, settings) for name in settings.variants)
         with EpochBar("variants", len(settings.variants)) as bar:
-            for result in trained:
-                results[result.name] = result
-                bar.advance({f"{result.name}: val_loss": result.metrics["last_validation_loss"]})
+            bar.done = len(results)
+            for name, result in parallel.completed(train, calls, (), min(processes, len(calls)), bar.notice):
+                results[name] = result
+                folder.write(len(results), {name: vars(result) for name, result in results.items()})
+                bar.advance({f"{name}: val_loss": result.metrics["last_validation_loss"]})
     finally:  # an interrupted run keeps the complete variants
         complete = [results[name] for name in settings.variants if name in results]
         run.history.extend(merged(result.curves for result in complete))

@@ -2,6 +2,7 @@
 
     make kfold-boston
     make kfold-boston ARGS="--repeats 8"
+    make kfold-boston ARGS="--resume runs/boston-TIME"
     k3torch kfold-boston --table houses.csv --target price
 
 The network is 64-64-1, trained with RMSprop and squared error. All folds and repeats train as one stack of models. The
@@ -17,7 +18,7 @@ import sys
 from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Network, Output, shown_as
+from k3torch.options import Machine, Network, Resumable, shown_as
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Settings:
     final_batch_size: int = 16
     """Samples per update of the final model."""
     network: Network = Network(units=(64, 64))
-    output: Output = Output()
+    output: Resumable = Resumable()
     machine: Machine = Machine()
 
 
@@ -65,7 +66,9 @@ from k3torch.models.builders import boston_regressor
 from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_band, plot_scores
-from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
+from k3torch.training.checkpoint import ExactCheckpoint
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
 from k3torch.training.scaling_layers import with_scaling_layers
@@ -136,6 +139,7 @@ def train(x: Float, y: Float, settings: Settings, run: RunFolder) -> CrossValida
             normalize=settings.normalize,
             engine=settings.engine,
             seed=settings.machine.seed,
+            checkpoint=CheckpointFolder(run.path / CHECKPOINTS / "folds", run.checkpoint),
         ),
         run.history,
     )
@@ -189,7 +193,15 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     keras.utils.set_random_seed(seed)
     model = boston_regressor(x.shape[1], **builder_options(settings.network, FastModel))
     batches = array_loader(scale.transform(x), y[:, None], batch_size=batch_size, shuffle=True, seed=seed)
-    fit(model, batches, epochs=epochs, title="final model", history=[])
+    fit(
+        model,
+        batches,
+        epochs=epochs,
+        title="final model",
+        history=[],
+        checkpoint=ExactCheckpoint(run.path / CHECKPOINTS / "final", register=run.checkpoint),
+        resume=run.resumed,
+    )
     whole = with_scaling_layers(model, features=scale)
     test = array_loader(x_test, y_test[:, None], batch_size=len(x_test))
     run.metrics |= {"final_epochs": epochs, "test_mae": whole.evaluate(test, return_dict=True, verbose=0)["mae"]}

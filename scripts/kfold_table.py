@@ -2,6 +2,7 @@
 
     k3torch kfold-table --table houses.csv --target price
     k3torch kfold-table --table houses.xlsx --target price --missing median
+    k3torch kfold-table --resume runs/table-TIME
     make kfold-table ARGS="--table cells.tsv --target kind --units 32"
 
 A fifth of the rows, drawn by the seed, are the test samples; the others are divided into folds. A target of texts or
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Network, Output, TableFormat, shown_as
+from k3torch.options import Machine, Network, Resumable, TableFormat, shown_as
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Settings:
     """Samples per update of the final model."""
     table_format: TableFormat = TableFormat()
     network: Network = Network(units=(64, 64))
-    output: Output = Output()
+    output: Resumable = Resumable()
     machine: Machine = Machine()
 
 
@@ -70,7 +71,9 @@ from k3torch.models.builders import table_network
 from k3torch.models.network import builder_options, check_network
 from k3torch.reports import tables
 from k3torch.reports.plots import plot_band, plot_scores
-from k3torch.reports.run_folder import RunFolder, check_free
+from k3torch.reports.run_folder import CHECKPOINTS, RunFolder, check_free
+from k3torch.training.checkpoint import ExactCheckpoint
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
 from k3torch.training.rungs import nan_refused
@@ -166,6 +169,7 @@ def train(training: Table, folds: int | StratifiedKFold, settings: Settings, run
             normalize_y=not training.columns.classes,
             engine=settings.engine,
             seed=settings.machine.seed,
+            checkpoint=CheckpointFolder(run.path / CHECKPOINTS / "folds", run.checkpoint),
         ),
         run.history,
     )
@@ -233,7 +237,15 @@ def final(samples: Samples, settings: Settings, run: RunFolder) -> None:
         scaling.transform_features(training.x), scaling.transform_targets(y),
         batch_size=batch_size, shuffle=True, seed=seed,
     )  # fmt: skip
-    fit(model, batches, epochs=epochs, title="final model", history=[])
+    fit(
+        model,
+        batches,
+        epochs=epochs,
+        title="final model",
+        history=[],
+        checkpoint=ExactCheckpoint(run.path / CHECKPOINTS / "final", register=run.checkpoint),
+        resume=run.resumed,
+    )
     model = scaling.whole_model(model)
     run.save_model(model)
     found = model.evaluate(array_loader(test.x, test.y[:, None], batch_size=1024), return_dict=True, verbose=0)

@@ -6,6 +6,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 import random
 import re
 import sys
@@ -20,21 +21,28 @@ from tests.review_tables import write_reviews
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
-RUNS = {
-    "imdb": ["train_imdb.py", "--epochs", 8, "--batch-size", 32],
+SEARCH = str(Path(__file__).with_name("search_script.py"))
+RUNS = {  # the first four are those of the default tests
     "imdb with callbacks": [
         "train_imdb.py", "--epochs", 8, "--batch-size", 32, "--dropout", 0.3, "--early-stopping", 2,
         "--best-checkpoint", "--reduce-on-plateau", 1, "--optimizer", "adam",
     ],
-    "digits": ["train_digits.py", "--source", "wheel", "--epochs", 4, "--batch-size", 128, "--momentum", 0.5],
+    "boston by fit": ["kfold_boston.py", "--epochs", 3, "--folds", 2, "--batch-size", 8, "--engine", "fit"],
+    "search by fit": [SEARCH, "--epochs", 3, "--optimizer", "nadam", "--early-stopping", 1],
     "digits with callbacks": [
         "train_digits.py", "--source", "wheel", "--epochs", 5, "--batch-size", 256, "--dropout", 0.2,
         "--best-checkpoint", "--schedule", "exponential", "--early-stopping", 3,
     ],
+    "boston": ["kfold_boston.py", "--epochs", 40, "--folds", 3, "--batch-size", 8, "--dropout", 0.1],
+    "search": [SEARCH],
+    "search with halving": [SEARCH, "--halving", 2, "--early-stopping", 3],
+    "nested search": [SEARCH, "--epochs", 4, "--outer", 2],
+    "imdb": ["train_imdb.py", "--epochs", 8, "--batch-size", 32],
+    "digits": ["train_digits.py", "--source", "wheel", "--epochs", 4, "--batch-size", 128, "--momentum", 0.5],
     "imdb by fit on arrays": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 1, "--schedule", "step"],
     "imdb by a loop": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 5],
 }  # fmt: skip
-TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "peak_memory_mb", "peak_gpu_memory_mb"}
+TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "seconds_training", "peak_memory_mb", "peak_gpu_memory_mb"}
 
 
 def pytest_generate_tests(metafunc):

@@ -135,3 +135,28 @@ def test_a_report_is_opened_if_this_call_says_so_and_not_because_an_earlier_one_
         run = save(tmp_path / str(saved), Settings(output=Resumable(open=saved)))
         assert parse("--resume", run).output.open is False
         assert parse("--resume", run, "--open").output.open is True
+
+
+@dataclass(frozen=True)
+class Required:
+    """Command-line options, some without a default."""
+
+    table: Annotated[Path, shown_as("PATH")]
+    """A table."""
+    target: Annotated[str, shown_as("COLUMN")]
+    """A column."""
+    output: Resumable = Resumable()
+
+
+def test_options_without_a_default_are_those_of_the_run(tmp_path, capsys):
+    run = save(tmp_path / "run", Required(Path("a.csv"), "price"))
+    found = cli.parse(Required, "", ["--resume", str(run)])
+    assert found == Required(Path("a.csv"), "price", Resumable(resume=run))
+    for arguments, said in (
+        (["--resume", str(run), "--target", "size"], "with --resume, got --target size instead of price"),
+        (["--target", "size"], "--table"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.parse(Required, "", arguments)
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err

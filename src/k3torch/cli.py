@@ -64,7 +64,8 @@ def parse(settings: type[Settings], description: str | None = None, arguments: S
         try:
             with contextlib.redirect_stderr(said):
                 parse_from = partial(tyro.cli, settings, args=arguments, description="", prog=name, config=markers)
-                parsed = parse_from()
+                resumes = any(argument.split("=")[0] == "--resume" for argument in arguments)
+                parsed = parse_from(default=saved_settings.without_required(settings)) if resumes else parse_from()
                 if saved_settings.are_to_be_used(parsed):
                     parsed = saved_settings.resumed(parsed, lambda default: parse_from(default=default))
         except InputError as error:

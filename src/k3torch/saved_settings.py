@@ -4,7 +4,7 @@ They are read before Keras is imported, as the command line is, so that what con
 """
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 import json
 from pathlib import Path
 import re
@@ -88,8 +88,18 @@ def load(kind: type[Settings], run: Path) -> Settings:
             typeguard.check_type(value, known[key], collection_check_strategy=everything)
         except typeguard.TypeCheckError as error:
             raise InputError(f"expected the settings of a run in {path}, got {content[key]!r} for {key}") from error
-    result: Settings = _with(kind(), values)
+    result: Settings = _with(without_required(kind), values)
     return result
+
+
+def without_required(kind: type[Settings]) -> Settings:
+    """Return settings with the defaults, and empty values for the options that have none, which a saved run has."""
+    required = {
+        field.name: Path() if get_type_hints(kind)[field.name] is Path else ""
+        for field in fields(kind)  # type: ignore[arg-type]
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    return kind(**required)
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 
 from k3torch import cli
 from k3torch.errors import InputError
-from k3torch.options import Output
+from k3torch.options import Output, Resumable
 import numpy as np
 import pytest
 
@@ -183,23 +183,33 @@ def test_more_variants_than_colours(table, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_keeps_the_variants_that_are_complete(table, tmp_path, monkeypatch):
-    class InterruptedAfterOne:
-        def __init__(self, **_):
-            pass
+    complete = script.parallel.completed
 
-        def __call__(self, tasks):
-            function, arguments, _ = next(iter(tasks))
-            yield function(*arguments)
-            raise KeyboardInterrupt
+    def interrupted_after_one(function, calls, *_):
+        name = next(iter(calls))
+        yield name, function(*calls[name])
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(script.joblib, "Parallel", InterruptedAfterOne)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patched.setattr(script.parallel, "completed", interrupted_after_one)
         script.main(_settings(table, tmp_path / "run", variants=("original", "l2")))
     metrics = _metrics(tmp_path / "run")
     assert metrics["status"] == "interrupted"
     assert list(metrics["variants"]) == ["original"]
     history = np.genfromtxt(tmp_path / "run/history.csv", delimiter=",", names=True)
     assert metrics["variants"]["original"]["lowest_validation_loss"] == min(history["original_validation"])
+    trained = []
+
+    def recorded(function, calls, *rest):
+        trained.extend(calls)
+        return complete(function, calls, *rest)
+
+    monkeypatch.setattr(script.parallel, "completed", recorded)
+    script.main(replace(_settings(table, None, variants=("original", "l2")), output=Resumable(resume=tmp_path / "run")))
+    resumed = _metrics(tmp_path / "run")
+    assert (resumed["status"], trained, list(resumed["variants"])) == ("complete", ["l2"], ["original", "l2"])
+    assert resumed["variants"]["original"] == metrics["variants"]["original"]
+    assert not (tmp_path / "run/checkpoints").exists()
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_all_arguments_of_cross_validate_mean_the_same(arguments, compiled, stac
 def test_random_layers_draw_with_the_rate_of_each_candidate(compiled, monkeypatch):
     """Without weights to train, the mean error of the outputs of a dropout is known for each rate."""
     seen = []
-    monkeypatch.setattr(candidate_runs, "_forget", lambda runs: seen.extend(runs))
+    monkeypatch.setattr(candidate_runs, "forget", lambda runs, _: seen.extend(runs))
 
     def build(rate):
         model = keras.Sequential([keras.Input((500,)), layers.Dropout(rate)])

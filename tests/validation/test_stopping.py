@@ -137,13 +137,13 @@ def test_an_unknown_monitor_warns_as_keras_does_and_never_stops():
 def test_an_interrupt_leaves_the_models_as_far_as_they_came(monkeypatch):
     train = ModelStack.train
 
-    def interrupted(self, epochs, order, report, models=None):
+    def interrupted(self, epochs, order, report, *rest):
         def stop(done):
             if done.epoch == 3:
                 raise KeyboardInterrupt
             return report(done)
 
-        train(self, epochs, order, stop, models)
+        train(self, epochs, order, stop, *rest)
 
     monkeypatch.setattr(ModelStack, "train", interrupted)
     with pytest.raises(Interrupted) as stop:

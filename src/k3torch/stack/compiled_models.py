@@ -154,7 +154,7 @@ class CompiledModel:
         }
         self._seed = torch.zeros((), dtype=torch.int64)
         # Of its own, since models begin their epochs in an order that no seed determines.
-        self._seeds = np.random.default_rng(int(torch.randint(2**62, ())))
+        self.generator = np.random.default_rng(int(torch.randint(2**62, ())))
         self._order: Tensor | None = None
         self._loops: dict[Kind, BoundLoop] = {}
         self._read: BoundLoop | None = None
@@ -189,7 +189,7 @@ class CompiledModel:
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of the training samples, and draw the seed of the random numbers of the next epoch."""
         self._order = torch.from_numpy(np.ascontiguousarray(orders[0], dtype=np.int64))
-        self._seed.fill_(int(self._seeds.integers(2**62)))
+        self._seed.fill_(int(self.generator.integers(2**62)))
 
     def train(self) -> EpochMetrics:
         """Train on all samples in the order that was set; return the metrics, (metrics, 1)."""

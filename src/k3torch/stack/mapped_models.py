@@ -37,6 +37,7 @@ class MappedModels:
     """
 
     stacked = True
+    generator: np.random.Generator | None = None
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """What a stack asks of models that are trained together: one for each core, or all at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from k3torch.stack.batch_loop import Order
@@ -20,6 +21,22 @@ class StepResult(NamedTuple):
     metrics: torch.Tensor
 
 
+@dataclass(frozen=True)
+class EpochResult:
+    """An epoch that some models of a stack have completed.
+
+    Attributes:
+        models: their numbers.
+        epoch: from 0 on.
+        training, validation: the metrics, (metrics, models).
+    """
+
+    models: range
+    epoch: int
+    training: EpochMetrics
+    validation: EpochMetrics
+
+
 class ModelGroup(Protocol):
     """Models that are trained together.
 
@@ -30,6 +47,10 @@ class ModelGroup(Protocol):
 
     models: list[keras.Model]
     stacked: bool
+
+    @property
+    def generator(self) -> np.random.Generator | None:
+        """What draws the seed of each epoch; None stands for torch's global generator."""
 
     def load(self, orders: Sequence[Order]) -> None:
         """Set the order of each model's training samples in the next epoch, and draw its random seeds."""

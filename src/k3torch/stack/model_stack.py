@@ -8,7 +8,7 @@ of one model's step, whose operators are called one by one, or captured on an ac
 
 import bisect
 from collections.abc import Callable, Collection, Container, Sequence
-from dataclasses import dataclass
+import math
 from time import perf_counter
 
 from k3torch import runtime
@@ -18,7 +18,7 @@ from k3torch.stack.batch_loop import Order, Samples
 from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
 from k3torch.stack.device_choice import ON_CPU, cpu_is_faster, uncompiled_seconds, weight_sizes
 from k3torch.stack.mapped_models import MappedModels
-from k3torch.stack.model_group import EpochMetrics, ModelGroup
+from k3torch.stack.model_group import EpochMetrics, EpochResult, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
 from k3torch.stack.triton_models import TritonModels
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
@@ -26,6 +26,7 @@ from k3torch.stack.workers import Workers
 from k3torch.training.asynchronous import device_of
 from k3torch.training.step_threads import MULTIPLICATIONS
 import keras
+import numpy as np
 import torch
 
 # Seconds that uncompiled training would take for which it pays to look in the cache for a compiled library (tracing
@@ -33,22 +34,6 @@ import torch
 WORTH_LOOKING = 0.5
 WORTH_COMPILING = 1.0
 WORTH_FUSING = 30.0  # by torch.compile for CUDA: some ten seconds the first time
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """An epoch that some models of a stack have completed.
-
-    Attributes:
-        models: their numbers.
-        epoch: from 0 on.
-        training, validation: the metrics, (metrics, models).
-    """
-
-    models: range
-    epoch: int
-    training: EpochMetrics
-    validation: EpochMetrics
 
 
 class ModelStack:
@@ -67,9 +52,11 @@ class ModelStack:
         graphs: of each model, from one call of ``StepGraphs.of``, where the models differ in numbers; they are then
             trained by compiled C++ loops or not at all.
         verified: whether the steps of these graphs were compared with Keras's own before.
+        compiled: whether to compile, for a stack that goes on with an earlier one; None decides by the work.
 
     Attributes:
         names: of the metrics that ``train`` reports, ``"loss"`` first.
+        compiled: whether compiled C++ loops train the models.
 
     Raises:
         reasons.NotCompiled: if ``graphs`` are given and cannot be compiled.
@@ -90,6 +77,7 @@ class ModelStack:
         required: bool = True,
         graphs: Sequence[StepGraphs] | None = None,
         verified: bool = False,
+        compiled: bool | None = None,
     ):
         self.models = list(models)
         self._training, self._validation, self._batch_size = training, validation, batch_size
@@ -102,11 +90,13 @@ class ModelStack:
         self._groups = (
             self._sharing_groups(graphs, verified)
             if graphs is not None
-            else self._compiled_groups(seconds)
+            else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
+            or self._kernel_groups(seconds)
             or self._mapped_groups(
                 may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
             )
         )
+        self.compiled = not self._groups[0].stacked
         self._starts = [0]
         for group in self._groups:
             self._starts.append(self._starts[-1] + len(group.models))
@@ -118,6 +108,7 @@ class ModelStack:
         order: Callable[[int, int], Order],
         report: Callable[[EpochResult], bool],
         models: Container[int] | None = None,
+        first: Callable[[int], int] | None = None,
     ) -> None:
         """Train all models, and report what each has done as soon as it is done.
 
@@ -132,6 +123,7 @@ class ModelStack:
                 trained further.
             models: the numbers of those to train, or None for all. Where one step trains all models, none is left out
                 while another is trained.
+            first: returns the epoch that a model begins with; by default it is that of ``epochs``.
         """
         threads = self._threads_of_each(self._workers)
         stopping = False
@@ -151,7 +143,7 @@ class ModelStack:
             try:
                 for number in range(len(self._groups) if epochs else 0):
                     if models is None or any(model in models for model in self._members(number)):
-                        start(number, epochs.start)
+                        start(number, epochs.start if first is None else first(self._starts[number]))
                 while workers.pending:
                     complete()
             finally:
@@ -176,8 +168,15 @@ class ModelStack:
 
     def state(self, model: int) -> list[torch.Tensor]:
         """Return the tensors of a model, in the order of ``stateless.variables``: views, which training changes."""
-        number = bisect.bisect_right(self._starts, model) - 1
+        number = self._group(model)
         return self._groups[number].state(model - self._starts[number])
+
+    def generator(self, model: int) -> np.random.Generator | None:
+        """Return what draws the seeds of a model's epochs; None stands for torch's global generator."""
+        return self._groups[self._group(model)].generator
+
+    def _group(self, model: int) -> int:
+        return bisect.bisect_right(self._starts, model) - 1
 
     def _weights(self, model: int) -> list[torch.Tensor]:
         held = {id(variable) for variable in self.models[model].weights}

@@ -29,6 +29,7 @@ class TritonModels:
     """
 
     stacked = True
+    generator: np.random.Generator | None = None
 
     def __init__(
         self, models: Sequence[keras.Model], training: Sequence[Samples], validation: Sequence[Samples], batch_size: int

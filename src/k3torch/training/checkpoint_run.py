@@ -57,9 +57,7 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
     x, validation = arguments.get("x"), arguments.get("validation_data")
     weights = arguments.get("class_weight")
     return {
-        **_optimizer_settings(getattr(model, "optimizer", None)),
-        "loss": _described(getattr(model, "loss", None)),
-        "layers": _layers(model),
+        **model_settings(model),
         "x": "a DataLoader" if isinstance(x, DataLoader) else "arrays",
         "number of samples": _samples(x),
         "batch_size": _batch_size(x, arguments.get("batch_size")),
@@ -67,13 +65,22 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
         "number of validation samples": _validation_samples(validation),
         "validation_split": arguments.get("validation_split") or 0.0,
         "validation batch size": _validation_batch_size(validation, arguments),
-        "validation_freq": _described(arguments.get("validation_freq", 1)),
+        "validation_freq": described(arguments.get("validation_freq", 1)),
         "validation_steps": arguments.get("validation_steps"),
         "class_weight": None if weights is None else str(sorted(weights.items())),
         "sample_weight": arguments.get("sample_weight") is not None,
         "initial_epoch": arguments.get("initial_epoch") or 0,
         "callbacks": ", ".join(type(each).__name__ for each in callbacks) or "none",
         "random generators of the data": generator_count([x, validation]),
+    }
+
+
+def model_settings(model: keras.Model) -> Settings:
+    """Return the settings of a compiled model and its optimizer, by their names for the user."""
+    return {
+        **_optimizer_settings(getattr(model, "optimizer", None)),
+        "loss": described(getattr(model, "loss", None)),
+        "layers": _layers(model),
     }
 
 
@@ -134,11 +141,11 @@ def _optimizer_settings(optimizer: Any) -> Settings:
     for name, value in optimizer.get_config().items() if optimizer is not None else ():
         if name == "name" or (name == "learning_rate" and isinstance(value, int | float)):
             continue
-        settings[f"optimizer.{name}"] = _described(value)
+        settings[f"optimizer.{name}"] = described(value)
     return settings
 
 
-def _described(value: Any) -> Any:
+def described(value: Any) -> Any:
     """Return a value that JSON can hold, in which equal settings are equal."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -146,7 +153,7 @@ def _described(value: Any) -> Any:
         left_out = {"name", "shared_object_id"}
         if isinstance(value.get("learning_rate"), int | float):
             left_out.add("learning_rate")  # callbacks may change it
-        return {str(key): _described(item) for key, item in value.items() if key not in left_out}
+        return {str(key): described(item) for key, item in value.items() if key not in left_out}
     if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+        return [described(item) for item in value]
     return getattr(value, "__name__", type(value).__name__)

@@ -40,7 +40,7 @@ def model_values(model: keras.Model) -> Values:
     return {"tensors": tensors, "seed generator": has_global_seed_generator()}
 
 
-def load_model_values(model: keras.Model, values: Values, where: Path) -> None:
+def load_model_values(model: keras.Model, values: Values, where: Path | str = "the checkpoint") -> None:
     """Copy tensors that ``model_values`` returned into a model.
 
     Raises:

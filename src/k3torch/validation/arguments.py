@@ -22,7 +22,6 @@ MAX_EPOCHS = 10_000_000  # the history is allocated at the start
 SKLEARN_NAMES = {
     "cv": "folds= as the number of folds or the splitter",
     "scoring": "metrics= of compile, whose first is the score",
-    "n_jobs": "no n_jobs, since all models train as one stack",
     "estimator": "build_model= as a function that returns a compiled model",
     "X": "x= as the samples",
     "random_state": "seed= as a whole number",
@@ -31,7 +30,7 @@ SKLEARN_NAMES = {
     "return_estimator": "no return_estimator, since the models are in result.models",
     "return_indices": "no return_indices, since they are in result.indices",
     "return_train_score": "no return_train_score, since the training metrics are in result.history",
-    "pre_dispatch": "no pre_dispatch, since all models train as one stack",
+    "pre_dispatch": "n_jobs= as the number of processes",
     "error_score": "no error_score, since errors are raised",
     "param_distributions": "param_grid= as a ParameterSampler",
     "n_iter": "param_grid= as ParameterSampler(distributions, n_iter)",

@@ -3,29 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 import functools
 import inspect
-import threading
 from typing import Any, ParamSpec, TypeVar
 
+from k3torch.errors import refuse
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
-from k3torch.validation.arguments import (
-    check_names,
-    check_settings,
-    feature_names,
-)
+from k3torch.validation.arguments import check_names, check_settings, feature_names
+from k3torch.validation.checkpoint_settings import call_settings
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
 from k3torch.validation.job_training import Engine, Training, with_units
 from k3torch.validation.jobs import Data, make_jobs
+from k3torch.validation.process_lock import LOCK
 from k3torch.validation.result import CrossValidation, Interrupted
+from k3torch.validation.tasks import Environment, FoldTask, divided, n_jobs_problem, seed_of_task, train_in_tasks
 import keras
 from numpy.typing import ArrayLike
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-_LOCK = threading.RLock()  # random generators, Keras's registries and torch's compiler are global to the process
 
 
 def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
@@ -35,7 +32,7 @@ def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
         check_names(kwargs, names, function.__name__)
-        with _LOCK:
+        with LOCK:
             return function(*args, **kwargs)
 
     return locked
@@ -60,6 +57,8 @@ def cross_validate(
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     groups: ArrayLike | None = None,
+    checkpoint: Checkpoint = None,
+    n_jobs: int | None = None,
     verbose: Verbose = "auto",
 ) -> CrossValidation:
     """Train a new model for each fold and repeat, and evaluate it on the validation samples of that fold.
@@ -96,6 +95,13 @@ def cross_validate(
             each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
             require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
+        checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 2% of the time, and
+            at the end. The same call goes on from there after an interruption; its result is that of an uninterrupted
+            call, bit for bit.
+        n_jobs: None trains all models in this process. Otherwise the repeats, or the folds of a single one, are trained
+            in so many processes of one thread each, -1 for one a core, or where ``joblib.parallel_config`` says, such
+            as on a cluster of Dask or Ray. The result is the same for any number; random layers get other random
+            numbers than with None. ``callbacks`` are copied: what they keep stays in the workers.
         verbose: "auto" shows a progress bar on a terminal and in a notebook, with notices below it, such as why
             ``fit`` is used or why a stack is not compiled; elsewhere it prints the notices on standard error. 0 shows
             neither: notices concern speed alone, and ``engine`` of the result says how the models were trained.
@@ -105,13 +111,14 @@ def cross_validate(
     Raises:
         InputError: for an argument that cannot be used or does not exist (the message says what scikit-learn's names,
             such as ``cv``, are called here), and with ``engine="stacked"`` for a model that is not
-            supported in a stack.
+            supported in a stack; for a checkpoint of another call, and if all checkpoints are damaged.
         Interrupted: a KeyboardInterrupt with the result so far.
     """
     check_settings(
         build_model=build_model, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine=engine, shuffle=shuffle, seed=seed, callbacks=callbacks, verbose=verbose,
     )  # fmt: skip
+    refuse([n_jobs_problem(n_jobs)])
     repeats, epochs, seed = int(repeats), int(epochs), int(seed)
     data = Data.of(x, y, sample_weight, class_weight)
     inputs, targets = data.x, data.y
@@ -119,17 +126,39 @@ def cross_validate(
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
     with EpochBar("cross-validation", epochs, verbose) as bar:
         bar.status("building the models")
-        jobs = make_jobs(
-            build_model, data, splits, normalize=normalize, normalize_y=normalize_y, shuffle=shuffle, seed=seed
-        )
+        scaling: dict[str, Any] = {
+            "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": seed
+        }  # fmt: skip
+        jobs = make_jobs(build_model, data, splits, **scaling)
         for job in jobs:  # both engines begin with the same variables, and the same random states
             engines.build(job)
         if normalize_y:
             jobs = with_units(jobs)
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
-        training = Training(jobs, batch_size, range(epochs), callbacks, bar)
+        settings = call_settings(
+            "cross_validate", jobs[0].model, data, splits, callbacks=callbacks, epochs=epochs, batch_size=batch_size,
+            engine=engine, divided=n_jobs is not None, **scaling,
+        )  # fmt: skip
+        checkpoints = Checkpoints(checkpoint, settings)
+        training = Training(jobs, batch_size, range(epochs), callbacks, bar, current=checkpoints.begin("folds"))
         try:
-            training.train(engine, seed)
+            if (record := checkpoints.trained("folds")) is not None:
+                training.load(record)
+            elif n_jobs is not None:
+                environment = Environment.of_this_process()
+                tasks = [
+                    FoldTask(
+                        build_model, chosen, batch_size, epochs, callbacks, engine, seed_of_task(seed, number),
+                        scaling, environment,
+                    )
+                    for number, chosen in enumerate(divided(splits))
+                ]  # fmt: skip
+                train_in_tasks(training, data, tasks, int(n_jobs), checkpoints)
+                checkpoints.write()
+            else:
+                training.train(engine, seed)
+                checkpoints.complete({"folds": training})
+                checkpoints.write()
         except KeyboardInterrupt:
             if not training.histories:
                 raise

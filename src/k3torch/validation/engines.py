@@ -7,22 +7,22 @@ from typing import Any, NamedTuple
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.stack.compiled_models import StepGraphs
-from k3torch.stack.model_stack import EpochResult, ModelStack
+from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import UntraceableStep
+from k3torch.training.checkpoint_state import model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
 from k3torch.training.python_state import reachable
 from k3torch.validation.bag_samples import dense
+from k3torch.validation.checkpoints import Current
 from k3torch.validation.differences import difference_between_models
 from k3torch.validation.jobs import Job
-from k3torch.validation.result import score_index
+from k3torch.validation.stack_checkpoint import finished
+from k3torch.validation.stack_training import MetricHistory, load_finished, one_stack
 from k3torch.validation.stopping import Stopping
 import keras
 import numpy as np
-from numpy.typing import NDArray
-
-MetricHistory = NDArray[np.float64]  # of one model, (2, metrics, epochs): training, validation
 
 
 class Shared(NamedTuple):
@@ -101,6 +101,7 @@ def stacked(
     required: bool = True,
     shared: Shared | None = None,
     last: bool = True,
+    current: Current | None = None,
 ) -> None:
     """Train all jobs at once, and append each one's metrics to ``histories``, the epoch of its weights to ``kept``.
 
@@ -117,6 +118,7 @@ def stacked(
         required: whether to train as a stack even where ``fit`` is faster.
         shared: for models that differ in numbers.
         last: whether the training ends with these epochs.
+        current: what is stored of this training in checkpoints.
 
     Raises:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models, or, unless ``required``, if
@@ -127,88 +129,26 @@ def stacked(
     size = math.ceil(len(jobs) / stacks)
     title, before = bar.title, bar.done
     bar.total = max(bar.total, before + len(epochs) * stacks)
+    current = Current() if current is None else current
     for number, start in enumerate(range(0, len(jobs), size)):
         if stacks > 1:
             bar.title, bar.done = f"stack {number + 1} of {stacks}", before + len(epochs) * number
         some = slice(start, start + size)
+        if load_finished(current, start, jobs[some], rules[some], histories, kept):
+            continue
         graphs = None if shared is None else shared.graphs[some]
         stack = ModelStack(
             [job.model for job in jobs[some]], [dense(job.training) for job in jobs[some]],
-            [dense(job.validation) for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status, required,
-            graphs, shared is not None and shared.verified,
+            [dense(job.validation) for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status,
+            required or current.engine is not None, graphs, shared is not None and shared.verified, current.compiled,
         )  # fmt: skip
-        _one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last)
+        current.compiled_as(stack.compiled)
+        one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last, start, current)
+        if current.is_stored and stacks > 1:
+            for job in range(start, start + len(jobs[some])):
+                values = model_values(jobs[job].model)
+                current.jobs[job] = finished(values, histories[job], kept[job], rules[job] if rules else None)
     bar.title, bar.done = title, before + len(epochs) * stacks
-
-
-def _one_stack(
-    stack: ModelStack,
-    jobs: Sequence[Job],
-    epochs: range,
-    rules: Sequence[Stopping],
-    bar: EpochBar,
-    histories: list[MetricHistory],
-    kept: list[int],
-    last: bool,
-) -> None:
-    for number, rule in enumerate(rules):
-        rule.enter(stack, number)
-    bar.status("training")
-    table = np.full((len(jobs), 2, len(stack.names), epochs.stop), np.nan)
-    histories += list(table)
-    progress = _Progress(bar, stack.names, len(jobs), epochs)
-    going = {number for number in range(len(jobs)) if not rules or not rules[number].stopped}
-    progress.leave_out(len(jobs) - len(going))
-
-    def report(done: EpochResult) -> bool:
-        """Keep the metrics of an epoch; return whether any of its models is to be trained further."""
-        values = np.stack([done.training, done.validation])  # (2, metrics, models)
-        further = [keep(model, done.epoch, values[:, :, i]) for i, model in enumerate(done.models)]  # of all models
-        return any(further)
-
-    def keep(model: int, epoch: int, values: NDArray[Any]) -> bool:
-        if rules and rules[model].stopped:
-            return False
-        table[model, :, :, epoch] = jobs[model].in_units(values)
-        further = not rules or rules[model].after_epoch(epoch, stack.names, values)
-        progress.add(model, epoch, table[model, 1, :, epoch], stopped=not further)
-        return further
-
-    try:
-        stack.train(epochs, lambda model, epoch: jobs[model].order(epoch), report, going)
-    finally:  # the models of an interrupted stack are trained as far as it came
-        for rule in rules:
-            rule.finish() if last else rule.leave()
-        kept += [rule.kept for rule in rules] or [int(number) for number in progress.last_epochs]
-        stack.unstack()
-
-
-class _Progress:
-    """Advances a bar when all models have completed an epoch, or have stopped before it."""
-
-    def __init__(self, bar: EpochBar, names: Sequence[str], models: int, epochs: range):
-        self._bar, self._score, self._first = bar, score_index(names), epochs.start
-        self._label = f"mean val_{names[self._score]}"
-        self._scores = np.full((models, len(epochs)), np.nan)  # of a model that has stopped: the last one
-        self._waiting = np.full(len(epochs) + 1, models)  # for each epoch, the models that are not beyond it
-        self._next = 0
-        self.last_epochs = np.full(models, epochs.start - 1)
-
-    def leave_out(self, models: int) -> None:
-        """Wait for so many models less."""
-        self._waiting[:-1] -= models
-
-    def add(self, model: int, epoch: int, metrics: NDArray[np.float64], stopped: bool) -> None:
-        """Take the validation metrics, (metrics,), of a model's epoch."""
-        first = epoch - self._first
-        span = slice(first, None if stopped else first + 1)
-        self._scores[model, span] = metrics[self._score]
-        self._waiting[:-1][span] -= 1
-        self.last_epochs[model] = epoch
-        while not self._waiting[self._next]:
-            scores = self._scores[:, self._next]
-            self._bar.advance({self._label: float(scores[self.last_epochs >= self._first].mean())})
-            self._next += 1
 
 
 def build(job: Job) -> None:

@@ -10,8 +10,10 @@ from k3torch.stack.batch_loop import Samples
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.progress import RichProgress
 from k3torch.validation.bag_samples import AnySamples
-from k3torch.validation.engines import MetricHistory
+from k3torch.validation.checkpoints import Current
+from k3torch.validation.fit_checkpoint import FitCheckpoint
 from k3torch.validation.jobs import EpochOrder, Job, Order
+from k3torch.validation.stack_training import MetricHistory
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +28,11 @@ def fit(
     callbacks: Sequence[Sequence[Any]],
     bar: EpochBar,
     histories: list[MetricHistory],
+    current: Current | None = None,
 ) -> list[NDArray[np.float64]] | None:
     """Train one job after another with ``fit``, and append each one's metrics to ``histories``, as ``stacked`` does.
 
-    ``callbacks`` has those of each job.
+    ``callbacks`` has those of each job, ``current`` what is stored of the training in checkpoints.
 
     Returns the metrics, (metrics,), of each model on its validation samples if there are callbacks, which may have
     changed the weights since the last epoch: ``EarlyStopping(restore_best_weights=True)`` does.
@@ -41,13 +44,15 @@ def fit(
     for number, (job, own) in enumerate(zip(jobs, callbacks, strict=True)):
         batches = _Batches(job.order, batch_size)
         bar.title, bar.done = f"model {number + 1} of {len(jobs)}", before + len(epochs) * number
+        recorded = [*own, keras.callbacks.History()]  # Keras's own would act after the checkpoint
+        checkpoint = FitCheckpoint(current or Current(), number, job.model, recorded, epochs.stop)
         try:
             job.model.fit(
                 _loader(job.training, batches),
                 validation_data=_in_order(job.validation, batch_size),
-                initial_epoch=epochs.start,
+                initial_epoch=checkpoint.first_epoch(epochs.start),
                 epochs=epochs.stop,
-                callbacks=[*own, batches.follow, RichProgress(bar)],
+                callbacks=[*recorded, batches.follow, RichProgress(bar), checkpoint],
                 shuffle=False,
                 verbose=0,
             )

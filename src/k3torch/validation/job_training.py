@@ -9,15 +9,17 @@ from typing import Any, Literal, NamedTuple
 from k3torch.errors import InputError, first_line
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
+from k3torch.training.checkpoint_state import load_model_values, model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines, fit_engine, stopping
 from k3torch.validation.bag_samples import BagSamples
+from k3torch.validation.checkpoints import Current, Values
 from k3torch.validation.curves import best_epoch
-from k3torch.validation.engines import MetricHistory
 from k3torch.validation.jobs import Data, Job
 from k3torch.validation.metric_units import greater_is_better, unit_powers
 from k3torch.validation.predictions import out_of_fold
 from k3torch.validation.result import CrossValidation, score_index
+from k3torch.validation.stack_training import MetricHistory
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,7 @@ class Training:
         rules: which follow the models of a stack; by default one for each model and callback.
         last: whether the training ends with these epochs.
         before: the training that this one goes on from, or None.
+        current: what is stored of it in checkpoints while it is in progress.
     """
 
     jobs: Sequence[Job]
@@ -57,9 +60,11 @@ class Training:
     rules: Sequence[stopping.Stopping] | None = None
     last: bool = True
     before: "Training | None" = None
+    current: Current = field(default_factory=Current)
 
     def train(self, engine: Engine, seed: int) -> None:
         """Train all jobs as a stack if that is possible and wanted, else with ``fit``."""
+        engine = self.current.engine or engine
         keras.utils.set_random_seed(seed)
         with labels_refused(), dense_layers_refused(self.jobs[0]):
             if engine == "fit" or not self._stacked(required=engine == "stacked"):
@@ -78,10 +83,14 @@ class Training:
         if rules and (not self.last or self.epochs.start):
             raise InputError("expected no early_stopping together with halving for a model that is trained with fit")
         of_jobs: list[Sequence[Any]] = [[rule.callback] for rule in rules] or [self.callbacks or ()] * len(self.jobs)
-        self.final = fit_engine.fit(self.jobs, self.batch_size, self.epochs, of_jobs, self.bar, self.histories)
-        for rule, job in zip(rules, self.jobs, strict=False):
-            rule.epochs = _epochs_done(job.model)
-            self.kept.append(rule.kept)
+        self.current.engine = "fit"
+        self.final = fit_engine.fit(
+            self.jobs, self.batch_size, self.epochs, of_jobs, self.bar, self.histories, self.current
+        )
+        epochs = [_epochs_done(job.model) for job in self.jobs]
+        for rule, done in zip(rules, epochs, strict=False):
+            rule.epochs = done
+        self.kept = [rule.kept for rule in rules] or [done - 1 for done in epochs]
 
     def take(self, histories: Sequence[MetricHistory], kept: Sequence[int]) -> None:
         """Take what came of the jobs, after what came of them before."""
@@ -91,6 +100,38 @@ class Training:
             for values, earlier in zip(self.histories, self.before.histories, strict=True):
                 values[..., :start] = earlier
             self.before = None
+
+    def record(self) -> Values:
+        """Return what is stored of the training once it is complete."""
+        return {
+            "engine": self.engine,
+            "models": [model_values(job.model) for job in self.jobs],
+            "histories": list(self.histories),
+            "kept": [int(epoch) for epoch in self.kept],
+            "final": None if self.final is None else list(self.final),
+            "rules": [rule.values() for rule in self.rules or ()],
+        }
+
+    def load(self, record: Values) -> None:
+        """Take what ``record`` returned of the same jobs, instead of training them."""
+        for job, values in zip(self.jobs, record["models"], strict=True):
+            load_model_values(job.model, values)
+        for rule, values in zip(self.rules or (), record["rules"], strict=True):
+            rule.load(values)
+        self.engine, self.final = record["engine"], record["final"]
+        self.take(record["histories"], record["kept"])
+
+    def join(self, parts: "Sequence[Training]") -> None:
+        """Take the results of trainings that have the jobs of this one, in their order."""
+        self.engine = "stacked" if all(part.engine == "stacked" for part in parts) else "fit"
+        if any(part.final is not None for part in parts):
+            self.final = [values for part in parts for values in part.final_metrics()]
+        self.take([h for part in parts for h in part.histories], [epoch for part in parts for epoch in part.kept])
+
+    def final_metrics(self) -> Sequence[NDArray[np.float64]]:
+        """Return the validation metrics of each returned model."""
+        pairs = zip(self._table(), self._kept(), strict=True)
+        return self.final or [values[1, :, max(epoch, 0)] for values, epoch in pairs]
 
     def _stacked(self, required: bool) -> bool:
         """Train as a stack; for a model that is not supported say why and return False, or refuse if ``required``."""
@@ -105,7 +146,7 @@ class Training:
             try:
                 engines.stacked(
                     self.jobs, self.batch_size, self.epochs, rules, self.bar, self.histories, self.kept, required,
-                    last=self.last,
+                    last=self.last, current=self.current,
                 )  # fmt: skip
                 return True
             except UntraceableStep as error:
@@ -119,7 +160,7 @@ class Training:
         """Return the result of the jobs; NaN for those that were not begun."""
         jobs = self.jobs
         names = stateless.metric_names(jobs[0].model)
-        table, scores = self._table(), self._scores(complete)
+        table, scores = self._table(), self._scores()
         table = table.reshape(repeats, len(jobs) // repeats, *table.shape[1:])
         score = score_index(names)
         models, indices = [job.whole_model() for job in jobs], [job.split for job in jobs]
@@ -144,27 +185,23 @@ class Training:
         table = self._table()
         shape = (repeats, len(self.jobs) // repeats)
         curves = table[:, 1, score_index(stateless.metric_names(self.jobs[0].model))]
-        epochs = np.array(self._kept(complete=True)) + 1
-        return Scored(self._scores(complete=True).reshape(shape), epochs.reshape(shape), curves.reshape(*shape, -1))
+        epochs = np.array(self._kept()) + 1
+        return Scored(self._scores().reshape(shape), epochs.reshape(shape), curves.reshape(*shape, -1))
 
     def _table(self) -> NDArray[np.float64]:
         """Return the history of all jobs, (jobs, 2, metrics, epochs)."""
         missing = len(self.jobs) - len(self.histories)
         return np.asarray([*self.histories, *[np.full_like(self.histories[0], np.nan)] * missing])
 
-    def _kept(self, complete: bool) -> list[int]:
+    def _kept(self) -> list[int]:
         if self.kept or self.engine == "stacked":
             return [*self.kept, *[-1] * (len(self.jobs) - len(self.kept))]
-        if complete:
-            return [_epochs_done(job.model) - 1 for job in self.jobs]
         return [int((~np.isnan(values)).any(axis=(0, 1)).sum()) - 1 for values in self._table()]
 
-    def _scores(self, complete: bool) -> NDArray[np.float64]:
+    def _scores(self) -> NDArray[np.float64]:
         """Return the score of each job."""
-        pairs = zip(self._table(), self._kept(complete), strict=True)
-        last = self.final or [values[1, :, max(epoch, 0)] for values, epoch in pairs]
         score = score_index(stateless.metric_names(self.jobs[0].model))
-        return np.array([values[score] for values in last])
+        return np.array([values[score] for values in self.final_metrics()])
 
 
 class Scored(NamedTuple):

@@ -123,14 +123,14 @@ def make_jobs(
 
 def scaled_folds(
     data: Data,
-    splits: Sequence[Sequence[Split]],
+    splits: Sequence[Sequence[Split | None]],
     *,
     normalize: Normalize | None,
     normalize_y: bool,
     shuffle: bool,
     seed: int,
 ) -> list[Fold]:
-    """Return each fold of each repeat with its scaled samples.
+    """Return each fold of each repeat with its scaled samples; those that are None are left out.
 
     Raises:
         InputError: if float32 cannot hold the samples, as ``FoldScaling.fit``.
@@ -138,6 +138,8 @@ def scaled_folds(
     made = []
     for repeat, folds in enumerate(splits):
         for number, split in enumerate(folds):
+            if split is None:
+                continue
             scaling = FoldScaling.fit(data.x, data.y, split[0], normalize, normalize_y)
             x, y = scaling.transform_features(data.x), scaling.transform_targets(data.y)
             samples = _bag_samples if scipy.sparse.issparse(x) else _samples

@@ -5,25 +5,25 @@ from dataclasses import replace
 from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
-from k3torch.stack import model_stack, stateless
-from k3torch.stack.device_choice import uncompiled_seconds
+from k3torch.stack import stateless
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
-from k3torch.validation.arguments import (
-    check_settings,
-    feature_names,
-)
-from k3torch.validation.candidate_runs import Run, Settings
-from k3torch.validation.candidates import Candidate, make_candidates, share_graphs
+from k3torch.validation.arguments import check_settings, feature_names
+from k3torch.validation.candidates import Candidate, make_candidates
+from k3torch.validation.checkpoint_settings import call_settings
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints
 from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
-from k3torch.validation.job_training import SPARSE, Engine
+from k3torch.validation.job_training import Engine
 from k3torch.validation.jobs import Data
 from k3torch.validation.metric_units import metric_objects
 from k3torch.validation.predictions import mean_prediction
 from k3torch.validation.result import CrossValidation, Interrupted, score_index
+from k3torch.validation.runs import Run, Settings
 from k3torch.validation.search_problems import Division, Problem
 from k3torch.validation.search_result import OuterFold, SearchResult
+from k3torch.validation.selection import search_runs
+from k3torch.validation.tasks import n_jobs_problem
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,6 +52,8 @@ def search(
     sample_weight: ArrayLike | None = None,
     class_weight: Mapping[int, float] | None = None,
     groups: ArrayLike | None = None,
+    checkpoint: Checkpoint = None,
+    n_jobs: int | None = None,
     verbose: Verbose = "auto",
 ) -> SearchResult:
     """Cross-validate a model with each setting of its parameters, and train one with the best setting on all samples.
@@ -93,6 +95,9 @@ def search(
         sample_weight: as in ``cross_validate``.
         class_weight: as in ``cross_validate``.
         groups: as in ``cross_validate``; not with ``outer``.
+        checkpoint: as in ``cross_validate``.
+        n_jobs: None trains all candidates in this process. Otherwise candidates, some together if each takes little
+            time, are trained in other processes, as in ``cross_validate``.
         verbose: as in ``cross_validate``.
 
     Raises:
@@ -107,6 +112,7 @@ def search(
         build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
     )  # fmt: skip
+    refuse([n_jobs_problem(n_jobs)])
     data = Data.of(x, y, sample_weight, class_weight)
     keras.utils.set_random_seed(int(seed))  # splitters with random_state=None draw from NumPy's generator
     scaling = {"normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle}
@@ -116,20 +122,34 @@ def search(
     with EpochBar("search", int(epochs), verbose) as bar:
         engine: Engine = "fit" if scipy.sparse.issparse(data.x) else "auto"
         settings = Settings(
-            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar, engine
-        )
-        _find_groups(candidates, data, problems, settings)
+            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar, engine,
+            scaling={"seed": int(seed), **scaling}, n_jobs=None if n_jobs is None else int(n_jobs),
+        )  # fmt: skip
+        if checkpoint is not None:
+            job = settings.jobs(candidates[0], data, problems[0].folds[:1])[0]
+            described = call_settings(
+                "search", job.model, data, [[fold.split for fold in problem.folds] for problem in problems],
+                [] if rule is None else [rule], candidates=[candidate.params for candidate in candidates],
+                epochs=epochs, batch_size=batch_size, choose_epochs=choose_epochs, halving=halving,
+                divided=n_jobs is not None, seed=int(seed), **scaling,
+            )  # fmt: skip
+            settings = replace(settings, checkpoints=Checkpoints(checkpoint, described))
+        if n_jobs is None:
+            candidate_runs.find_groups(candidates, data, problems, settings)
         whole, *of_outer_folds = problems
         try:
             found = _select(candidates, data, whole, int(repeats), settings, feature_names(x))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("the search was interrupted before its result: nothing is kept") from None
+            kept = "nothing is kept" if checkpoint is None else "the next call with this checkpoint folder goes on"
+            raise KeyboardInterrupt(f"the search was interrupted before its result: {kept}") from None
         tested: list[OuterFold] = []
         try:
-            for problem in of_outer_folds:
-                tested.append(_outer_test(candidates, data, problem, int(repeats), settings))
+            for number, problem in enumerate(of_outer_folds, start=1):
+                name = f"outer fold {number}"
+                tested.append(_outer_test(candidates, data, problem, int(repeats), settings, name))
         except KeyboardInterrupt:
             raise Interrupted(replace(found, outer=tested)) from None
+        settings.checkpoints.write()
         bar.total = bar.done
     return found if outer is None else replace(found, outer=tested)
 
@@ -143,9 +163,9 @@ def _select(
     names_of_features: list[str] | None,
 ) -> SearchResult:
     """Return the scores of all candidates, and the models of the best one."""
-    runs, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
+    runs, best = search_runs(candidates, data, problem.folds, repeats, settings, "folds")
     ensemble = candidate_runs.result(best, data, names_of_features, repeats)
-    model, _ = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
+    model, _ = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings, "best model")
     return SearchResult(
         params=[run.candidate.params for run in runs],
         scores=np.array([run.scores for run in runs]),
@@ -171,39 +191,29 @@ def _ensemble_score(best: Run, ensemble: CrossValidation, y: NDArray[Any]) -> fl
 
 
 def _outer_test(
-    candidates: Sequence[Candidate], data: Data, problem: Problem, repeats: int, settings: Settings
+    candidates: Sequence[Candidate], data: Data, problem: Problem, repeats: int, settings: Settings, name: str
 ) -> OuterFold:
-    """Select a candidate on the inner folds, and test it on the samples of the outer fold."""
-    _, best = candidate_runs.search_runs(candidates, data, problem.folds, repeats, settings)
-    job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings)
-    score = float(metrics[score_index(stateless.metric_names(job.model))])
-    test = problem.test.split[1]
-    predictions = mean_prediction([inner.whole_model() for inner in best.jobs], data.x[test])
-    return OuterFold(best.candidate.params, best.epochs, best.mean, score, test, predictions)
-
-
-def _find_groups(candidates: Sequence[Candidate], data: Data, problems: Sequence[Problem], s: Settings) -> None:
-    """Let candidates share the graphs of their steps where that pays."""
-    if s.engine == "fit":
-        s.bar.notice(f"training with fit, model after model: {SPARSE}")
-        return
-    epochs = s.epochs * len(candidates) * len(problems)
-    first = problems[0].folds[:1]
-    job, models = s.jobs(candidates[0], data, first)[0], len(problems[0].folds)
-    seconds = uncompiled_seconds(job.model, len(job.training), models, s.batch_size, epochs)
-    if len(candidates) == 1 or seconds < model_stack.WORTH_COMPILING:
-        return
-    s.bar.status("tracing the steps")
-    every = [fold for problem in problems for fold in (*problem.folds, problem.test)]
-    reason = share_graphs(candidates, every, s.batch_size, lambda candidate: s.jobs(candidate, data, first)[0])
-    groups = {c.group for c in candidates if c.group is not None}
-    alone = sum(c.group is None for c in candidates)
-    if reason:
-        s.bar.notice(f"training {alone} of {len(candidates)} candidates on their own: {reason}")
-    elif len(groups) > 1:
-        s.bar.notice(
-            f"{len(candidates)} candidates differ in more than numbers: {len(groups)} stacks, one after another"
-        )
+    """Select a candidate on the inner folds, and test it on the samples of the outer fold, ``name`` in checkpoints."""
+    checkpoints, test = settings.checkpoints, problem.test.split[1]
+    if (stored := checkpoints.parts.get(name)) is None:
+        runs, best = search_runs(candidates, data, problem.folds, repeats, settings, name)
+        last = f"{name}, best model"
+        job, metrics = candidate_runs.refit(best.candidate, best.epochs, data, problem.test, settings, last)
+        stored = {
+            "candidate": runs.index(best),
+            "epochs": best.epochs,
+            "inner_score": best.mean,
+            "score": float(metrics[score_index(stateless.metric_names(job.model))]),
+            "predictions": mean_prediction([inner.whole_model() for inner in best.jobs], data.x[test]),
+        }
+        checkpoints.forget(best.key)
+        checkpoints.forget(last)
+        for run in runs:
+            checkpoints.parts.pop(run.key, None)
+        checkpoints.parts[name] = stored
+        checkpoints.write_if_due()
+    params, scores = candidates[stored["candidate"]].params, (stored["inner_score"], stored["score"])
+    return OuterFold(params, stored["epochs"], *scores, test, stored["predictions"])
 
 
 def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:

@@ -5,6 +5,7 @@ import copy
 from typing import Any
 
 from k3torch.stack.model_stack import ModelStack
+from k3torch.training.checkpoint_state import callback_values, load_callback_values
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,16 @@ class Stopping:
         if self._final is None:
             self.callback.on_train_end()
         self.leave()
+
+    def values(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
+        callback = callback_values([self.callback])
+        return {"callback": callback, "epochs": self.epochs, "stopped": self.stopped, "final": self._final}
+
+    def load(self, values: dict[str, Any]) -> None:
+        """Set the state that ``values`` returned."""
+        load_callback_values([self.callback], values["callback"])
+        self.epochs, self.stopped, self._final = values["epochs"], values["stopped"], values["final"]
 
     @property
     def kept(self) -> int:

@@ -1,0 +1,166 @@
+"""An interrupted cross-validation goes on from its checkpoint to the same bits; what cannot be used is refused."""
+
+import shutil
+
+from k3torch import InputError, cross_validate
+from k3torch.stack import model_stack
+from k3torch.training import checkpoint_file
+from k3torch.validation import engines
+from k3torch.validation.checkpoints import Checkpoints, Current, Stored
+import keras
+import numpy as np
+import pytest
+
+rng = np.random.default_rng(3)
+X, Y = rng.normal(3, 2, (24, 3)), rng.normal(size=24)
+
+
+def build(units=4, optimizer="adam"):
+    dropout = keras.layers.Dropout(0.3)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, "relu"), dropout, keras.layers.Dense(1)])
+    model.compile(optimizer, "mse", metrics=["mae"])
+    return model
+
+
+def stopping():
+    return [keras.callbacks.EarlyStopping(patience=1, restore_best_weights=True)]
+
+
+def validated(folder=None, **arguments):
+    arguments = {"folds": 3, "epochs": 5, "batch_size": 4, "engine": "fit", "verbose": 0, **arguments}
+    return cross_validate(arguments.pop("build", build), X, Y, checkpoint=folder, **arguments)
+
+
+def bits(result):
+    """All arrays of a result, models and optimizers included."""
+    variables = [v for model in result.models for v in (*model.variables, *model.optimizer.variables)]
+    arrays = [result.scores, result.out_of_fold, *result.history.values(), *(v.numpy() for v in variables)]
+    return [array.tobytes() for array in map(np.asarray, arrays)]
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """A function that calls another, which ends after so many checkpoints, written as often as possible."""
+    write = checkpoint_file.CheckpointFolder.write
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)
+
+    def call(function, checkpoints):
+        written = []
+
+        def writing(self, number, content):
+            write(self, number, content)
+            written.append(number)
+            if len(written) == checkpoints:
+                raise Killed
+
+        with monkeypatch.context() as patched, pytest.raises(Killed):  # noqa: PT012
+            patched.setattr(checkpoint_file.CheckpointFolder, "write", writing)
+            function()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({"engine": "stacked"}, marks=pytest.mark.slow),
+        {"engine": "stacked", "callbacks": stopping()},
+        pytest.param({"engine": "fit"}, marks=pytest.mark.slow),
+        {"engine": "fit", "callbacks": stopping()},
+        pytest.param(
+            {"engine": "fit", "repeats": 2, "normalize": "fold", "normalize_y": True, "sample_weight": np.ones(24)},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_an_interrupted_cross_validation_goes_on_to_the_same_bits(arguments, killed, tmp_path, capsys):
+    expected = bits(validated(**arguments))
+    killed(lambda: validated(tmp_path, **arguments), 4)
+    assert bits(validated(tmp_path, **arguments)) == expected
+    assert capsys.readouterr().err == f"resuming from {tmp_path}/checkpoint-000004.npz\n"
+    assert bits(validated(tmp_path, **arguments)) == expected  # it is complete: nothing is trained
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callbacks", [None, stopping()])
+@pytest.mark.parametrize("stack_bytes", [1, 2**30])
+def test_compiled_and_several_stacks_go_on_to_the_same_bits(callbacks, stack_bytes, killed, monkeypatch, tmp_path):
+    monkeypatch.setattr(model_stack, "WORTH_LOOKING", 0)
+    monkeypatch.setattr(model_stack, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(engines, "STACK_BYTES", stack_bytes)
+    expected = bits(validated(engine="stacked", callbacks=callbacks))
+    for checkpoints in (1, 3, 5):
+        folder = tmp_path / str(checkpoints)
+        killed(lambda folder=folder: validated(folder, engine="stacked", callbacks=callbacks), checkpoints)
+        assert bits(validated(folder, engine="stacked", callbacks=callbacks)) == expected
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path, capsys):
+    expected = bits(validated())
+    killed(lambda: validated(tmp_path), 4)
+    newest = tmp_path / "checkpoint-000004.npz"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert bits(validated(tmp_path)) == expected
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"passing over the damaged checkpoint {newest}: ")
+    assert second == f"resuming from {tmp_path}/checkpoint-000003.npz"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 6}, "expected epochs 5, as in .*000001.npz, got epochs 6: give the same, or another folder"),
+        ({"folds": 4}, r"expected folds 3 \(16, checksum"),
+        ({"build": lambda: build(5)}, "expected weights 3x4, 4, 4x1, 1, as in .*, got weights 3x5, 5, 5x1, 1: "),
+        ({"build": lambda: build(optimizer="sgd")}, "expected optimizer Adam"),
+        ({"callbacks": stopping()}, r"expected callbacks none, as in .*EarlyStopping\(monitor=val_loss, patience=1"),
+        ({"n_jobs": 1}, "expected divided False"),
+        ({"sample_weight": np.ones(24)}, "expected sample weights None"),
+    ],
+)
+def test_a_checkpoint_of_another_call_is_refused_in_one_line(arguments, message, killed, tmp_path):
+    killed(lambda: validated(tmp_path), 1)
+    with pytest.raises(InputError, match=message) as refused:
+        validated(tmp_path, **arguments)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_checkpoint_of_fit_and_a_file_in_place_of_the_folder_are_refused(tmp_path):
+    checkpoint_file.CheckpointFolder(tmp_path).write(1, {"format": 1, "epoch": 2})
+    with pytest.raises(InputError, match="by cross_validate or search: give another folder to begin"):
+        validated(tmp_path)
+    shutil.rmtree(tmp_path)
+    tmp_path.touch()
+    with pytest.raises(InputError, match="expected a folder for checkpoints, got the file"):
+        validated(tmp_path)
+
+
+def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
+    current = Current("folds", Checkpoints(None, {}), {"compiled": True, "engine": "stacked", "jobs": {}})
+    current.compiled_as(True)
+    with pytest.raises(InputError, match="expected a compiled step, as before the interruption, got an uncompiled"):
+        current.compiled_as(False)
+
+
+def test_a_checkpoint_keeps_what_the_call_has_not_come_to_yet(tmp_path):
+    first = Checkpoints(tmp_path, {})
+    first.complete({"a": Stored({"n": 1}), "b": Stored({"n": 2}), "c": Stored({"n": 3})})
+    first.write()
+    second = Checkpoints(tmp_path, {})
+    second.complete({"a": Stored({"n": 4})})
+    second.forget("c")
+    second.write()
+    third = Checkpoints(tmp_path, {})
+    assert [third.trained(key) for key in "abc"] == [{"n": 4}, {"n": 2}, None]
+
+
+def test_without_a_folder_nothing_is_stored():
+    checkpoints = Checkpoints(None, {})
+    assert not checkpoints.is_due()
+    assert not checkpoints.begin("folds").is_stored
+    checkpoints.write()
