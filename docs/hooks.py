@@ -25,7 +25,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add what is found in the project to the navigation."""
     nav: list[Any] = config.nav or []
     if notebooks():
-        nav.insert(2, {"Notebooks": [f"notebooks/{path.stem}.md" for path in notebooks()]})
+        nav.insert(2, {"Notebooks": ["notebooks/README.md", *(f"notebooks/{path.stem}.md" for path in notebooks())]})
     nav.append({"API reference": ["api/k3torch.md", *(f"api/{name}.md" for name in packages())]})
     config.nav = nav
     return config

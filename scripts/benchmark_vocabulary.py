@@ -1,7 +1,7 @@
 """Time training steps on large vocabularies, and n-grams beside scikit-learn's.
 
     python scripts/benchmark_vocabulary.py
-    python scripts/benchmark_vocabulary.py --words 1000000 --optimizers rmsprop adam --epochs 10
+    python scripts/benchmark_vocabulary.py --words 1000000 --optimizers adam
     python scripts/benchmark_vocabulary.py --words --ngrams 3 --source reviews
 
 Trains SparseDense(16), Dense(16) and Dense(1) on 15,000 random bags of 212 words, in batches of 512 and in one thread.

@@ -242,7 +242,7 @@ def test_every_script_answers_without_torch_and_fits_the_terminal(script):
 
     page = run("--help", "80")
     assert (page.returncode, page.stderr) == (0, "")
-    assert max(map(len, page.stdout.splitlines())) == 80
+    assert 70 < max(map(len, page.stdout.splitlines())) <= 80  # a page of short lines is narrower
     assert not re.search(r"\bNone\b", page.stdout)
     wide = run("--help", "120").stdout
     assert 100 < max(map(len, wide.splitlines())) <= 120

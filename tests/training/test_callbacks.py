@@ -127,6 +127,7 @@ def test_the_manifest_lists_what_callbacks_write(tmp_path):
     (tmp_path / "tensorboard/train/events.mine").write_text("mine")
     run(Output(tmp_path, force=True))
     kept = {"tensorboard/train/events.mine", "config.json", "metrics.json", "manifest.json", "best.weights.h5"}
+    kept |= {"report.html"}
     assert first & files() == kept - {"tensorboard/train/events.mine"}
     assert len(files()) == len(first) + 1
 

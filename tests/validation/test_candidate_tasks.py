@@ -40,7 +40,7 @@ def test_scores_are_those_of_a_search_in_this_process():
 
 
 def test_the_size_of_a_task_follows_from_the_work_alone(monkeypatch):
-    monkeypatch.setattr(candidate_tasks.model_stack, "uncompiled_seconds", lambda *_: 30.0)
+    monkeypatch.setattr(candidate_tasks, "uncompiled_seconds", lambda *_: 30.0)
 
     class Settings:
         batch_size = 1

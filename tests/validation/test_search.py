@@ -1,5 +1,7 @@
 """Each candidate of a search has the scores that ``cross_validate`` gives it alone, and the best one is selected."""
 
+import importlib
+
 from k3torch import InputError, Interrupted, cross_validate, search
 from k3torch.stack import compiled_loops, model_stack
 from k3torch.stack.reasons import CompilerUnavailable
@@ -359,7 +361,8 @@ def test_the_selection_of_an_outer_fold_does_not_see_its_test_samples(compiled):
 @pytest.mark.parametrize("done", [None, 1])
 def test_an_interrupt_in_the_outer_folds_leaves_a_result_and_one_before_says_that_nothing_is_kept(done, monkeypatch):
     function = "refit" if done is None else "search_runs"
-    original, calls = getattr(candidate_runs, function), []
+    module = candidate_runs if done is None else importlib.import_module("k3torch.validation.search")
+    original, calls = getattr(module, function), []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -367,7 +370,7 @@ def test_an_interrupt_in_the_outer_folds_leaves_a_result_and_one_before_says_tha
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(candidate_runs, function, interrupted)
+    monkeypatch.setattr(module, function, interrupted)
     with pytest.raises(KeyboardInterrupt) as stop:
         search(regressor, {"units": [3]}, X, Y, outer=2, verbose=0, **{**ARGUMENTS, "epochs": 1})
     if done is None:

@@ -23,5 +23,10 @@ from . import reasons as reasons
 from . import stateless as stateless
 from . import step_graphs as step_graphs
 from . import torch_internals as torch_internals
+from . import triton_blocks as triton_blocks
+from . import triton_loops as triton_loops
+from . import triton_models as triton_models
+from . import triton_operators as triton_operators
+from . import triton_source as triton_source
 from . import verified_stack as verified_stack
 from . import workers as workers

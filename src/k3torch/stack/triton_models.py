@@ -89,7 +89,7 @@ class TritonModels:
         state = [tensor.clone() for tensor in self._state]
         values, arrays = torch.zeros_like(self._values), self._stacked[kind].arrays
         for batch in self._first_batches(len(self._samples[kind][member]), count):
-            order = torch.from_numpy(batch).to(self._device).expand(len(self.models), 1, -1).contiguous()
+            order = torch.from_numpy(np.tile(batch, (len(self.models), 1, 1))).to(self._device)
             counts = torch.zeros_like(self._once)
             counts[member] = 1
             self._loops[kind, len(batch)].run(state, arrays, order, counts)

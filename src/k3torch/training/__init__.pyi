@@ -3,10 +3,12 @@
 from . import asynchronous as asynchronous
 from . import averaged_parts as averaged_parts
 from . import callbacks as callbacks
+from . import captured_steps as captured_steps
 from . import checkpoint as checkpoint
 from . import checkpoint_file as checkpoint_file
 from . import checkpoint_run as checkpoint_run
 from . import checkpoint_state as checkpoint_state
+from . import cuda_capture as cuda_capture
 from . import custom_loop as custom_loop
 from . import distributed as distributed
 from . import epoch_bar as epoch_bar
@@ -20,6 +22,7 @@ from . import progress as progress
 from . import python_state as python_state
 from . import rate_selection as rate_selection
 from . import rungs as rungs
+from . import sampled_rows as sampled_rows
 from . import saving as saving
 from . import scaling_layers as scaling_layers
 from . import shared_verification as shared_verification

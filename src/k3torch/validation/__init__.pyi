@@ -1,12 +1,17 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import arguments as arguments
+from . import bag_samples as bag_samples
 from . import baselines as baselines
 from . import candidate_runs as candidate_runs
+from . import candidate_tasks as candidate_tasks
 from . import candidates as candidates
+from . import checkpoint_settings as checkpoint_settings
+from . import checkpoints as checkpoints
 from . import curves as curves
 from . import differences as differences
 from . import engines as engines
+from . import fit_checkpoint as fit_checkpoint
 from . import fit_engine as fit_engine
 from . import fold_scaling as fold_scaling
 from . import folds as folds
@@ -15,14 +20,20 @@ from . import job_training as job_training
 from . import jobs as jobs
 from . import metric_units as metric_units
 from . import predictions as predictions
+from . import process_lock as process_lock
 from . import result as result
 from . import result_files as result_files
 from . import result_views as result_views
+from . import runs as runs
 from . import search_files as search_files
 from . import search_plot as search_plot
 from . import search_problems as search_problems
 from . import search_result as search_result
+from . import selection as selection
+from . import stack_checkpoint as stack_checkpoint
+from . import stack_training as stack_training
 from . import stopping as stopping
+from . import tasks as tasks
 from .cross_validate import cross_validate as cross_validate
 from .result import CrossValidation as CrossValidation
 from .result import Interrupted as Interrupted

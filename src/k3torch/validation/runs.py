@@ -37,10 +37,10 @@ class Settings:
         units: whether the targets are scaled.
         seed: of the training.
         bar: for progress; it is open.
-        engine: of candidates that are trained on their own.
         checkpoints: of the search.
         scaling: arguments of ``scaled_folds``.
         n_jobs: in how many processes candidates are trained; None for this one.
+        engine: of candidates that are trained on their own.
     """
 
     batch_size: int
@@ -52,10 +52,10 @@ class Settings:
     units: bool
     seed: int
     bar: EpochBar
-    engine: Engine = "auto"
     checkpoints: Checkpoints = field(default_factory=lambda: Checkpoints(None, {}))
     scaling: dict[str, Any] = field(default_factory=dict)
     n_jobs: int | None = None
+    engine: Engine = "auto"
 
     def plain(self) -> Values:
         """Return what another process needs to train candidates."""

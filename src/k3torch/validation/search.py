@@ -122,8 +122,8 @@ def search(
     with EpochBar("search", int(epochs), verbose) as bar:
         engine: Engine = "fit" if scipy.sparse.issparse(data.x) else "auto"
         settings = Settings(
-            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar, engine,
-            scaling={"seed": int(seed), **scaling}, n_jobs=None if n_jobs is None else int(n_jobs),
+            size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar,
+            scaling={"seed": int(seed), **scaling}, n_jobs=None if n_jobs is None else int(n_jobs), engine=engine,
         )  # fmt: skip
         if checkpoint is not None:
             job = settings.jobs(candidates[0], data, problems[0].folds[:1])[0]
