@@ -102,5 +102,5 @@ def test_the_navigation_has_notebooks_where_there_are_some(tmp_path, monkeypatch
         config.nav = ["a", "b", "c"]
         nav = hooks.on_config(config).nav
         notebooks = [entry["Notebooks"] for entry in nav if "Notebooks" in entry and isinstance(entry, dict)]
-        assert notebooks == ([["notebooks/e1.md", "notebooks/e2.md"]] if names else [])
+        assert notebooks == ([["notebooks/README.md", "notebooks/e1.md", "notebooks/e2.md"]] if names else [])
         assert "API reference" in nav[-1]
