@@ -2,8 +2,7 @@
 
     k3torch serve runs/imdb-TIME
     k3torch serve runs/boston-TIME --port 8001
-    curl http://127.0.0.1:8000/predict -d '{"texts": ["A wonderful film."]}' \\
-        -H "Content-Type: application/json"
+    curl http://127.0.0.1:8000/predict --json '{"texts": ["A wonderful film."]}'
     curl http://127.0.0.1:8001/table --data-binary @new.csv
 
 RUN is a folder of train-imdb, kfold-boston or kfold-table. The page takes a review, and shows its probability and the

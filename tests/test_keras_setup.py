@@ -30,10 +30,15 @@ REGISTERED = 'print(*(f"k3torch>{name}" in keras.saving.get_custom_objects() for
     [
         "import k3torch; import keras",
         "import keras; import k3torch",
-        "import k3torch; from keras.saving import load_model; import keras",
-        # These are among the modules that the end of Keras's import loads.
+        # This is among the modules that the end of Keras's import loads.
         "import k3torch.models.layers; import keras",
-        "from k3torch.training.fused_losses import is_fusable; import keras",
+        *(
+            pytest.param(line, marks=pytest.mark.slow)
+            for line in (
+                "import k3torch; from keras.saving import load_model; import keras",
+                "from k3torch.training.fused_losses import is_fusable; import keras",
+            )
+        ),
     ],
 )
 def test_classes_are_registered_once_both_are_imported(imports):

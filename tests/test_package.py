@@ -86,7 +86,10 @@ print(*(module.__name__ for module in modules))
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("first", ["import k3torch.validation.cross_validate", "k3torch.cross_validate"])
+@pytest.mark.parametrize(
+    "first",
+    ["k3torch.cross_validate", pytest.param("import k3torch.validation.cross_validate", marks=pytest.mark.slow)],
+)
 def test_cross_validate_is_the_function_beside_the_module_of_that_name(first):
     code = f"""
 import k3torch

@@ -6,13 +6,14 @@ What is called is sent by value (cloudpickle), so that it may be a function of a
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+import functools
 import multiprocessing
 import threading
 from typing import Any, TypeVar
 
 import cloudpickle
 import joblib
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.parallel import get_active_backend
 from k3torch import interrupts
 from k3torch.errors import InputError, first_line
@@ -97,8 +98,25 @@ def _call(key: Any, sent: bytes, *shared: Any) -> tuple[Any, Any]:
     if threading.current_thread() is threading.main_thread():
         return key, _run(sent, *shared)
     with _children_allowed():
-        made = get_reusable_executor(max_workers=1, timeout=_IDLE).submit(_run, sent, *shared)
+        made = _submitted(sent, *shared)
     return key, made.result()
+
+
+def _submitted(sent: bytes, *shared: Any) -> Any:
+    """Begin a call in the process that this worker keeps, or in a new one if that has ended.
+
+    joblib keeps processes of its own, and takes any that loky keeps for all callers for one of them.
+    """
+    try:
+        return _child().submit(_run, sent, *shared)
+    except RuntimeError:  # the process was killed
+        _child.cache_clear()
+        return _child().submit(_run, sent, *shared)
+
+
+@functools.cache
+def _child() -> Any:
+    return ProcessPoolExecutor(max_workers=1, timeout=_IDLE)
 
 
 def _run(sent: bytes, *shared: Any) -> Any:

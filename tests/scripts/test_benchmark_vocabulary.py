@@ -14,6 +14,7 @@ script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 
 
+@pytest.mark.slow
 def test_trainings_and_ngrams_are_measured(run_script, tmp_path):
     table = write_reviews(tmp_path, 60, with_order(30, 6))
     options = ["--words", 300, "--frequencies", "zipf", "--optimizers", "sgd", "--epochs", 2, "--ngrams", 3]

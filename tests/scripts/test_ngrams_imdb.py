@@ -25,7 +25,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(run_script, table, tmp_path_factory):
     out = tmp_path_factory.mktemp("ngrams") / "run"
-    ran = run_script("ngrams_imdb.py", "--source", table, "--ngrams", 2, "--epochs", 6, "--batch-size", 32,
+    ran = run_script("ngrams_imdb.py", "--source", table, "--ngrams", 2, "--epochs", 4, "--batch-size", 32,
                      "--device", "cpu", "--out", out)  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return out, ran

@@ -64,7 +64,7 @@ def in_fresh_process(code, folder):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("build", [functional, sequential])
+@pytest.mark.parametrize("build", [functional, pytest.param(sequential, marks=pytest.mark.slow)])
 def test_keras_alone_loads_a_fast_model_and_trains_on(tmp_path, build):
     straight, saved = build(), build()
     train(straight, 4)
@@ -91,6 +91,7 @@ print(json.dumps([type(model).__name__, before, after, list(history), "k3torch" 
     assert np.abs(np.subtract(after, before)).max() > 1e-3  # as the optimizer's own state would show
 
 
+@pytest.mark.slow
 def test_keras_alone_loads_what_its_own_functions_save(tmp_path):
     keras.saving.save_model(functional(), tmp_path / "function.keras")
     checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / "checkpoint.keras"))
