@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 from typing import NamedTuple
+import warnings
 
 from k3torch.errors import first_line
 from k3torch.stack.cuda_graphs import capture
@@ -48,7 +49,10 @@ def _quiet_torch() -> Iterator[None]:
     for handler in handlers:
         handler.addFilter(_nothing)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of torch.vmap, about operators that it calls model by model.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            yield
     finally:
         for handler in handlers:
             handler.removeFilter(_nothing)
