@@ -127,7 +127,7 @@ def stack_row(way: Way, count: int, settings: Settings) -> dict[str, str]:
         group.load([draw.permutation(SAMPLES) for _ in models])
         torch.cuda.synchronize()
         began = time.perf_counter()
-        group.train()  # returns the metrics, for which it waits for the device
+        group.train()  # reads the metrics, which synchronises with the device
         seconds.append(time.perf_counter() - began)
         if len(seconds) == 1:
             first = time.perf_counter() - started
