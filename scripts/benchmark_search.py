@@ -111,7 +111,9 @@ def main(settings: Settings) -> None:
                 }
                 run.metrics.setdefault("selected", {})[f"{name}, seed {seed}"] = selected
         run.metrics |= {"means": means(run.history), "device": str(device), "seconds_total": run.seconds}
-    show(run)
+        run.results = results(run)
+    print(f"{run.metrics['seconds_total']:.0f} s in all\nwritten to {run.path}\n")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -205,8 +207,9 @@ def means(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def show(run: RunFolder) -> None:
-    print(f"{run.metrics['seconds_total']:.0f} s in all\nwritten to {run.path}\n")
+def results(run: RunFolder) -> list[tables.ResultTable | str]:
+    """Return a table for each division."""
+    found: list[tables.ResultTable | str] = []
     for division in dict.fromkeys(row["division"] for row in run.metrics["means"]):
         rows = [
             (row["model"], *(f"{row[name]:.3f}" for name in ("mae", "rmse", "std")))
@@ -214,7 +217,8 @@ def show(run: RunFolder) -> None:
             if row["division"] == division
         ]
         columns = ["", "MAE", "RMSE", "deviation of MAE"]
-        tables.show(f"{division}: means over the seeds (1000 USD)", columns, rows)
+        found.append(tables.ResultTable(f"{division}: means over the seeds (1000 USD)", columns, rows))
+    return found
 
 
 if __name__ == "__main__":

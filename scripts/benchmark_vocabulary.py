@@ -112,9 +112,13 @@ def main(settings: Settings) -> None:
         about = f"{date.today()}, {'; '.join(describe_machine().values())}."
         with run.draft("benchmark.md") as path:
             path.write_text("\n\n".join([about, *(f"## {t}\n\n{markdown(rows)}" for t, rows in parts.items())]) + "\n")
-    print(f"written to {run.path}\n\n{cli.wrapped(about)}\n")
-    for title, rows in parts.items():
-        tables.show(title, list(rows[0]), [tuple(row.values()) for row in rows])
+        run.results = [about]
+        run.results += [
+            tables.ResultTable(title, list(rows[0]), [tuple(row.values()) for row in rows])
+            for title, rows in parts.items()
+        ]
+    print(f"written to {run.path}\n")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:

@@ -59,7 +59,7 @@ from typing import Any
 from k3torch import runtime
 from k3torch.data import boston
 from k3torch.data.column import Column
-from k3torch.data.columns import Columns
+from k3torch.data.columns import COLUMNS, Columns
 from k3torch.data.loaders import array_loader
 from k3torch.data.scaling import Standardizer
 from k3torch.models.builders import boston_regressor
@@ -207,7 +207,7 @@ def final(data: Data, settings: Settings, run: RunFolder) -> None:
     run.metrics |= {"final_epochs": epochs, "test_mae": whole.evaluate(test, return_dict=True, verbose=0)["mae"]}
     run.save_model(whole)
     columns = Columns(boston.TARGET, "regression", (), tuple(Column(name, "number") for name in boston.FEATURES))
-    columns.save(run.file("columns.json"))
+    columns.save(run.file(COLUMNS))
 
 
 def results(settings: Settings, run: RunFolder) -> list[tables.ResultTable | str]:

@@ -62,10 +62,10 @@ import time
 from typing import Any
 
 from k3torch import runtime
+from k3torch.data.columns import COLUMNS
 from k3torch.data.loaders import array_loader
 from k3torch.data.table import Table, split_table
 from k3torch.data.table_files import read_frame
-from k3torch.errors import InputError
 from k3torch.formats import format_number
 from k3torch.models.builders import table_network
 from k3torch.models.network import builder_options, check_network
@@ -77,11 +77,11 @@ from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.fast_model import FastModel
 from k3torch.training.progress import fit
 from k3torch.training.rungs import nan_refused
-from k3torch.validation.baselines import Task, baseline_warning, baselines
+from k3torch.validation.baselines import Task, baseline_warning, baselines_with_test
 from k3torch.validation.cross_validate import cross_validate
 from k3torch.validation.curves import skipped_epochs, smooth
 from k3torch.validation.fold_scaling import FoldScaling
-from k3torch.validation.folds import make_folds
+from k3torch.validation.folds import balanced_folds
 from k3torch.validation.predictions import predict
 from k3torch.validation.result import CrossValidation, recorded
 import keras
@@ -107,9 +107,9 @@ def main(settings: Settings) -> None:
         seed=settings.machine.seed,
     )  # fmt: skip
     print(cli.wrapped(Table.of(frame, training.columns).describe()))
-    folds = splitter(training, settings)
+    folds = balanced_folds(training.y, len(training.columns.classes), settings.folds, settings.machine.seed)
     with RunFolder("table", settings) as run:
-        training.columns.save(run.file("columns.json"))
+        training.columns.save(run.file(COLUMNS))
         started = time.perf_counter()
         result = train(training, folds, settings, run)
         run.metrics |= metrics(result, training) | {
@@ -133,19 +133,6 @@ def check(settings: Settings) -> None:
     cli.check_counts(settings, "repeats", "epochs", "batch_size", "final_epochs", "final_batch_size")
     check_network(settings.network, table_network)
     check_free(settings.output)
-
-
-def splitter(training: Table, settings: Settings) -> int | StratifiedKFold:
-    """Return what divides the samples into folds; in each fold a class has the same fraction of the samples."""
-    folds = settings.folds
-    if not training.columns.classes:
-        make_folds(folds, training.x, training.y)  # refuses a wrong number
-        return folds
-    smallest = int(np.bincount(training.y.astype("int64"), minlength=len(training.columns.classes)).min())
-    if not 2 <= folds <= smallest:
-        raise InputError(f"expected from 2 folds to {smallest}, the samples of the smallest class, got {folds}")
-    rng = np.random.RandomState(settings.machine.seed)  # each repeat draws other folds from it
-    return StratifiedKFold(folds, shuffle=True, random_state=rng)
 
 
 def network(table: Table, settings: Settings, model_class: type[keras.Model] = keras.Model) -> keras.Model:
@@ -260,15 +247,11 @@ def compare(samples: Samples, result: CrossValidation, run: RunFolder) -> None:
     task, seed = training.columns.task, run.metrics["seed"]
     width = result.scores.shape[1]
     folds = [result.indices[first : first + width] for first in range(0, len(result.indices), width)]
-    x, y = np.concatenate([training.x, test.x]), np.concatenate([training.y, test.y])
-    both = [[(np.arange(len(training.x)), np.arange(len(training.x), len(x)))]]
-    validated, tested = (
-        baselines(features, targets, splits, task=task, seed=seed)
-        for features, targets, splits in ((training.x, training.y, folds), (x, y, both))
-    )
+    found = baselines_with_test((training.x, training.y), (test.x, test.y), folds, task=task, seed=seed)
     run.metrics["baselines"] = {
-        name: {"mean": scores.mean(), "test": tested[name].item()} for name, scores in validated.items()
+        name: {"mean": scores.mean(), "test": tested} for name, (scores, tested) in found.items()
     }
+    validated = {name: scores for name, (scores, _) in found.items()}
     run.metrics["warning"] = baseline_warning(run.metrics["scores"], validated, task=task)
 
 

@@ -41,13 +41,14 @@ if __name__ == "__main__":
 import sys
 
 from k3torch import runtime
-from k3torch.data.columns import Columns
+from k3torch.data.columns import COLUMNS, Columns
 from k3torch.data.table import valid_target
 from k3torch.data.table_files import read_frame_and_cells
 from k3torch.errors import InputError
 from k3torch.files import atomic_path
 from k3torch.formats import format_number
-from k3torch.serving.tables import Float, TableModel, probabilities
+from k3torch.models.probabilities import of_classes
+from k3torch.serving.tables import Float, TableModel
 import numpy as np
 import pandas as pd
 
@@ -72,7 +73,7 @@ def main(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     """Refuse what cannot be used, before anything is loaded."""
-    if missing := [name for name in ("columns.json", "model.keras") if not (settings.run / name).is_file()]:
+    if missing := [name for name in (COLUMNS, "model.keras") if not (settings.run / name).is_file()]:
         raise InputError(
             f"expected a run folder of kfold-table or kfold-boston, got {settings.run} without "
             f"{' and '.join(missing)}: a complete run writes both, and prints the path of its folder"
@@ -115,7 +116,7 @@ def score(columns: Columns, y: Float, outputs: Float) -> str:
         return f"no score: no row has {one} as {columns.target}"
     note = "" if valid.all() else f" ({valid.sum():,} of {len(y):,} rows: the others have {none} there)"
     if columns.classes:
-        right = probabilities(outputs).argmax(axis=1)[valid] == y[valid]
+        right = of_classes(outputs).argmax(axis=1)[valid] == y[valid]
         return f"accuracy of {columns.target}: {right.mean():.4f}{note}"
     errors = np.abs(outputs[valid, 0] - y[valid])
     return f"mean absolute error of {columns.target}: {format_number(float(errors.mean()))}{note}"

@@ -61,17 +61,17 @@ from typing import Any
 from k3torch import runtime
 from k3torch.data import boston
 from k3torch.data.column import Column
-from k3torch.data.columns import Columns
+from k3torch.data.columns import COLUMNS, Columns
 from k3torch.data.table import Table, split_table
 from k3torch.data.table_files import read_frame
-from k3torch.errors import InputError, count_problem, refuse, unless
+from k3torch.errors import count_problem, refuse, unless
 from k3torch.models.builders import table_network
 from k3torch.reports import tables
 from k3torch.reports.plots import figure_to
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.rungs import nan_refused
-from k3torch.validation.baselines import baselines
-from k3torch.validation.folds import make_folds
+from k3torch.validation.baselines import baselines_with_test
+from k3torch.validation.folds import balanced_folds
 from k3torch.validation.predictions import predict
 from k3torch.validation.search import search
 from k3torch.validation.search_result import SearchResult
@@ -79,7 +79,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import loguniform, uniform
-from sklearn.model_selection import ParameterSampler, StratifiedKFold
+from sklearn.model_selection import ParameterSampler
 
 Float = NDArray[np.float64]
 Samples = tuple[Table, Table]  # training, test
@@ -92,10 +92,10 @@ def main(settings: Settings) -> None:
     check(settings)
     device = runtime.configure(**vars(settings.machine))
     training, test = load(settings)
-    splitter(training, settings)  # refuses a wrong number of folds
+    arguments(training, settings)  # refuses a wrong number of folds
     with RunFolder("search", settings) as run:
         found = find(training, settings)
-        training.columns.save(run.file("columns.json"))
+        training.columns.save(run.file(COLUMNS))
         run.save_model(found.best_model)
         run.write_csv("candidates.csv", found.to_frame().reset_index().to_dict("records"))
         lecture = train_lectures(training, settings)
@@ -104,7 +104,9 @@ def main(settings: Settings) -> None:
         score = SCORES[training.columns.task]
         draw(found, f"{score} of {training.columns.target}", run.plot("candidates"))
         run.metrics |= {"seconds_total": run.seconds}
-    show(run, f"{score} of {training.columns.target}")
+        run.results = results(run, f"{score} of {training.columns.target}")
+    print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
+    tables.show_results(run.results)
 
 
 def check(settings: Settings) -> None:
@@ -194,7 +196,7 @@ def arguments(training: Table, settings: Settings) -> dict[str, Any]:
     return {
         "x": training.x,
         "y": training.y,
-        "folds": splitter(training, settings),
+        "folds": balanced_folds(training.y, len(training.columns.classes), settings.folds, settings.machine.seed),
         "repeats": settings.repeats,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
@@ -202,20 +204,6 @@ def arguments(training: Table, settings: Settings) -> dict[str, Any]:
         "normalize_y": not training.columns.classes,
         "seed": settings.machine.seed,
     }
-
-
-def splitter(training: Table, settings: Settings) -> int | StratifiedKFold:
-    """Return what divides the samples into folds; in each fold a class has the same fraction of the samples."""
-    if not training.columns.classes:
-        make_folds(settings.folds, training.x, training.y)
-        return settings.folds
-    smallest = int(np.bincount(training.y.astype("int64"), minlength=len(training.columns.classes)).min())
-    if not 2 <= settings.folds <= smallest:
-        raise InputError(
-            f"expected from 2 folds to {smallest}, the samples of the smallest class, got {settings.folds}"
-        )
-    rng = np.random.RandomState(settings.machine.seed)  # each repeat draws other folds from it
-    return StratifiedKFold(settings.folds, shuffle=True, random_state=rng)
 
 
 # 3. The test, of the best candidate and of others.
@@ -232,14 +220,9 @@ def compare(found: SearchResult, lecture: SearchResult, samples: Samples, seed: 
     compared["the mean of its fold models"] = {"mean": None, "test": score(found.ensemble.predict(test.x), test)}
     indices, width = found.ensemble.indices, found.scores.shape[-1]
     folds = [indices[first : first + width] for first in range(0, len(indices), width)]
-    x, y = np.concatenate([training.x, test.x]), np.concatenate([training.y, test.y])
-    both = [[(np.arange(len(training.x)), np.arange(len(training.x), len(x)))]]
     task = training.columns.task
-    validated, tested = (
-        baselines(features, targets, splits, task=task, seed=seed)
-        for features, targets, splits in ((training.x, training.y, folds), (x, y, both))
-    )
-    return compared | {name: {"mean": s.mean(), "test": tested[name].item()} for name, s in validated.items()}
+    simpler = baselines_with_test((training.x, training.y), (test.x, test.y), folds, task=task, seed=seed)
+    return compared | {name: {"mean": scores.mean(), "test": tested} for name, (scores, tested) in simpler.items()}
 
 
 def score(outputs: Float, table: Table) -> float:
@@ -277,18 +260,16 @@ def draw(found: SearchResult, quantity: str, path: Path) -> None:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 
 
-def show(run: RunFolder, score: str) -> None:
-    """Print the best candidate, and what it is worth beside others."""
+def results(run: RunFolder, score: str) -> list[tables.ResultTable | str]:
+    """Return the best candidate, and what it is worth beside others."""
     metrics = run.metrics
     best = ", ".join(f"{name} {_shown(value)}" for name, value in metrics["best_params"].items())
-    print(f"{metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
-    print(cli.wrapped(f"the best of {metrics['candidates']} candidates: {best}"), end="\n\n")
-    tables.show(
-        f"The network and others, {score}",
-        ["", "mean of the folds", "test"],
-        [(name, values["mean"], values["test"]) for name, values in metrics["compared"].items()],
-    )
-    print(cli.wrapped("The best candidate was selected on these folds, so its mean there is too good."))
+    rows = [(name, values["mean"], values["test"]) for name, values in metrics["compared"].items()]
+    return [
+        f"the best of {metrics['candidates']} candidates: {best}",
+        tables.ResultTable(f"The network and others, {score}", ["", "mean of the folds", "test"], rows),
+        "The best candidate was selected on these folds, so its mean there is too good.",
+    ]
 
 
 def _shown(value: object) -> str:

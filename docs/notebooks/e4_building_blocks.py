@@ -390,7 +390,7 @@ assert max(differences) < 1e-5
 
 # %% [markdown]
 # The weights agree to rounding. `k3torch.FastModel` is rung 2, with a step that leaves out what Keras checks again at every
-# batch; `docs/ladder.md` has all six rungs on film reviews, with times.
+# batch; `docs/ladder.md` has seven rungs on film reviews, with times.
 #
 # ## Exercises
 #

@@ -17,6 +17,9 @@ Rung = Literal[1, 2, 3, 4, 5, 6, 7]
 Format = Literal["png", "svg", "pdf"]
 Weighting = Literal["naive-bayes", "tf-idf", "plain"]
 
+OF_THE_CALL = {"out", "force", "resume", "open"}
+"""Options that say where a run is, not what it does."""
+
 
 def shown_as(metavar: str, default: str | None = None) -> Any:
     """Return how the help page shows an option: what it takes, and in words what its default does.

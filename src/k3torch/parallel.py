@@ -67,9 +67,7 @@ def completed(
             notice("a worker process was lost: its work is done again")
 
 
-def _results(
-    waiting: dict[Key, bytes], shared: tuple[Any, ...], n_jobs: int
-) -> Iterator[tuple[Key, Any]]:  # fmt: skip
+def _results(waiting: dict[Key, bytes], shared: tuple[Any, ...], n_jobs: int) -> Iterator[tuple[Key, Any]]:
     backend, _ = get_active_backend()
     stream = bool(getattr(backend, "supports_return_generator", False))
     with interrupts.kept_from_children():  # the call starts them

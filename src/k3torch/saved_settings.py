@@ -13,12 +13,11 @@ from typing import Any, TypeVar, get_type_hints
 from k3torch import __version__
 from k3torch.errors import InputError
 from k3torch.files import reason_of
-from k3torch.options import Resumable, flat, option, typed
+from k3torch.options import OF_THE_CALL, Resumable, flat, option, typed
 import typeguard
 
 Settings = TypeVar("Settings")
 NAME = "config.json"
-_OF_THE_CALL = {"out", "force", "resume", "open"}  # options that say where a run is, not what it does
 
 
 def are_to_be_used(settings: Any) -> bool:
@@ -45,7 +44,7 @@ def resumed(settings: Settings, parse: Callable[[Settings], Settings]) -> Settin
     different = [
         f"{option(name)} {typed(given[name])} instead of {typed(kept[name])}"
         for name in kept
-        if name not in _OF_THE_CALL and given[name] != kept[name] and given[name] is not False
+        if name not in OF_THE_CALL and given[name] != kept[name] and given[name] is not False
     ]
     if given["out"] is not None and Path(given["out"]).resolve() != run.resolve():
         different.append(f"--out {given['out']}")
@@ -61,7 +60,7 @@ def resumed(settings: Settings, parse: Callable[[Settings], Settings]) -> Settin
 
 
 def load(kind: type[Settings], run: Path) -> Settings:
-    """Return the settings of the run in the folder ``run``, without those of ``_OF_THE_CALL``.
+    """Return the settings of the run in the folder ``run``, without those of ``OF_THE_CALL``.
 
     Raises:
         InputError: as for ``resumed``.
@@ -81,7 +80,7 @@ def load(kind: type[Settings], run: Path) -> Settings:
         raise InputError(f"expected a run of this command for --resume, got one of {name!r} in {run}")
     if version != __version__:
         raise InputError(f"expected a run of k3torch {__version__} for --resume, got one of {version} in {run}")
-    values = {key: _value(known[key], value) for key, value in content.items() if key not in _OF_THE_CALL}
+    values = {key: _value(known[key], value) for key, value in content.items() if key not in OF_THE_CALL}
     for key, value in values.items():
         try:
             everything = typeguard.CollectionCheckStrategy.ALL_ITEMS

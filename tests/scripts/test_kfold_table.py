@@ -119,15 +119,6 @@ def test_texts_make_a_classification(settings, cells, tmp_path, capsys, three):
     assert "area under the ROC curve" in capsys.readouterr().out
 
 
-def test_each_fold_has_the_same_fraction_of_a_rare_class(cells, settings):
-    frame = read_frame(cells)
-    frame["kind"] = ["rare"] * 10 + ["common"] * 110
-    training, _ = script.split_table(frame, "kind")
-    splitter = script.splitter(training, settings)
-    for _, validation in splitter.split(training.x, training.y):
-        assert (training.y[validation] == training.columns.classes.index("rare")).sum() == 2
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -72,6 +72,8 @@ def test_it_leaves_the_candidates_and_a_model_whose_test_error_is_the_reported_o
     lecture, *others = compared
     assert lecture.startswith("the lecture's network, ")
     assert others == [*COMPARED, "the median", "ridge regression", "gradient boosting"]
+    report = (out / "report.html").read_text()
+    assert all(name in report for name in ("the best of 2 candidates", *COMPARED))
     _, (x, y) = boston.load_data()
     model = keras.saving.load_model(out / "model.keras")
     assert np.abs(model.predict(x, verbose=0)[:, 0] - y).mean() == pytest.approx(compared["the best candidate"]["test"])

@@ -1,7 +1,7 @@
 """Predictions for rows of tables. scripts/test_predict_table.py has the rest."""
 
 from k3torch.errors import InputError
-from k3torch.serving.tables import TableModel, probabilities
+from k3torch.serving.tables import TableModel
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,11 +20,6 @@ def test_classes_with_their_probabilities(class_run):
     found = table.predictions(table.outputs(pd.DataFrame({"size": [2.0, -2.0]})))
     assert found["predicted kind"].tolist() == ["dear", "cheap"]
     np.testing.assert_allclose(found["probability of dear"], 1 / (1 + np.exp([-2, 2])), rtol=1e-6)
-
-
-def test_a_single_output_is_the_probability_of_the_second_class():
-    np.testing.assert_array_equal(probabilities(np.array([[0.25]])), [[0.75, 0.25]])
-    np.testing.assert_array_equal(probabilities(np.array([[0.2, 0.8]])), [[0.2, 0.8]])
 
 
 def test_a_folder_without_columns_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Batches, stacked samples, and a loop over them."""
 
-from k3torch.stack.batch_loop import BatchLoop, Samples, StackedSamples, batches
+from k3torch.stack.batch_loop import BatchLoop, Samples, StackedSamples, batches, first_batches
 import numpy as np
 import pytest
 import torch
@@ -18,6 +18,15 @@ def test_batches_are_the_full_ones_or_the_last(size, expected):
     found = batches(np.arange(7)[::-1], 4, size)
     assert found.tolist() == expected
     assert found.shape == (len(expected), size)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [(7, [[0, 1, 2], [6], [3, 4, 5]]), (6, [[0, 1, 2], [3, 4, 5]]), (2, [[0, 1]])],
+)
+def test_the_first_batches_have_the_shorter_last_one_as_the_second(samples, expected):
+    for count in (1, 2, 5):
+        assert [batch.tolist() for batch in first_batches(samples, 3, count)] == expected[:count]
 
 
 def test_samples_are_padded_with_zeros():

@@ -1,7 +1,7 @@
 """The shapes of Triton's blocks."""
 
 from k3torch.stack.reasons import UnsupportedGraph
-from k3torch.stack.triton_blocks import block, padded, turned, two
+from k3torch.stack.triton_blocks import as_matrix, block, padded, transposed_vector
 import pytest
 
 
@@ -10,9 +10,9 @@ def test_sizes_are_padded_to_one_or_a_power_of_two_from_16_on():
 
 
 def test_shapes_are_aligned_to_the_last_dimension():
-    assert [two(shape) for shape in ((), (3,), (2, 3))] == [(1, 1), (1, 3), (2, 3)]
+    assert [as_matrix(shape) for shape in ((), (3,), (2, 3))] == [(1, 1), (1, 3), (2, 3)]
     with pytest.raises(UnsupportedGraph):
-        two((1, 2, 3))
+        as_matrix((1, 2, 3))
 
 
 def test_too_large_blocks_are_refused():
@@ -22,5 +22,5 @@ def test_too_large_blocks_are_refused():
 
 
 def test_a_row_becomes_a_column():
-    assert turned("x", 0) == "tl.sum(x, axis=0)[:, None]"
-    assert turned("x", 1) == "tl.sum(x, axis=1)[None, :]"
+    assert transposed_vector("x", 0) == "tl.sum(x, axis=0)[:, None]"
+    assert transposed_vector("x", 1) == "tl.sum(x, axis=1)[None, :]"

@@ -3,7 +3,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from k3torch.training.model_state import State
-from k3torch.training.state_comparison import compare_steps
+from k3torch.training.state_comparison import compare_steps, in_short
 import keras
 import numpy as np
 import pytest
@@ -218,3 +218,8 @@ def test_nan_agrees_with_nan_and_with_nothing_else():
     assert compare_steps(model, step(model, y=bad), step(model, y=bad)) == []
     model = built(optimizer="sgd")
     assert compare_steps(model, step(model, y=bad), step(model))
+
+
+def test_three_problems_are_named_and_the_others_counted():
+    assert in_short(["a", "b", "c"]) == "a, b, c"
+    assert in_short(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -3,7 +3,7 @@
 import warnings
 
 from k3torch.errors import InputError
-from k3torch.validation.baselines import baseline_warning, baselines
+from k3torch.validation.baselines import baseline_warning, baselines, baselines_with_test
 from k3torch.validation.folds import make_repeats
 import numpy as np
 import pytest
@@ -33,6 +33,15 @@ def test_classification():
     expected = [[(classes[validation] == 0).mean() for _, validation in folds] for folds in SPLITS]
     np.testing.assert_allclose(found["the most frequent class"], expected)
     assert (found["logistic regression"] >= 0.8).all()
+
+
+def test_the_test_samples_are_predicted_from_all_training_samples():
+    splits = make_repeats(4, X[:90], Y[:90])
+    found = baselines_with_test((X[:90], Y[:90]), (X[90:], Y[90:]), splits, task="regression")
+    expected = baselines(X[:90], Y[:90], splits, task="regression")
+    for name, (scores, _) in found.items():
+        np.testing.assert_array_equal(scores, expected[name])
+    assert found["the median"][1] == pytest.approx(np.abs(Y[90:] - np.median(Y[:90])).mean())
 
 
 def test_only_the_training_samples_of_a_fold_are_used():

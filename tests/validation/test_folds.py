@@ -1,7 +1,7 @@
 """Every sample is validated once; splitters keep the order of the samples; folds that cannot be used are refused."""
 
 from k3torch import InputError
-from k3torch.validation.folds import make_folds, make_repeats
+from k3torch.validation.folds import balanced_folds, make_folds, make_repeats
 import numpy as np
 import pytest
 from sklearn.model_selection import (
@@ -151,3 +151,33 @@ def test_groups_that_cannot_be_used(groups, message):
 def test_groups_that_would_be_ignored_are_refused(folds):
     with pytest.raises(InputError, match=r"^expected a splitter that takes groups"):
         make_folds(folds, X, Y, np.arange(22))
+
+
+def test_each_fold_has_the_same_fraction_of_a_rare_class():
+    y = np.array([1.0] * 8 + [0.0] * 88)
+    found = list(balanced_folds(y, 2, 4, seed=0).split(y, y))
+    assert [int(y[validation].sum()) for _, validation in found] == [2, 2, 2, 2]
+
+
+def test_repeats_of_balanced_folds_differ():
+    y = np.arange(40.0) % 2
+    splitter = balanced_folds(y, 2, 4, seed=0)
+    first, second = (lists(splitter.split(y, y)) for _ in range(2))
+    assert first != second
+    assert lists(balanced_folds(y, 2, 4, seed=0).split(y, y)) == first
+
+
+def test_a_regression_keeps_the_number_of_folds():
+    assert balanced_folds(np.arange(9.0), 0, 4, seed=0) == 4
+
+
+@pytest.mark.parametrize(
+    ("classes", "folds", "message"),
+    [
+        (0, 10, "from 2 folds to 9, the number of samples, got 10"),
+        (2, 4, "3, the samples of the smallest class, got 4"),
+    ],
+)
+def test_more_folds_than_samples_are_refused(classes, folds, message):
+    with pytest.raises(InputError, match=message):
+        balanced_folds(np.array([1.0] * 3 + [0.0] * 6), classes, folds, seed=0)

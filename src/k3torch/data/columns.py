@@ -29,6 +29,7 @@ import pandas as pd
 
 Cells = dict[str, list[Cell]]
 Missing = Literal["refuse", "drop", "median"]
+COLUMNS = "columns.json"  # in a run folder
 MISSING = ("refuse", "drop", "median")
 
 

@@ -7,6 +7,7 @@ from . import layers as layers
 from . import names as names
 from . import network as network
 from . import optimizers as optimizers
+from . import probabilities as probabilities
 from .builders import boston_regressor as boston_regressor
 from .builders import digit_classifier as digit_classifier
 from .builders import imdb_classifier as imdb_classifier

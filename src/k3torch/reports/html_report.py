@@ -22,7 +22,6 @@ from k3torch.reports.tables import ResultTable, cell
 
 NAME = "report.html"
 EMBEDDED = {".png": "image/png", ".svg": "image/svg+xml"}
-_OF_THE_CALL = {"out", "force", "resume", "open"}  # options that say where a run is, not what it does
 _LONGEST = 300  # characters of a metric that is a list
 
 
@@ -109,7 +108,7 @@ def _settings(settings: Any) -> Iterator[dict[str, Any]]:
     """Yield each option with its value and its default, those of groups among them."""
     values = options.flat(settings)
     defaults = dict(_defaults(settings))
-    for name in (name for name in values if name not in _OF_THE_CALL):
+    for name in (name for name in values if name not in options.OF_THE_CALL):
         value, default = values[name], defaults.get(name, MISSING)
         yield {
             "option": options.option(name),

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
+from k3torch.data.columns import COLUMNS
 from k3torch.data.review_features import VOCABULARY
 from k3torch.data.table_files import read_frame_and_cells
 from k3torch.data.text import tokenize
 from k3torch.errors import InputError
 from k3torch.serving.limits import MAX_CHARACTERS, MAX_ROWS, MAX_TEXTS, MAX_TOTAL, LimitedBody, answer_errors
 from k3torch.serving.reviews import Classifier
-from k3torch.serving.source import COLUMNS
 from k3torch.serving.tables import TableModel
 import pandas as pd
 from pydantic import BaseModel, Field, StringConstraints

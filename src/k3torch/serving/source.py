@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from k3torch.data.columns import COLUMNS
 from k3torch.data.review_features import VOCABULARY
 from k3torch.data.text import UNKNOWN
 from k3torch.errors import InputError
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 Takes = Literal["auto", "ids", "features"]
 Array = NDArray[Any]
 
-COLUMNS, CONFIG = "columns.json", "config.json"
+CONFIG = "config.json"
 IDS, FEATURES = "ids", "features"
 _OF_IDS = "of each review 1, the id of each word (its place in vocabulary.json + 4, 2 if it is not there), 0 at the end"
 _OF_BAGS = "of each review 1 for each id that occurs (n-grams: the weight), else 0"

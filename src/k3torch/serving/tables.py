@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from k3torch.data.columns import Columns
+from k3torch.data.columns import COLUMNS, Columns
+from k3torch.models.probabilities import of_classes
 from k3torch.training.saving import load_model
 from k3torch.validation.predictions import predict
 import numpy as np
@@ -25,7 +26,7 @@ class TableModel:
     """
 
     def __init__(self, run: Path):
-        self.columns = Columns.load(run / "columns.json")
+        self.columns = Columns.load(run / COLUMNS)
         classes = len(self.columns.classes)
         widths = [1] if not classes else [1, 2] if classes == 2 else [classes]
         self.model = load_model(run / "model.keras", (None, len(self.columns.features)), outputs=widths)
@@ -47,11 +48,6 @@ class TableModel:
         first, *others = self.new_names()
         if not self.columns.classes:
             return pd.DataFrame({first: outputs[:, 0]})
-        chances = probabilities(outputs)
+        chances = of_classes(outputs)
         table: dict[str, Any] = {first: np.array(self.columns.classes)[chances.argmax(axis=1)]}
         return pd.DataFrame(table | dict(zip(others, chances.T, strict=True)))
-
-
-def probabilities(outputs: Float) -> Float:
-    """Return the probability of each class, (rows, classes); a single output is that of the second of two classes."""
-    return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs

@@ -19,6 +19,7 @@ from k3torch.data.arrays import number_array
 from k3torch.data.bags import BagDataset, bag_loader
 from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError, Problem, choice_problem, count_problem, refuse, seed_problem, unless
+from k3torch.models.probabilities import has_logits, of_classes
 from k3torch.training.model_state import get_random_states, set_random_states
 import keras
 import numpy as np
@@ -198,11 +199,11 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the probability of each class, (samples, classes), in the order of ``classes_``."""
         outputs = self._outputs(X)
-        if _has_logits(self.model_):
+        if has_logits(self.model_):
             logits = keras.ops.convert_to_tensor(outputs)
             activated = keras.ops.sigmoid(logits) if outputs.shape[1] == 1 else keras.ops.softmax(logits)
             outputs = keras.ops.convert_to_numpy(activated)
-        return np.hstack([1 - outputs, outputs]) if outputs.shape[1] == 1 else outputs
+        return of_classes(outputs)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each sample, (samples,)."""
@@ -271,8 +272,3 @@ def _targets(model: keras.Model, numbers: NDArray[np.int64], classes: int) -> ND
         raise InputError(f"expected a model with {one}an output for each of the {classes} classes, got {shape}")
     name = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
     return numbers[:, None] if "sparse" in name.lower() else np.eye(classes, dtype=np.float32)[numbers]
-
-
-def _has_logits(model: keras.Model) -> bool:
-    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, keras.losses.Loss)]
-    return any(loss.get_config().get("from_logits") for loss in losses)

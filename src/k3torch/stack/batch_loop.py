@@ -190,3 +190,11 @@ def batches(order: Order, batch_size: int, size: int) -> Order:
         return order[:full].reshape(-1, size)
     rest = order[full:]
     return rest[None] if len(rest) == size else rest[:0].reshape(0, size)
+
+
+def first_batches(samples: int, batch_size: int, count: int) -> list[Order]:
+    """Return the indices of the first full batch, of the shorter last one, and of more full ones, up to ``count``."""
+    order, rest = np.arange(samples), samples % batch_size
+    full = list(batches(order, batch_size, batch_size))
+    shorter = list(batches(order, batch_size, rest)) if rest else []
+    return [*full[:1], *shorter, *full[1:]][:count]

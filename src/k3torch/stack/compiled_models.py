@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import ctypes
 
 from k3torch.stack import stateless
-from k3torch.stack.batch_loop import Order, Samples
+from k3torch.stack.batch_loop import Order, Samples, first_batches
 from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
 from k3torch.stack.lifted_numbers import signature
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
@@ -209,11 +209,9 @@ class CompiledModel:
 
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first full batch, the shorter last one, and more full ones, up to ``count`` batches."""
-        arrays, size = self._arrays[kind], self._batch_size
-        samples = len(arrays[0])
-        full = [slice(start, start + size) for start in range(0, samples - size + 1, size)]
-        rest = [slice(samples // size * size, samples)] if samples % size else []
-        return [[array[part] for array in arrays] for part in [*full[:1], *rest, *full[1:]][:count]]
+        arrays = self._arrays[kind]
+        chosen = first_batches(len(arrays[0]), self._batch_size, count)
+        return [[array[torch.from_numpy(batch)] for array in arrays] for batch in chosen]
 
     def after_steps(self, kind: Kind, member: int, count: int) -> StepResult:
         """Return what the graph of a step leaves after ``count`` of these batches; the state stays as it is."""

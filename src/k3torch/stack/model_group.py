@@ -71,4 +71,4 @@ class ModelGroup(Protocol):
         """Return at most ``count`` batches of a model's samples, as ``after_steps`` takes them."""
 
     def after_steps(self, kind: Kind, member: int, count: int) -> StepResult:
-        """Return what the uncompiled graph of a step leaves of a model after these batches, and change nothing."""
+        """Return what so many steps leave of a model, by an uncompiled graph or a kernel, and change nothing."""

@@ -2,8 +2,9 @@
 
 Where a model's step becomes a compiled C++ loop, it is compiled once, and the models run their epochs in parallel, one
 thread for each core: a model's state then stays in its core's cache, and threads need no synchronisation. So are few
-small models on a machine with a GPU (``device_choice``). Elsewhere one step trains all models at once: ``torch.vmap``
-of one model's step, whose operators are called one by one, or captured on an accelerator.
+small models on a machine with a GPU (``device_choice``). More of them are trained by one Triton kernel on the GPU. In
+all other cases one step trains all models at once: ``torch.vmap`` of one model's step, whose operators are called one
+by one, or captured on an accelerator.
 """
 
 import bisect

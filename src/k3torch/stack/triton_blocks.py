@@ -19,7 +19,7 @@ def padded(size: int) -> int:
     return 1 if size == 1 else max(16, 1 << (size - 1).bit_length())
 
 
-def two(shape: Sequence[int]) -> tuple[int, int]:
+def as_matrix(shape: Sequence[int]) -> tuple[int, int]:
     """Return a shape as two dimensions, aligned to the last as in broadcasting."""
     if len(shape) > 2:
         raise UnsupportedGraph(f"a tensor of {len(shape)} dimensions")
@@ -33,13 +33,13 @@ def block(shape: Shape) -> list[int]:
     Raises:
         UnsupportedGraph: for a tensor of more than two dimensions, or of too many elements.
     """
-    rows, columns = map(padded, two(shape))
+    rows, columns = map(padded, as_matrix(shape))
     if rows * columns > MAX_BLOCK:
         raise UnsupportedGraph(f"a tensor of shape {shape}")
     return [rows, columns]
 
 
-def turned(vector: str, axis: int) -> str:
+def transposed_vector(vector: str, axis: int) -> str:
     """Return a row (axis 0) as a column, or a column (axis 1) as a row.
 
     Triton distributes the result like the block that it meets next; that of ``tl.reshape`` it gives to one thread.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from k3torch.stack import stateless
-from k3torch.stack.batch_loop import Order, Samples, StackedSamples, batches
+from k3torch.stack.batch_loop import Order, Samples, StackedSamples, batches, first_batches
 from k3torch.stack.compiled_models import READING, TracedSteps, restored
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
 from k3torch.stack.triton_loops import TritonLoop
@@ -82,25 +82,19 @@ class TritonModels:
         """Return the first full batch, the shorter last one, and more full ones, up to ``count`` batches."""
         samples = self._samples[kind][member]
         arrays = [torch.from_numpy(np.ascontiguousarray(array)) for array in samples.arrays()]
-        return [[array[batch] for array in arrays] for batch in self._first_batches(len(samples), count)]
+        return [[array[batch] for array in arrays] for batch in first_batches(len(samples), self._batch_size, count)]
 
     def after_steps(self, kind: Kind, member: int, count: int) -> StepResult:
         """Return what the kernels leave of a model after these batches; the state stays as it is."""
         state = [tensor.clone() for tensor in self._state]
         values, arrays = torch.zeros_like(self._values), self._stacked[kind].arrays
-        for batch in self._first_batches(len(self._samples[kind][member]), count):
+        for batch in first_batches(len(self._samples[kind][member]), self._batch_size, count):
             order = torch.from_numpy(np.tile(batch, (len(self.models), 1, 1))).to(self._device)
             counts = torch.zeros_like(self._once)
             counts[member] = 1
             self._loops[kind, len(batch)].run(state, arrays, order, counts)
         self._read.run([*state[self._first_sum :], values], [], self._once[:, None, None], self._once)
         return StepResult([tensor[member].cpu() for tensor in state], values[member].cpu())
-
-    def _first_batches(self, samples: int, count: int) -> list[Order]:
-        order, rest = np.arange(samples), samples % self._batch_size
-        full = list(batches(order, self._batch_size, self._batch_size))
-        shorter = list(batches(order, self._batch_size, rest)) if rest else []
-        return [*full[:1], *shorter, *full[1:]][:count]
 
     def _batches(self, kind: Kind, orders: Sequence[Order]) -> list[tuple[int, Tensor, Tensor]]:
         """Return for each size of batch the numbers of the samples, (models, batches, size), and of the batches."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from k3torch.stack.cuda_graphs import compute_constants
 from k3torch.stack.reasons import UnsupportedGraph
-from k3torch.stack.triton_blocks import MAX_STATE, TYPES, Shape, block, padded, shape_of, turned, two
+from k3torch.stack.triton_blocks import MAX_STATE, TYPES, Shape, as_matrix, block, padded, shape_of, transposed_vector
 from k3torch.stack.triton_operators import ELEMENTWISE, POWERS, arity, decomposed
 import torch
 
@@ -56,7 +56,7 @@ class TritonSource:
         self._ranges: set[int] = set()
         self.constants: list[torch.Tensor] = []
         self._written: dict[Node, str] = {}
-        numbers = sum(math.prod(map(padded, two(shape_of(node)))) for node in self._state)
+        numbers = sum(math.prod(map(padded, as_matrix(shape_of(node)))) for node in self._state)
         if numbers > MAX_STATE:
             raise UnsupportedGraph(f"{numbers} numbers of state, of which {MAX_STATE} fit into registers")
         self.warps = 4 if numbers <= 4096 else 8
@@ -70,7 +70,7 @@ class TritonSource:
             elif node.op == "call_function":
                 self._operator(node)
         after = self._end()
-        batch = two(shape_of(self._batch[0]))[0] if self._batch else 0
+        batch = as_matrix(shape_of(self._batch[0]))[0] if self._batch else 0
         gather = []
         if batch:
             numbers = self._range(padded(batch))
@@ -167,12 +167,12 @@ class TritonSource:
 
     def _mask(self, shape: Shape) -> str:
         """Return the condition under which an element of a block is in the tensor."""
-        (rows, columns), (above, beside) = two(shape), block(shape)
+        (rows, columns), (above, beside) = as_matrix(shape), block(shape)
         return f"(({self._range(above)} < {rows})[:, None] & ({self._range(beside)} < {columns})[None, :])"
 
     def _place(self, pointer: str, node: Node) -> str:
         """Return the addresses of the model's own tensor, in a tensor of all models."""
-        (rows, columns), (above, beside) = two(shape_of(node)), block(shape_of(node))
+        (rows, columns), (above, beside) = as_matrix(shape_of(node)), block(shape_of(node))
         offsets = f"({self._range(above)}[:, None] * {columns} + {self._range(beside)}[None, :])"
         return f"{pointer} + model * {rows * columns} + {offsets}"
 
@@ -211,30 +211,30 @@ class TritonSource:
         if [size for size in shape if size != 1] != [size for size in new if size != 1]:
             raise UnsupportedGraph(f"a view of {shape} as {new}")
         before, after = block(shape), block(new)
-        return value if before == after else turned(value, 0 if before[0] == 1 else 1)
+        return value if before == after else transposed_vector(value, 0 if before[0] == 1 else 1)
 
     def _transposed(self, node: Node) -> str:
         source, *dims = list[Any](node.args)
         if node.target is aten.permute.default and [d % 2 for d in dims[0]] == [0, 1]:
             return self._value(source)
         vector = next((axis for axis, size in enumerate(block(shape_of(source))) if size == 1), None)
-        return f"tl.trans({self._value(source)})" if vector is None else turned(self._value(source), vector)
+        return f"tl.trans({self._value(source)})" if vector is None else transposed_vector(self._value(source), vector)
 
     def _product(self, a: Any, b: Any) -> str:
-        (rows, inner), (_, columns) = two(shape_of(a)), two(shape_of(b))
+        (rows, inner), (_, columns) = as_matrix(shape_of(a)), as_matrix(shape_of(b))
         x, y = self._value(a), self._value(b)
         if inner == 1:
             return f"{x} * {y}"
         x, y = self._zeroed(x, shape_of(a)), self._zeroed(y, shape_of(b))
         if rows == 1:
-            return f"tl.sum({turned(x, 0)} * {y}, axis=0, keep_dims=True)"
+            return f"tl.sum({transposed_vector(x, 0)} * {y}, axis=0, keep_dims=True)"
         if columns == 1:
-            return f"tl.sum({x} * {turned(y, 1)}, axis=1, keep_dims=True)"
+            return f"tl.sum({x} * {transposed_vector(y, 1)}, axis=1, keep_dims=True)"
         return f'tl.dot({x}, {y}, input_precision="ieee")'
 
     def _zeroed(self, value: str, shape: Shape, other: str = "0.0") -> str:
         """Return a block with zeros in its padding."""
-        if block(shape) == list(two(shape)):
+        if block(shape) == list(as_matrix(shape)):
             return value
         return f"tl.where({self._mask(shape)}, {value}, {other})"
 
@@ -245,13 +245,13 @@ class TritonSource:
         axes = sorted(d % len(shape) + 2 - len(shape) for d in dims)
         value = self._zeroed(self._value(args[0]), shape, neutral)
         for axis in axes:
-            if two(shape)[axis] > 1:
+            if as_matrix(shape)[axis] > 1:
                 value = f"{function}({value}, axis={axis}, keep_dims=True)"
-        count = math.prod(two(shape)[axis] for axis in axes)
+        count = math.prod(as_matrix(shape)[axis] for axis in axes)
         if mean and count > 1:
             value = f"{value} / {count}.0"
-        kept: Shape = tuple(1 if axis in axes else size for axis, size in enumerate(two(shape)))
-        return self._reshaped(f"({value})", kept, shape_of(node)) if kept != two(shape_of(node)) else f"({value})"
+        kept: Shape = tuple(1 if axis in axes else size for axis, size in enumerate(as_matrix(shape)))
+        return self._reshaped(f"({value})", kept, shape_of(node)) if kept != as_matrix(shape_of(node)) else f"({value})"
 
     def _stacked(self, items: Any) -> str:
         value, numbers = "0.0", self._range(padded(len(items)))
@@ -264,7 +264,7 @@ class TritonSource:
         axis, size = dim % len(shape) + 2 - len(shape), shape[dim]
         numbers = f"{self._range(padded(size))}[{'None, :' if axis else ':, None'}]"
         value = f"tl.where({numbers} == {index % size}, {self._value(source)}, 0)"
-        kept: Shape = tuple(1 if number == axis else n for number, n in enumerate(two(shape)))
+        kept: Shape = tuple(1 if number == axis else n for number, n in enumerate(as_matrix(shape)))
         return self._reshaped(f"tl.sum({value}, axis={axis}, keep_dims=True)", kept, new)
 
     def _clamped(self, source: Any, low: Any = None, high: Any = None) -> str:

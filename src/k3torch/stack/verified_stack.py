@@ -14,7 +14,7 @@ from k3torch.stack import stateless
 from k3torch.stack.fixed_randomness import FixedRandomness
 from k3torch.stack.model_group import Kind, ModelGroup
 from k3torch.training.model_state import GRADIENT, State, named_tensors
-from k3torch.training.state_comparison import differences
+from k3torch.training.state_comparison import differences, in_short
 import keras
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def _difference(group: ModelGroup, member: int, kind: Kind, count: int, before: 
     with FixedRandomness(stacked=group.stacked):
         after = group.after_steps(kind, member, count)
     if problems := differences(model, before, expected, _state(model, before, after.state), keras_steps):
-        return ", ".join(problems[:3])
+        return in_short(problems)
     if not np.allclose(after.metrics.numpy(), results, rtol=1e-4, atol=1e-6, equal_nan=True):
         return "the results of its metrics"
     return None

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 import warnings
 
+from k3torch import processes
 from k3torch.training.asynchronous import asynchronous
 from k3torch.training.cuda_capture import record, warm_up
 from k3torch.training.model_state import State
 from k3torch.training.python_state import is_own, reachable
-from k3torch.training.state_comparison import compare_steps
+from k3torch.training.state_comparison import compare_steps, in_short
 import keras
 import torch
 
@@ -37,8 +38,7 @@ class Captured(NamedTuple):
 def captured_steps(model: keras.Model, parameters: list[torch.Tensor]) -> "CapturedSteps | None":
     """Return the captured steps of a compiled and built model, or None where steps are not captured."""
     on_cuda = all(parameter.device.type == "cuda" for parameter in parameters)
-    several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if not on_cuda or several or any(map(is_own, reachable(model, through_functions=False))):
+    if not on_cuda or processes.count() > 1 or any(map(is_own, reachable(model, through_functions=False))):
         return None
     return CapturedSteps(model, parameters)
 
@@ -99,7 +99,7 @@ class CapturedSteps:
             self._captured.clear()
             warnings.warn(
                 f"{type(self._model).__name__} launches the kernels of a step one by one, which is slower: "
-                f"its step as a CUDA graph differs ({', '.join(problems[:3])})",
+                f"its step as a CUDA graph differs ({in_short(problems)})",
                 stacklevel=2,
             )
 

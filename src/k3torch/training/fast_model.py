@@ -117,7 +117,7 @@ class FastStep(ProcessStep):
         return False
 
     def _catch_up(self: Any) -> None:
-        """Bring all weights and optimizer variables up to date, before anybody reads them."""
+        """Bring all weights and optimizer variables up to date, before they are read."""
         if self._parts is not None and self._parts.sparse is not None:
             self._parts.sparse.catch_up()
 
@@ -192,7 +192,9 @@ class FastStep(ProcessStep):
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
             dense = "a train_step of its own" if own_step else reader_within_epochs(given)
-            before_callbacks = [BeforeCallbacks()] if given else []  # what nobody reads need not catch up
+            before_callbacks = (
+                [BeforeCallbacks()] if given else []
+            )  # without callbacks nothing reads weights before the end of the epoch
             after = AfterCallbacks(any_batch_hook(phase, given), dense)
             call.arguments["callbacks"] = [*before_callbacks, *given, *bars, after]
         self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))

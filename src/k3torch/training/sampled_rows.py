@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from k3torch.errors import first_line
 from k3torch.training.model_state import State
 from k3torch.training.sparse_updates import SparseUpdates
-from k3torch.training.state_comparison import compare_steps
+from k3torch.training.state_comparison import compare_steps, in_short
 from k3torch.training.step_parts import Parts
-from k3torch.training.verified_step import Kind, Logs, Outcome, Verification, compare_updates, in_short
+from k3torch.training.verified_step import Kind, Logs, Outcome, Verification, compare_updates
 import keras
 import numpy as np
 import torch

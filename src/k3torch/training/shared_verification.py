@@ -24,7 +24,7 @@ import keras
 import torch
 
 _NAMES = ("forward", "loss", "update_metrics", "update_weights")
-_TWO = "several processes"
+_SEVERAL = "several processes"
 
 
 class ProcessStep:
@@ -85,11 +85,11 @@ def verified_choice(model: keras.Model) -> tuple[Parts | None, Verification, lis
     strange = [each for each in reachable(model, through_functions=False) if _sums_may_differ(each)]
     if strange:
         raise InputError(
-            f"expected metrics of Keras or subclasses of keras.metrics.Mean in {_TWO}, whose variables are sums over "
-            f"samples, got {type(strange[0]).__name__}"
+            f"expected metrics of Keras or subclasses of keras.metrics.Mean in {_SEVERAL}, whose variables are sums "
+            f"over samples, got {type(strange[0]).__name__}"
         )
     parts = choice.parts
-    dense = _TWO if parts.sparse is not None else parts.dense_reason
+    dense = _SEVERAL if parts.sparse is not None else parts.dense_reason
     averaged = AveragedParts(model, replace(parts, sparse=None, dense_reason=dense))
     return averaged.parts(), SharedVerification(choice, averaged), choice.reasons
 
@@ -99,7 +99,9 @@ def _sums_may_differ(item: Any) -> bool:
 
 
 def _refuse(reason: str) -> None:
-    raise InputError(f"expected a model whose gradients {_TWO} can average, got one that needs Keras's own {reason}")
+    raise InputError(
+        f"expected a model whose gradients {_SEVERAL} can average, got one that needs Keras's own {reason}"
+    )
 
 
 class SharedVerification(Verification):
@@ -140,8 +142,8 @@ class SharedVerification(Verification):
             _refuse("; ".join(outcome.reasons) or "step, for the samples of another process")
         if changes:
             raise InputError(
-                f"expected a model that changes nothing but its weights in training in {_TWO}, got another, such as "
-                "one with BatchNormalization, whose means would be those of each process's samples"
+                f"expected a model that changes nothing but its weights in training in {_SEVERAL}, got another, such "
+                "as one with BatchNormalization, whose means would be those of each process's samples"
             )
         if fell_back[-1] and self._taken[kind] >= BATCHES[kind]:
             _refuse("optimizer for a batch of another kind")

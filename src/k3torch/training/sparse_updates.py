@@ -17,7 +17,7 @@ has taken. A row takes the steps that it lags behind before it is read or update
 ``rho`` or a geometric series, so that weights and velocities have the bits of a row that has not lagged, whenever it
 catches up. Adam moves weights whose gradient is zero by a rate that differs in each step, and stays dense.
 
-All rows catch up before anybody reads weights or optimizer variables: at the end of an epoch, before validation,
+All rows catch up before weights or optimizer variables are read: at the end of an epoch, before validation,
 prediction, a checkpoint, a dense step, another choice of the step's parts, and when ``fit`` ends, by an exception too.
 Outside of ``fit``, and with callbacks that may read weights within an epoch, steps are dense.
 """

@@ -48,6 +48,12 @@ def compare_steps(model: keras.Model, keras_step: Step, fast_step: Step, before:
     return problems
 
 
+def in_short(problems: list[str]) -> str:
+    """Return up to three of the problems, and how many more there are."""
+    shown = ", ".join(problems[:3])
+    return shown if len(problems) <= 3 else f"{shown} and {len(problems) - 3} more"
+
+
 def differences(model: keras.Model, before: State, expected: State, found: State, keras_step: Step) -> list[str]:
     """Return the names of what differs by more than rounding between two states after a step.
 

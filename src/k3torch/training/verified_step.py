@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Literal
 
 from k3torch.training.model_state import State
-from k3torch.training.state_comparison import compare_steps
+from k3torch.training.state_comparison import compare_steps, in_short
 from k3torch.training.step_parts import Parts
 import keras
 import torch
@@ -147,9 +147,3 @@ def _trailing(leaf: Any) -> tuple[int, ...]:
 def _is_empty(leaf: Any) -> bool:
     shape: Any = getattr(leaf, "shape", ())
     return len(shape) > 0 and shape[0] == 0
-
-
-def in_short(problems: list[str]) -> str:
-    """Return up to three of the problems, and how many more there are."""
-    shown = ", ".join(problems[:3])
-    return shown if len(problems) <= 3 else f"{shown} and {len(problems) - 3} more"

@@ -79,6 +79,36 @@ def baselines(
         }
 
 
+def baselines_with_test(
+    training: tuple[Float, NDArray[Any]],
+    test: tuple[Float, NDArray[Any]],
+    splits: Sequence[Sequence[Split]],
+    *,
+    task: Task,
+    seed: int = 0,
+) -> dict[str, tuple[Float, float]]:
+    """Return for each simple model its scores on the folds, (repeats, folds), and its score on the test samples.
+
+    The score on the test samples is that of a model that was trained on all training samples.
+
+    Args:
+        training: features, (samples, features), and target, (samples,).
+        test: features and target of the test samples.
+        splits: of the training samples, as for ``baselines``.
+        task: as for ``baselines``.
+        seed: of gradient boosting.
+
+    Raises:
+        InputError: as ``baselines``.
+    """
+    x, y = (np.concatenate(parts) for parts in zip(training, test, strict=True))
+    whole = np.arange(len(y))
+    last = [[(whole[: len(training[1])], whole[len(training[1]) :])]]
+    validated = baselines(*training, splits, task=task, seed=seed)
+    tested = baselines(x, y, last, task=task, seed=seed)
+    return {name: (scores, tested[name].item()) for name, scores in validated.items()}
+
+
 def _checked(
     x: ArrayLike, y: ArrayLike, splits: Sequence[Sequence[Split]], sample_weight: ArrayLike | None
 ) -> tuple[Float, NDArray[Any], Float | None]:

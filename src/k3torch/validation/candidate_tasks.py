@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-from k3torch import parallel
 from k3torch.stack.device_choice import uncompiled_seconds
 from k3torch.validation import candidate_runs
 from k3torch.validation.candidates import Candidate
@@ -15,7 +14,7 @@ from k3torch.validation.jobs import Data, Fold, scaled_folds
 from k3torch.validation.process_lock import LOCK
 from k3torch.validation.runs import Run, Settings
 from k3torch.validation.search_problems import Problem
-from k3torch.validation.tasks import Environment, QuietBar, Result, arrays_of, packed, unpacked
+from k3torch.validation.tasks import Environment, QuietBar, Result, packed, results
 
 # Seconds that a task would take uncompiled: some ten seconds compiled, beside which tracing and compiling are little.
 TASK_SECONDS = 200.0
@@ -33,6 +32,7 @@ class CandidateTask:
         last: whether the training ends with them.
         settings: fields of ``Settings``.
         scaling: arguments of ``scaled_folds``.
+        environment: Keras's settings in the process of the search.
     """
 
     candidates: Sequence[Candidate]
@@ -49,7 +49,7 @@ def train_rung(
     runs: Sequence[Run], data: Data, folds: Sequence[Fold], repeats: int, epochs: range, settings: Settings, last: bool
 ) -> None:
     """Train candidates to the end of these epochs in other processes, and set their scores and records."""
-    checkpoints, bar = settings.checkpoints, settings.bar
+    bar = settings.bar
     missing = [run for run in runs if not _load(run, epochs, settings)]
     if not missing:
         return
@@ -69,17 +69,10 @@ def train_rung(
         for number, some in enumerate(groups)
     }  # fmt: skip
     bar.total = max(bar.total, bar.done + len(groups))
-    bar.status("training in other processes")
-    said: set[str] = set()
     assert settings.n_jobs is not None
-    for number, result in parallel.completed(train_candidates, calls, arrays_of(data), settings.n_jobs, bar.notice):
-        for line in set(result[2]) - said:
-            bar.notice(line)
-        said.update(result[2])
-        for run, values in zip(groups[number], unpacked(result), strict=True):
+    for number, found in results(train_candidates, calls, data, settings.n_jobs, bar, settings.checkpoints):
+        for run, values in zip(groups[number], found, strict=True):
             _take(run, values, epochs, settings)
-        checkpoints.write_if_due()
-        bar.advance({})
 
 
 def train_candidates(x: Any, y: Any, weights: Any, training_weights: Any, task: CandidateTask) -> Result:

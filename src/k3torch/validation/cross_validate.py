@@ -17,7 +17,7 @@ from k3torch.validation.job_training import Engine, Training, with_units
 from k3torch.validation.jobs import Data, make_jobs
 from k3torch.validation.process_lock import LOCK
 from k3torch.validation.result import CrossValidation, Interrupted
-from k3torch.validation.tasks import Environment, FoldTask, divided, n_jobs_problem, seed_of_task, train_in_tasks
+from k3torch.validation.tasks import fold_tasks, n_jobs_problem, train_in_tasks
 import keras
 from numpy.typing import ArrayLike
 
@@ -145,14 +145,10 @@ def cross_validate(
             if (record := checkpoints.trained("folds")) is not None:
                 training.load(record)
             elif n_jobs is not None:
-                environment = Environment.of_this_process()
-                tasks = [
-                    FoldTask(
-                        build_model, chosen, batch_size, epochs, callbacks, engine, seed_of_task(seed, number),
-                        scaling, environment,
-                    )
-                    for number, chosen in enumerate(divided(splits))
-                ]  # fmt: skip
+                tasks = fold_tasks(
+                    splits, seed, build_model=build_model, batch_size=batch_size, epochs=epochs, callbacks=callbacks,
+                    engine=engine, scaling=scaling,
+                )  # fmt: skip
                 train_in_tasks(training, data, tasks, int(n_jobs), checkpoints)
                 checkpoints.write()
             else:

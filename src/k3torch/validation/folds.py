@@ -7,7 +7,7 @@ from typing import Any
 from k3torch.errors import InputError, refuse, unless
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 Indices = NDArray[np.int64]
 Split = tuple[Indices, Indices]
@@ -70,6 +70,27 @@ def make_repeats(
     if len(set(counts)) > 1:
         raise InputError(f"expected as many folds in each repeat, got {counts}")
     return made
+
+
+def balanced_folds(y: NDArray[Any], classes: int, folds: int, seed: int) -> int | StratifiedKFold:
+    """Return ``folds`` for a regression, and for a classification a splitter that keeps the fractions of the classes.
+
+    Args:
+        y: (samples,), the target; for a classification the numbers of the classes.
+        classes: their number, 0 for a regression.
+        folds: the number of folds.
+        seed: from which each repeat draws other folds.
+
+    Raises:
+        InputError: for fewer samples than folds, of a classification in any class.
+    """
+    if not classes:
+        make_folds(folds, y, y)  # refuses a wrong number
+        return folds
+    smallest = int(np.bincount(y.astype("int64"), minlength=classes).min())
+    if not 2 <= folds <= smallest:
+        raise InputError(f"expected from 2 folds to {smallest}, the samples of the smallest class, got {folds}")
+    return StratifiedKFold(folds, shuffle=True, random_state=np.random.RandomState(seed))
 
 
 def _split(splitter: Any, x: Any, y: NDArray[Any], groups: ArrayLike | None) -> list[Any]:

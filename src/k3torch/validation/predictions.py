@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from k3torch.data.bags import BagDataset
+from k3torch.models.probabilities import has_logits
 from k3torch.validation.arguments import Features
 from k3torch.validation.folds import Split
 import keras
@@ -70,8 +71,7 @@ def averaged(parts: Sequence[tuple[NDArray[np.int64], Float]], samples: int) -> 
 
 
 def _probabilities(model: keras.Model, outputs: Any) -> Any:
-    losses = [loss for loss in keras.tree.flatten(model.loss) if isinstance(loss, keras.losses.Loss)]
-    if not any(loss.get_config().get("from_logits") for loss in losses):
+    if not has_logits(model):
         return outputs
-    binary = any("binary" in type(loss).__name__.lower() for loss in losses)
+    binary = any("binary" in type(loss).__name__.lower() for loss in keras.tree.flatten(model.loss))
     return keras.ops.sigmoid(outputs) if binary else keras.ops.softmax(outputs)

@@ -80,9 +80,12 @@ class Run:
         record: what another process returned of its training, or None.
         jobs: one for each fold of each repeat, as long as they are needed.
         training: what came of it.
+        rules: for each job when it stops early, or none.
         scores: (repeats, folds).
         epochs: for which a model for new samples is to be trained.
         seconds: of the training, its part of those of the stack.
+        metric: name of the metric of the scores.
+        greater_is_better: whether a higher score is better.
     """
 
     candidate: Candidate

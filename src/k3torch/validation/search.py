@@ -126,13 +126,7 @@ def search(
             scaling={"seed": int(seed), **scaling}, n_jobs=None if n_jobs is None else int(n_jobs), engine=engine,
         )  # fmt: skip
         if checkpoint is not None:
-            job = settings.jobs(candidates[0], data, problems[0].folds[:1])[0]
-            described = call_settings(
-                "search", job.model, data, [[fold.split for fold in problem.folds] for problem in problems],
-                [] if rule is None else [rule], candidates=[candidate.params for candidate in candidates],
-                epochs=epochs, batch_size=batch_size, choose_epochs=choose_epochs, halving=halving,
-                divided=n_jobs is not None, seed=int(seed), **scaling,
-            )  # fmt: skip
+            described = _described(candidates, data, problems, int(batch_size), settings)
             settings = replace(settings, checkpoints=Checkpoints(checkpoint, described))
         if n_jobs is None:
             candidate_runs.find_groups(candidates, data, problems, settings)
@@ -152,6 +146,19 @@ def search(
         settings.checkpoints.write()
         bar.total = bar.done
     return found if outer is None else replace(found, outer=tested)
+
+
+def _described(
+    candidates: Sequence[Candidate], data: Data, problems: Sequence[Problem], batch_size: int, s: Settings
+) -> dict[str, Any]:
+    """Return what has to be the same when a search goes on from a checkpoint."""
+    job = s.jobs(candidates[0], data, problems[0].folds[:1])[0]
+    return call_settings(
+        "search", job.model, data, [[fold.split for fold in problem.folds] for problem in problems],
+        [] if s.early_stopping is None else [s.early_stopping],
+        candidates=[candidate.params for candidate in candidates], epochs=s.epochs, batch_size=batch_size,
+        choose_epochs=s.choose_epochs, halving=s.halving, divided=s.n_jobs is not None, **s.scaling,
+    )  # fmt: skip
 
 
 def _select(

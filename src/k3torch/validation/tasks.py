@@ -78,6 +78,38 @@ class QuietBar(EpochBar):
         self.lines.append(line)
 
 
+def results(
+    function: Callable[..., Result],
+    tasks: Mapping[int, tuple[Any]],
+    data: Data,
+    n_jobs: int,
+    bar: EpochBar,
+    checkpoints: Checkpoints,
+) -> Iterator[tuple[int, Any]]:
+    """Train tasks in other processes, and yield the number and the values of each as soon as it returns.
+
+    Notices of the workers are shown once. A checkpoint is written, if one is due, when the caller has taken the values.
+
+    Args:
+        function: is called with the samples and a task.
+        tasks: by their numbers.
+        data: all samples.
+        n_jobs: how many processes at a time.
+        bar: for progress; it goes on by one with each task.
+        checkpoints: of the call.
+    """
+    bar.status("training in other processes")
+    said: set[str] = set()
+    for number, result in parallel.completed(function, tasks, arrays_of(data), n_jobs, bar.notice):
+        for line in result[2]:
+            if line not in said:
+                bar.notice(line)
+        said.update(result[2])
+        yield number, unpacked(result)
+        checkpoints.write_if_due()
+        bar.advance({})
+
+
 def packed(values: Any, notices: Sequence[str] = ()) -> Result:
     """Return plain values and arrays as a task returns them."""
     arrays: Arrays = {}
@@ -94,9 +126,15 @@ class FoldTask:
     """How some folds of a cross-validation are trained in a worker.
 
     Attributes:
+        build_model: returns a compiled model.
         splits: of each repeat and fold, None for those of other tasks.
+        batch_size: samples per update.
+        epochs: to train.
+        callbacks: of the caller, or None.
+        engine: as in ``cross_validate``.
         seed: of the training.
         scaling: arguments of ``scaled_folds``.
+        environment: Keras's settings in the process of the caller.
     """
 
     build_model: Callable[[], keras.Model]
@@ -156,7 +194,7 @@ def train_in_tasks(
         jobs: Sequence[Job] = training.jobs[start : start + task.jobs]
         parts.append(Training(jobs, training.batch_size, training.epochs, training.callbacks, bar))
         start += len(jobs)
-    waiting = {}
+    waiting: dict[int, tuple[FoldTask]] = {}
     for number, (task, part) in enumerate(zip(tasks, parts, strict=True)):
         if (record := checkpoints.trained(_name(number))) is None:
             waiting[number] = (task,)
@@ -164,21 +202,23 @@ def train_in_tasks(
             part.load(record)
             checkpoints.complete({_name(number): part})
             bar.done += 1
-    bar.status("training in other processes")
-    said: set[str] = set()
-    for number, result in parallel.completed(train_folds, waiting, arrays_of(data), n_jobs, bar.notice):
-        for line in set(result[2]) - said:
-            bar.notice(line)
-        said.update(result[2])
-        parts[number].load(unpacked(result))
+    for number, record in results(train_folds, waiting, data, n_jobs, bar, checkpoints):
+        parts[number].load(record)
         checkpoints.complete({_name(number): parts[number]})
-        checkpoints.write_if_due()
-        bar.advance({})
     training.join(parts)
 
 
 def _name(number: int) -> str:
     return f"task {number + 1}"
+
+
+def fold_tasks(splits: Sequence[Sequence[Split]], seed: int, **arguments: Any) -> list[FoldTask]:
+    """Return the tasks of a cross-validation; ``arguments`` are the fields of ``FoldTask`` that are the same in all."""
+    environment = Environment.of_this_process()
+    return [
+        FoldTask(splits=chosen, seed=seed_of_task(seed, number), environment=environment, **arguments)
+        for number, chosen in enumerate(divided(splits))
+    ]
 
 
 def seed_of_task(seed: int, number: int) -> int:
