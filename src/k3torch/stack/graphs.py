@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import logging
 from typing import NamedTuple
+import warnings
 
 from k3torch.errors import first_line
 from k3torch.stack.cuda_graphs import capture
@@ -43,12 +44,18 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
 
 @contextmanager
 def _quiet_torch() -> Iterator[None]:
-    """Keep torch's log silent during the block: it prints a traceback for each operator that cannot be traced."""
+    """Keep torch silent during the block.
+
+    Its log prints a traceback for each operator that cannot be traced, and vmap warns of those that it applies to one
+    model after another, such as a step of the gradient of silu: nothing that the user could change.
+    """
     handlers = logging.getLogger("torch").handlers
     for handler in handlers:
         handler.addFilter(_nothing)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            yield
     finally:
         for handler in handlers:
             handler.removeFilter(_nothing)
