@@ -84,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(1024)
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --port"
+            f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --host or --port"
         ) from error
     return listening
 
