@@ -6,9 +6,9 @@
         -H "Content-Type: application/json"
     curl http://127.0.0.1:8001/table --data-binary @new.csv
 
-RUN is a folder of train-imdb, kfold-boston or kfold-table. The page takes a review, and shows its probability and the
-words that changed it most, or takes a table, and shows the predictions. Only this computer reaches the page, unless
---host says otherwise; there is no password. The server keeps nothing that it receives. Ctrl-C ends it.
+RUN is a folder of train-imdb, kfold-boston, kfold-table or search-boston. The page takes a review, and shows its
+probability and the words that changed it most, or takes a table, and shows the predictions. Only this computer reaches
+the page, unless --host says otherwise; there is no password. The server keeps nothing that it receives. Ctrl-C ends it.
 """
 
 from dataclasses import dataclass

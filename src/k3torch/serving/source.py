@@ -51,7 +51,7 @@ def load_source(run: Path, takes: Takes, form: str) -> Source:
     if not (run / "model.keras").is_file():
         raise InputError(
             f"expected a run folder with model.keras, got {run} without it: a complete run of train-imdb, "
-            "train-digits, kfold-boston or kfold-table writes one"
+            "train-digits, kfold-boston, kfold-table or search-boston writes one"
         )
     if (run / VOCABULARY).is_file():
         return _reviews(run, takes == IDS or (takes == "auto" and form != "keras"))
