@@ -106,4 +106,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: docs dist train-imdb kfold-boston nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve notebooks minimal-imdb minimal-boston
+.PHONY: docs dist train-imdb kfold-boston kfold-table predict-table nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve notebooks minimal-imdb minimal-boston

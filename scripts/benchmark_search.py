@@ -48,7 +48,7 @@ from typing import Any
 
 from k3torch import runtime
 from k3torch.data import boston
-from k3torch.errors import InputError
+from k3torch.errors import count_problem, refuse, unless
 from k3torch.models.builders import boston_regressor
 from k3torch.reports import tables
 from k3torch.reports.run_folder import RunFolder, check_free
@@ -118,12 +118,17 @@ def main(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     """Refuse what no run could use, before anything is loaded."""
-    cli.check_counts(settings, "epochs", "batch_size")
-    for name in ("seeds", "divisions"):
-        if not getattr(settings, name):
-            raise InputError(f"expected a value for --{name}, got none")
-    if min(settings.outer_folds, settings.inner_folds) < 2:
-        raise InputError(f"expected 2 folds or more, got {min(settings.outer_folds, settings.inner_folds)}")
+    refuse(
+        [
+            *(count_problem(name, getattr(settings, name)) for name in ("epochs", "batch_size")),
+            *(count_problem(name, getattr(settings, name), minimum=2) for name in ("outer_folds", "inner_folds")),
+            *(unless(getattr(settings, name), f"a value for --{name}, got none") for name in ("seeds", "divisions")),
+            *(
+                unless(0 <= seed < 2**32, f"seeds as whole numbers from 0 to {2**32 - 1}, got {seed}")
+                for seed in settings.seeds
+            ),
+        ]
+    )
     check_free(settings.output)
 
 

@@ -4,8 +4,8 @@
     k3torch export runs/boston-TIME --format torch --out serving/boston
     make export ARGS="runs/imdb-TIME --format keras"
 
-RUN is a folder of train-imdb, train-digits, kfold-boston or kfold-table. The new folder gets the model, export.json,
-which says what goes in and what comes out, and what turns words or columns into inputs: vocabulary.json or
+RUN is a folder of train-imdb, train-digits, kfold-boston, kfold-table or search-boston. The new folder gets the model,
+export.json, which says what goes in and what comes out, and what turns words or columns into inputs: vocabulary.json or
 columns.json. Scaling is part of the model: it takes the numbers of a table as they are. The number of samples in a
 batch may vary. The outputs are compared with those of the run's model, and nothing is written if they differ by more
 than 1e-5. docs/export.md shows how each format is run.

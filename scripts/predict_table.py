@@ -23,7 +23,7 @@ class Settings:
     """Command-line options."""
 
     run: tyro.conf.Positional[Annotated[Path, shown_as("RUN")]]
-    """A run folder of kfold-table or kfold-boston."""
+    """A run folder of kfold-table, kfold-boston or search-boston."""
     table: tyro.conf.Positional[Annotated[Path, shown_as("TABLE")]]
     """A .csv, .tsv, .txt, .xlsx or .parquet file, also compressed."""
     out: Annotated[Path | None, shown_as("PATH", "standard output")] = None

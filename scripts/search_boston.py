@@ -101,10 +101,11 @@ def main(settings: Settings) -> None:
         lecture = train_lectures(training, settings)
         run.metrics |= metrics(found) | {"device": str(device), "seed": settings.machine.seed}
         run.metrics["compared"] = compare(found, lecture, (training, test), settings.machine.seed)
+        run.metrics["test"] = run.metrics["compared"]["the best candidate"]["test"]
         score = SCORES[training.columns.task]
         draw(found, f"{score} of {training.columns.target}", run.plot("candidates"))
         run.metrics |= {"seconds_total": run.seconds}
-        run.results = results(run, f"{score} of {training.columns.target}")
+        run.results = results(run.metrics, f"{score} of {training.columns.target}")
     print(f"{run.metrics['seconds_total']:.1f} s in all\nwritten to {run.path}")
     tables.show_results(run.results)
 
@@ -121,9 +122,16 @@ def check(settings: Settings) -> None:
             ),
             None if settings.halving is None else count_problem("halving", settings.halving, minimum=2),
             unless(not own or settings.target is not None, "--target with --table, got none"),
-            unless(own or settings.target is None, "--target only with --table, got no table"),
+            *(unless(own, f"{option} only with --table, got no table") for option in table_options(settings)),
         ]
     )
+
+
+def table_options(settings: Settings) -> list[str]:
+    """Return the options given that say how --table is used."""
+    names = ("target", "task", "missing", "drop")
+    given = [name for name in names if getattr(settings, name) != getattr(Settings, name)]
+    return [f"--{name}" for name in (*given, *(name for name, text in vars(settings.table_format).items() if text))]
 
 
 # 1. The samples: those of the search, and those of the test.
@@ -260,9 +268,8 @@ def draw(found: SearchResult, quantity: str, path: Path) -> None:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 
 
-def results(run: RunFolder, score: str) -> list[tables.ResultTable | str]:
+def results(metrics: dict[str, Any], score: str) -> list[tables.ResultTable | str]:
     """Return the best candidate, and what it is worth beside others."""
-    metrics = run.metrics
     best = ", ".join(f"{name} {_shown(value)}" for name, value in metrics["best_params"].items())
     rows = [(name, values["mean"], values["test"]) for name, values in metrics["compared"].items()]
     return [

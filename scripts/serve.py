@@ -5,9 +5,9 @@
     curl http://127.0.0.1:8000/predict --json '{"texts": ["A wonderful film."]}'
     curl http://127.0.0.1:8001/table --data-binary @new.csv
 
-RUN is a folder of train-imdb, kfold-boston or kfold-table. The page takes a review, and shows its probability and the
-words that changed it most, or takes a table, and shows the predictions. Only this computer reaches the page, unless
---host says otherwise; there is no password. The server keeps nothing that it receives. Ctrl-C ends it.
+RUN is a folder of train-imdb, kfold-boston, kfold-table or search-boston. The page takes a review, and shows its
+probability and the words that changed it most, or takes a table, and shows the predictions. Only this computer reaches
+the page, unless --host says otherwise; there is no password. The server keeps nothing that it receives. Ctrl-C ends it.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(1024)
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --port"
+            f"expected to listen at {host}:{port}, got: {reason_of(error)}: give another --host or --port"
         ) from error
     return listening
 

@@ -99,7 +99,10 @@ def test_each_candidate_is_a_network_with_its_settings():
         ({"seeds": ()}, "expected a value for --seeds, got none"),
         ({"divisions": ()}, "expected a value for --divisions, got none"),
         ({"epochs": 0}, "expected epochs as a whole number of 1 or more, got 0"),
-        ({"inner_folds": 1}, "expected 2 folds or more, got 1"),
+        (
+            {"inner_folds": 1, "outer_folds": 0, "seeds": (0, -1)},
+            "expected outer_folds as .* got 0; expected inner_folds as .* got 1; expected seeds as .*, got -1",
+        ),
         ({"outer_folds": 507}, "507"),
     ],
 )

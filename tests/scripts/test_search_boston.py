@@ -10,7 +10,7 @@ from k3torch import SearchResult, cross_validate
 from k3torch.data import boston
 from k3torch.data.columns import Columns
 from k3torch.errors import InputError
-from k3torch.options import Machine, Output
+from k3torch.options import Machine, Output, TableFormat
 import keras
 import numpy as np
 import pandas as pd
@@ -77,11 +77,15 @@ def test_it_leaves_the_candidates_and_a_model_whose_test_error_is_the_reported_o
     _, (x, y) = boston.load_data()
     model = keras.saving.load_model(out / "model.keras")
     assert np.abs(model.predict(x, verbose=0)[:, 0] - y).mean() == pytest.approx(compared["the best candidate"]["test"])
+    assert found["test"] == compared["the best candidate"]["test"]
     assert compared["ridge regression"]["test"] == pytest.approx(3.442, abs=1e-3)
     assert [column.name for column in Columns.load(out / "columns.json").columns] == list(boston.FEATURES)
     assert (out / "candidates.png").read_bytes()[:4] == b"\x89PNG"
     assert all(len(line) <= 80 or line.startswith("written to") for line in said.splitlines())
-    assert "the best of 2 candidates: activation " in said
+    report = (out / "report.html").read_text("utf-8")
+    for text in ("the best of 2 candidates: activation ", "ridge regression", "selected on these folds, so"):
+        assert text in said
+        assert text in report
 
 
 def test_a_table_with_classes_is_searched_by_accuracy(settings, quick, cells):
@@ -125,6 +129,10 @@ def test_the_score_of_outputs():
         ({"folds": 1}, "expected from 2 folds"),
         ({"folds": 500}, "expected from 2 folds"),
         ({"target": "price"}, "expected --target only with --table, got no table"),
+        (
+            {"missing": "median", "drop": ("a",), "table_format": TableFormat(decimal=",")},
+            "expected --missing only with --table, got no table; expected --drop only .*; expected --decimal only",
+        ),
         ({"table": Path("a.csv")}, "expected --target with --table, got none"),
         ({"table": Path("a.csv"), "target": "price"}, "a.csv"),
     ],

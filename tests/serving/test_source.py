@@ -1,6 +1,8 @@
 """What is exported from each kind of run folder."""
 
+from k3torch.data.text import Vocabulary
 from k3torch.errors import InputError
+from k3torch.models.builders import imdb_classifier
 from k3torch.serving.source import load_source, samples
 import numpy as np
 import pytest
@@ -30,6 +32,18 @@ def test_each_run_has_its_inputs_and_outputs(request, run, takes, form, shape, f
         expected = source.reference(x)
         assert expected.shape == (len(x), source.card["output"]["shape"][1])
         np.testing.assert_allclose(source.model.predict(x, verbose=0), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_ids_without_a_word_are_unknown_however_wide_the_network_is(tmp_path):
+    Vocabulary(("great",)).save(tmp_path / "vocabulary.json", 10, ("negative", "positive"))
+    model = imdb_classifier(10, units=())
+    model.set_weights([np.array([[0.0, 0, 0, 0, 2, 9, 9, 9, 9, 9]]).T, np.zeros(1)])
+    model.save(tmp_path / "model.keras")
+    source = load_source(tmp_path, "ids", "onnx")
+    expected = [[1 / (1 + np.exp(-2.0))]]
+    np.testing.assert_allclose(source.model.predict(np.array([[1, 4, 5, 9]], "int32"), verbose=0), expected, rtol=1e-6)
+    for x in samples(source):
+        np.testing.assert_allclose(source.model.predict(x, verbose=0), source.reference(x), rtol=1e-6)
 
 
 def test_a_table_names_its_features_and_takes_them_as_they_are(table_run):

@@ -52,3 +52,15 @@ def test_a_cuda_graph_keeps_the_inputs_until_it_runs():
     assert inputs[0].tolist() == [1, 2]
     run(3)
     assert inputs[0].tolist() == [8, 16]
+
+
+@pytest.mark.filterwarnings("error")
+def test_operators_that_vmap_applies_one_by_one_give_no_warning():
+    def step(x, gradient):
+        gradient.copy_(torch.vmap(torch.func.grad(lambda row: torch.nn.functional.silu(row).sum()))(x))
+
+    x = torch.randn(3, 4)
+    gradient = torch.zeros(3, 4)
+    graphs.trace(step, [x, gradient])(x, gradient)
+    sigmoid = torch.sigmoid(x)
+    torch.testing.assert_close(gradient, sigmoid * (1 + x * (1 - sigmoid)))

@@ -43,7 +43,7 @@ def make_app(run: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> Fa
     """Return the app for a run folder; it loads the model once.
 
     Args:
-        run: of train-imdb, kfold-boston or kfold-table.
+        run: of train-imdb, kfold-boston, kfold-table or search-boston.
         hosts: names in the address by which the app may be called; "*" allows all. So a page from elsewhere cannot
             reach it under a name of its own.
 
@@ -64,7 +64,7 @@ def make_app(run: Path, hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> Fa
     else:
         raise InputError(
             f"expected a run folder with model.keras and {VOCABULARY} or {COLUMNS}, got {run}: a complete run of "
-            "train-imdb, kfold-boston or kfold-table writes them"
+            "train-imdb, kfold-boston, kfold-table or search-boston writes them"
         )
     return app
 

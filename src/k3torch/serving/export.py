@@ -47,7 +47,7 @@ def export_run(
     """Write the model of a run folder in another format, and compare its outputs where its runtime is installed.
 
     Args:
-        run: of train-imdb, train-digits, kfold-boston or kfold-table.
+        run: of train-imdb, train-digits, kfold-boston, kfold-table or search-boston.
         form: a name of ``FORMATS``.
         out: a new folder; None is ``export-FORMAT`` in the run folder.
         takes: for film reviews, "ids" of words or "features", their bags as a dense array. "auto" is "features" for

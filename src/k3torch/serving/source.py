@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from k3torch.data.columns import COLUMNS
-from k3torch.data.review_features import VOCABULARY
+from k3torch.data.review_features import VOCABULARY, WordFeatures
 from k3torch.data.text import UNKNOWN
 from k3torch.errors import InputError
 from k3torch.serving.plain_layers import plain_model
@@ -52,7 +52,7 @@ def load_source(run: Path, takes: Takes, form: str) -> Source:
     if not (run / "model.keras").is_file():
         raise InputError(
             f"expected a run folder with model.keras, got {run} without it: a complete run of train-imdb, "
-            "train-digits, kfold-boston or kfold-table writes one"
+            "train-digits, kfold-boston, kfold-table or search-boston writes one"
         )
     if (run / VOCABULARY).is_file():
         return _reviews(run, takes == IDS or (takes == "auto" and form != "keras"))
@@ -74,11 +74,15 @@ def _reviews(run: Path, by_ids: bool) -> Source:
         card = _card(plain, FEATURES, _OF_BAGS, meaning, **labels)
         return Source(plain, _outputs_of(classifier.model), (VOCABULARY,), card)
 
+    features, words = classifier.features, len(classifier.vocabulary.words) + 4
+    if isinstance(features, WordFeatures):  # columns without a word were never trained
+        features = WordFeatures(min(words, features.num_words))
+
     def reference(ids: Array) -> Array:
-        known = np.where(ids < len(classifier.vocabulary.words) + 4, ids, UNKNOWN)
+        known = np.where(ids < words, ids, UNKNOWN)
         return classifier.probabilities([review[review != PADDING] for review in known])[:, None]
 
-    model = takes_word_ids(plain, classifier.features)
+    model = takes_word_ids(plain, features)
     return Source(model, reference, (VOCABULARY,), _card(model, IDS, _OF_IDS, meaning, **labels))
 
 

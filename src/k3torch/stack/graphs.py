@@ -44,7 +44,11 @@ def trace(function: Callable[..., None], inputs: Tensors) -> torch.fx.GraphModul
 
 @contextmanager
 def _quiet_torch() -> Iterator[None]:
-    """Keep torch's log silent during the block: it prints a traceback for each operator that cannot be traced."""
+    """Keep torch silent during the block.
+
+    Its log prints a traceback for each operator that cannot be traced, and vmap warns of those that it applies to one
+    model after another, such as a step of the gradient of silu: nothing that the user could change.
+    """
     handlers = logging.getLogger("torch").handlers
     for handler in handlers:
         handler.addFilter(_nothing)
