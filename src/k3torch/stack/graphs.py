@@ -54,7 +54,6 @@ def _quiet_torch() -> Iterator[None]:
         handler.addFilter(_nothing)
     try:
         with warnings.catch_warnings():
-            # Of torch.vmap, about operators that it calls model by model.
             warnings.filterwarnings("ignore", message="There is a performance drop")
             yield
     finally:
