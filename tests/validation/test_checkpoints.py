@@ -164,3 +164,9 @@ def test_without_a_folder_nothing_is_stored():
     assert not checkpoints.is_due()
     assert not checkpoints.begin("folds").is_stored
     checkpoints.write()
+
+
+@pytest.mark.parametrize("where", [5, True, ["folder"]])
+def test_a_checkpoint_that_is_no_folder_is_refused(where):
+    with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
+        Checkpoints(where, {})

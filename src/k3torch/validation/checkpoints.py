@@ -103,10 +103,12 @@ class Checkpoints:
         parts: results of what is complete, by name.
 
     Raises:
-        InputError: for a checkpoint of other settings, and if all are damaged.
+        InputError: for anything else than a folder, a checkpoint of other settings, and if all are damaged.
     """
 
     def __init__(self, where: Checkpoint, settings: Settings):
+        if not isinstance(where, str | Path | CheckpointFolder | None):
+            raise InputError(f"expected checkpoint as a folder, got {where!r}")
         self.folder = CheckpointFolder(where) if isinstance(where, str | Path) else where
         self._settings = settings
         self._number = 0
