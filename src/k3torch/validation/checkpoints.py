@@ -145,6 +145,11 @@ class Checkpoints:
         """Store these trainings, which are complete, from now on."""
         self._trainings.update(trainings)
 
+    def keep(self, key: str) -> None:
+        """Store a training as it is now: its models are not trained further, and get layers for the scaling."""
+        if key in self._trainings:
+            self._trainings[key] = Stored(self._trainings[key].record())
+
     def forget(self, key: str) -> None:
         """Store a training no longer: its models are not needed."""
         self._trainings.pop(key, None)
