@@ -36,7 +36,7 @@ def network(features, outputs=1, classes=0, rate=0.01, loss=None, last=None, lay
         None: "sparse_categorical_crossentropy" if classes > 2 else "binary_crossentropy" if classes else "mse",
         "logits": keras.losses.BinaryCrossentropy(from_logits=True),
     }
-    model.compile(keras.optimizers.Adam(rate), losses.get(loss, loss))
+    model.compile(keras.optimizers.Adam(rate), loss if isinstance(loss, list) else losses.get(loss, loss))
     return model
 
 
@@ -68,6 +68,63 @@ def test_two_softmax_outputs_and_logits_give_probabilities():
     logits = Classifier(network, parameters={"loss": "logits", "rate": 0.1}, epochs=5).fit(X, LABELS)
     outputs = logits.model_.predict(X.astype("float32"), verbose=0)
     np.testing.assert_allclose(logits.predict_proba(X)[:, 1:], 1 / (1 + np.exp(-outputs)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [keras.losses.sparse_categorical_crossentropy, ["sparse_categorical_crossentropy"]],
+    ids=["function", "list"],
+)
+def test_targets_follow_a_loss_given_as_a_function_or_in_a_list(loss):
+    labels = np.digitize(X[:, 0], [-0.5, 0.5])
+    found, same = (
+        Classifier(network, parameters={"loss": each}, epochs=2).fit(X, labels)
+        for each in (loss, "sparse_categorical_crossentropy")
+    )
+    np.testing.assert_array_equal(found.predict_proba(X), same.predict_proba(X))
+
+
+class Subclass(keras.Model):
+    """A model whose shapes are known when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.parametrize("make", [lambda: keras.Sequential([SparseDense(1, "sigmoid")]), Subclass])
+def test_models_without_an_input_layer_get_the_shape_of_x(make):
+    def build():
+        model = make()
+        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+        return model
+
+    for x in (X, csr_matrix(X)) if make is not Subclass else (X,):
+        found = Classifier(build, epochs=2).fit(x, LABELS)
+        same = Classifier(network, parameters={"rate": 0.1, "layer": SparseDense}).fit(x, LABELS)
+        assert [w.shape for w in found.model_.get_weights()] == [w.shape for w in same.model_.get_weights()]
+        assert found.predict_proba(x).shape == (60, 2)
+
+
+def test_a_model_for_another_number_of_features_is_refused():
+    with pytest.raises(InputError, match=r"expected a model that takes 3 features, got: "):
+        Classifier(network, parameters={"features": 4}).fit(X, LABELS)
+
+
+def test_numbers_that_float32_cannot_hold_are_refused_by_the_name_of_the_argument():
+    huge = X.copy()
+    huge[2, 1] = 1e39
+    with pytest.raises(InputError, match=r"numbers as X, got 1e\+39 in sample 2"):
+        classifier().fit(huge, LABELS)
+    with pytest.raises(InputError, match="values in X, got inf in row 2"):
+        Classifier(network, parameters={"layer": SparseDense}).fit(csr_matrix(huge), LABELS)
+    with pytest.raises(InputError, match=r"numbers as y, got 1e\+39 in sample 2"):
+        Regressor(network).fit(X, huge[:, 1])
+    with pytest.raises(InputError, match=r"numbers as X, got 1e\+39 in sample 2"):
+        Regressor(network, epochs=1).fit(X, X[:, 0]).predict(huge)
 
 
 def test_a_regressor_has_the_shape_of_its_targets():

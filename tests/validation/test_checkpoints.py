@@ -164,3 +164,25 @@ def test_without_a_folder_nothing_is_stored():
     assert not checkpoints.is_due()
     assert not checkpoints.begin("folds").is_stored
     checkpoints.write()
+
+
+@pytest.mark.parametrize("where", [5, True, ["folder"]])
+def test_a_checkpoint_that_is_no_folder_is_refused(where):
+    with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
+        Checkpoints(where, {})
+
+
+def test_what_is_kept_of_a_training_does_not_follow_its_models():
+    class Training:
+        variables = 14
+
+        def record(self):
+            return {"variables": self.variables}
+
+    checkpoints, training = Checkpoints(None, {}), Training()
+    checkpoints.complete({"best model": training})
+    checkpoints.keep("best model")
+    checkpoints.keep("dropped")
+    training.variables = 17  # as layers for the scaling add some
+    assert checkpoints._trainings["best model"].record() == {"variables": 14}
+    assert list(checkpoints._trainings) == ["best model"]

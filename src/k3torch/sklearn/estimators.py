@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Mapping
 import inspect
 from typing import Any, Self
 
-from k3torch.data.arrays import number_array
+from k3torch.data.arrays import finite_array
 from k3torch.data.bags import BagDataset, bag_loader
 from k3torch.data.loaders import array_loader
-from k3torch.errors import InputError, Problem, choice_problem, count_problem, refuse, seed_problem, unless
+from k3torch.data.sparse import checked_csr
+from k3torch.errors import InputError, Problem, choice_problem, count_problem, first_line, refuse, seed_problem, unless
 from k3torch.models.probabilities import has_logits, of_classes
 from k3torch.training.model_state import get_random_states, set_random_states
 import keras
@@ -122,21 +123,20 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self,
         x: Any,
         sizes: Mapping[str, int],
-        targets_for: Callable[[keras.Model], NDArray[Any]],
+        targets_for: Callable[[keras.Model, Any], NDArray[Any]],
         weight: ArrayLike | None,
     ) -> None:
-        """Build and train ``model_``; the random generators are afterwards as before."""
+        """Build and train ``model_``; the random generators are afterwards as before.
+
+        ``targets_for`` returns the targets for a model and the shape of its outputs, without the samples.
+        """
         states = get_random_states()
         try:
             keras.utils.set_random_seed(self.seed)
             model = self._build(sizes)
             weights = None if weight is None else _check_sample_weight(weight, x, dtype=np.float32)
-            y = targets_for(model)
-            if issparse(x):
-                loader = bag_loader(BagDataset(x, y, weights), self.batch_size, shuffle=True, seed=self.seed)
-            else:
-                arrays = [x, y] if weights is None else [x, y, weights]
-                loader = array_loader(*arrays, batch_size=self.batch_size, shuffle=True, seed=self.seed)
+            y = targets_for(model, _output_shape(model, x.shape[1]))
+            loader = _loader(x, y, weights, self.batch_size, shuffle=True, seed=self.seed)
             history = model.fit(loader, epochs=self.epochs, shuffle=False, verbose=self.verbose)
         finally:
             set_random_states(states)
@@ -146,10 +146,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return the outputs of ``model_``, (samples, outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, accept_sparse="csr", reset=False, dtype="numeric")
-        nothing = np.zeros(x.shape[0])
-        loader = (
-            bag_loader(BagDataset(x, nothing), _BATCH) if issparse(x) else array_loader(x, nothing, batch_size=_BATCH)
-        )
+        loader = _loader(x, np.zeros(x.shape[0]), None, _BATCH)
         return np.asarray(self.model_.predict(loader, verbose=0), np.float64)
 
 
@@ -193,7 +190,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise InputError(f"expected labels of two classes or more, got one class: {self.classes_.tolist()[0]!r}")
         sizes = {"features": x.shape[1], "classes": len(self.classes_)}
-        self._train(x, sizes, lambda model: _targets(model, numbers, len(self.classes_)), sample_weight)
+        self._train(x, sizes, lambda model, shape: _targets(model, shape, numbers, len(self.classes_)), sample_weight)
         return self
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -240,12 +237,12 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         """
         refuse(self._problems())
         x, numbers = validate_data(self, X, y, accept_sparse="csr", dtype="numeric", multi_output=True, y_numeric=True)
-        targets = number_array("y", numbers).reshape(len(numbers), -1)
+        targets = finite_array("y", numbers).reshape(len(numbers), -1)
         self._one_target = numbers.ndim == 1
 
-        def targets_for(model: keras.Model) -> NDArray[Any]:
-            if model.output_shape[1:] != targets.shape[1:]:
-                raise InputError(f"expected a model with {targets.shape[1]} outputs, got {model.output_shape[1:]}")
+        def targets_for(_: keras.Model, shape: Any) -> NDArray[Any]:
+            if shape != targets.shape[1:]:
+                raise InputError(f"expected a model with {targets.shape[1]} outputs, got {shape}")
             return targets
 
         self._train(x, {"features": x.shape[1], "outputs": targets.shape[1]}, targets_for, sample_weight)
@@ -262,13 +259,34 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         return tags
 
 
-def _targets(model: keras.Model, numbers: NDArray[np.int64], classes: int) -> NDArray[Any]:
+def _loader(x: Any, y: NDArray[Any], weights: NDArray[np.float32] | None, batch_size: int, **order: Any) -> Any:
+    if issparse(x):
+        return bag_loader(BagDataset(checked_csr("X", x), y, weights), batch_size, **order)
+    arrays = (finite_array("X", x), y) if weights is None else (finite_array("X", x), y, weights)
+    return array_loader(*arrays, batch_size=batch_size, **order)
+
+
+def _output_shape(model: keras.Model, features: int) -> Any:
+    """Return the shape of the outputs without the samples, and build a model that has no ``Input`` layer.
+
+    Raises:
+        InputError: if the model does not take so many features.
+    """
+    try:
+        outputs = model(keras.KerasTensor((None, features)))
+    except Exception as error:  # of layers of the caller's own, too
+        raise InputError(f"expected a model that takes {features} features, got: {first_line(error)}") from error
+    return keras.tree.map_structure(lambda output: output.shape[1:], outputs)
+
+
+def _targets(model: keras.Model, shape: Any, numbers: NDArray[np.int64], classes: int) -> NDArray[Any]:
     """Return the targets that the loss of a model takes, for the numbers of the samples' classes."""
-    shape = model.output_shape[1:]
     if shape == (1,) and classes == 2:
         return numbers[:, None].astype(np.float32)
     if shape != (classes,):
         one = "1 output or " if classes == 2 else ""
         raise InputError(f"expected a model with {one}an output for each of the {classes} classes, got {shape}")
-    name = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
-    return numbers[:, None] if "sparse" in name.lower() else np.eye(classes, dtype=np.float32)[numbers]
+    losses = keras.tree.flatten(model.loss)
+    names = [each if isinstance(each, str) else getattr(each, "__name__", type(each).__name__) for each in losses]
+    is_sparse = any("sparse" in name.lower() for name in names)
+    return numbers[:, None] if is_sparse else np.eye(classes, dtype=np.float32)[numbers]

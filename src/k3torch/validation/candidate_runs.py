@@ -82,6 +82,7 @@ def refit(
     elif candidate.graphs is None or not _together([run], range(epochs), settings, True):
         training.train(settings.engine, settings.seed)
     checkpoints.complete({name: training})
+    checkpoints.keep(name)
     return jobs[0], training.histories[0][1, :, -1]
 
 

@@ -103,10 +103,12 @@ class Checkpoints:
         parts: results of what is complete, by name.
 
     Raises:
-        InputError: for a checkpoint of other settings, and if all are damaged.
+        InputError: for anything else than a folder, a checkpoint of other settings, and if all are damaged.
     """
 
     def __init__(self, where: Checkpoint, settings: Settings):
+        if not isinstance(where, str | Path | CheckpointFolder | None):
+            raise InputError(f"expected checkpoint as a folder, got {where!r}")
         self.folder = CheckpointFolder(where) if isinstance(where, str | Path) else where
         self._settings = settings
         self._number = 0
@@ -142,6 +144,11 @@ class Checkpoints:
     def complete(self, trainings: Mapping[str, Recorded]) -> None:
         """Store these trainings, which are complete, from now on."""
         self._trainings.update(trainings)
+
+    def keep(self, key: str) -> None:
+        """Store a training as it is now: its models are not trained further, and get layers for the scaling."""
+        if key in self._trainings:
+            self._trainings[key] = Stored(self._trainings[key].record())
 
     def forget(self, key: str) -> None:
         """Store a training no longer: its models are not needed."""

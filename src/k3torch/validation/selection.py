@@ -37,4 +37,5 @@ def search_runs(
     if best.record is not None:  # of another process
         candidate_runs.begin(best, data, folds, settings)
         best.take_record(best.record, range(settings.epochs), settings)
+    settings.checkpoints.keep(best.key)
     return runs, best
