@@ -25,7 +25,7 @@ class Settings:
 
     run: tyro.conf.Positional[Annotated[Path, shown_as("RUN")]]
     """A run folder."""
-    port: int = 8000
+    port: Annotated[int, shown_as("N")] = 8000
     """Where the page is: http://127.0.0.1:8000."""
     host: str = "127.0.0.1"
     """The address to listen at. 0.0.0.0 lets every computer of the network in."""

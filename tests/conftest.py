@@ -14,7 +14,7 @@ os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.m
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many random cases are drawn: models on which the fast paths are compared with Keras, killed runs, inputs."""
     parser.addoption("--random-models", type=int, default=8)
-    parser.addoption("--kills", type=int, default=2)
+    parser.addoption("--kills", type=int, default=1)
     parser.addoption("--random-inputs", type=int, default=300)
 
 

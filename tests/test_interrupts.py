@@ -139,9 +139,9 @@ def test_run_ends_interrupted_whatever_became_of_the_exception(capsys):
 @pytest.mark.parametrize(
     ("number", "code", "delays"),
     [
-        (signal.SIGINT, 130, (0.2, 1.5, 4.0)),
+        (signal.SIGINT, 130, (0.2, 2.5)),
         (signal.SIGTERM, 143, (0.4,)),
-        pytest.param(signal.SIGINT, 130, (0.1, 0.4, 0.8, 2.5, 6.0), marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, (0.1, 0.4, 0.8, 1.5, 4.0, 6.0), marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, (0.2, 1.5, 6.0), marks=pytest.mark.slow),
     ],
 )

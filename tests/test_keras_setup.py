@@ -30,12 +30,12 @@ REGISTERED = 'print(*(f"k3torch>{name}" in keras.saving.get_custom_objects() for
     [
         "import k3torch; import keras",
         "import keras; import k3torch",
-        # This is among the modules that the end of Keras's import loads.
-        "import k3torch.models.layers; import keras",
         *(
             pytest.param(line, marks=pytest.mark.slow)
             for line in (
                 "import k3torch; from keras.saving import load_model; import keras",
+                # These are among the modules that the end of Keras's import loads.
+                "import k3torch.models.layers; import keras",
                 "from k3torch.training.fused_losses import is_fusable; import keras",
             )
         ),
@@ -47,6 +47,7 @@ def test_classes_are_registered_once_both_are_imported(imports):
     assert output == ["True True", "False SourceFileLoader"], errors
 
 
+@pytest.mark.slow
 def test_every_thread_finds_the_classes_registered_after_its_import_of_keras():
     code = """
 import threading
@@ -114,6 +115,7 @@ except ModuleNotFoundError as error:
     assert output == ["No module named 'keras' True"], errors
 
 
+@pytest.mark.slow
 def test_other_hooks_of_the_same_kind_do_not_call_each_other_for_ever():
     code = """
 import importlib.util

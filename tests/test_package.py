@@ -73,6 +73,7 @@ def test_a_subpackage_lists_its_modules_and_the_names_exported_from_it(package):
     assert listed >= {line.names[0].name for line in exported if line.module.startswith(f"{package}.")}
 
 
+@pytest.mark.slow
 def test_modules_are_attributes_after_a_bare_import():
     code = """
 import k3torch

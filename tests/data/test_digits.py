@@ -198,6 +198,7 @@ def test_the_socket_timeout_holds_during_the_download_only(cache, monkeypatch):
     assert digits.socket.getdefaulttimeout() == before
 
 
+@pytest.mark.slow
 def test_only_this_module_imports_torchvision():
     code = (
         "import sys, k3torch.models.builders, k3torch.training.callbacks, k3torch.data.digits;"

@@ -156,6 +156,7 @@ def test_missing_values_are_filled_with_medians(settings, tmp_path, capsys):
     assert "size" in Columns.load(settings.output.out / "columns.json").medians
 
 
+@pytest.mark.slow
 def test_kfold_boston_with_a_table_runs_this_script(run_script, houses, tmp_path):
     done = run_script(
         "kfold_boston.py", "--table", houses, "--target", "price", "--epochs", "2", "--out", tmp_path / "run"

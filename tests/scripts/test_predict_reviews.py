@@ -270,6 +270,7 @@ def test_a_prompt_answers_each_review_at_once_and_ends_at_ctrl_d(run):
 
 
 @pseudo_terminal
+@pytest.mark.slow
 def test_a_prompt_ends_at_ctrl_c_with_one_line(run):
     terminal = Terminal(run)
     terminal.until("review: ")

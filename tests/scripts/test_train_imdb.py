@@ -199,9 +199,8 @@ def test_bad_input_is_one_line_and_code_2(arguments, message, tmp_path, call, mo
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_a_signal_leaves_a_folder_that_says_so(table, tmp_path, number, code):
     out = tmp_path / "run"
     options = ["--source", table, "--epochs", 100_000, "--tensorboard", "--out", out]

@@ -14,9 +14,9 @@ import pytest
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 
 KERNELS = Path(__file__).with_name("triton_kernels.py")
-QUICK = ("rmsprop, batches of 1", "adam, batches of 4", "operators")
+QUICK = ("rmsprop, batches of 1", "operators")
 SLOW = (
-    "rmsprop, batches of 4", "adam, batches of 1", "momentum, batches of 1", "momentum, batches of 4",
+    "rmsprop, batches of 4", "adam, batches of 1", "adam, batches of 4", "momentum, batches of 1", "momentum, batches of 4",
     "nadam, batches of 1", "nadam, batches of 4", "lion, batches of 1", "lion, batches of 4", "adamw, batches of 1",
     "adamw, batches of 4", "sample weights",
 )  # fmt: skip
@@ -33,10 +33,9 @@ def found():
     return looks(QUICK)
 
 
-@pytest.mark.parametrize("name", QUICK[:2])
-def test_models_become_what_fit_makes_of_them(found, name):
-    assert found[name]["difference"] is None
-    assert found[name]["error"] < 1e-4
+def test_models_become_what_fit_makes_of_them(found):
+    assert found[QUICK[0]]["difference"] is None
+    assert found[QUICK[0]]["error"] < 1e-4
 
 
 def test_each_operator_gives_what_torch_gives(found):

@@ -108,6 +108,7 @@ print(json.dumps([type(model).__name__ for model in models]))
     assert in_fresh_process(code, tmp_path) == ["Functional"] * 3
 
 
+@pytest.mark.slow
 def test_a_fresh_process_with_k3torch_loads_every_kind_of_model(tmp_path):
     expected = {
         "functional": (functional(), "FastModel"),
