@@ -8,6 +8,7 @@ import pytest
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SNIPPET = re.search(

@@ -16,7 +16,8 @@ script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 
 
-@pytest.mark.parametrize("rungs", [(1, 4), pytest.param((1, 2, 3, 4, 5, 7), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rungs", [(1, 4), (1, 2, 3, 4, 5, 7)])
 def test_the_rungs_reach_the_same_weights(run_script, review_table, tmp_path, rungs):
     out = tmp_path / "run"
     done = run_script("ladder.py", "--source", review_table, "--num-words", 45, "--epochs", 1,

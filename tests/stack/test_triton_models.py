@@ -15,10 +15,10 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 KERNELS = Path(__file__).with_name("triton_kernels.py")
 QUICK = ("rmsprop, batches of 1", "operators")
+OPTIMIZERS = ("momentum", "nadam", "lion", "adamw")
 SLOW = (
-    "rmsprop, batches of 4", "adam, batches of 1", "adam, batches of 4", "momentum, batches of 1", "momentum, batches of 4",
-    "nadam, batches of 1", "nadam, batches of 4", "lion, batches of 1", "lion, batches of 4", "adamw, batches of 1",
-    "adamw, batches of 4", "sample weights",
+    "rmsprop, batches of 4", "adam, batches of 1", "adam, batches of 4", "sample weights",
+    *(f"{name}, batches of {size}" for name in OPTIMIZERS for size in (1, 4)),
 )  # fmt: skip
 
 
