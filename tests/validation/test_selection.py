@@ -81,6 +81,19 @@ def test_stacks_of_candidates_go_on_to_the_same_bits(arguments, resumed, monkeyp
         assert bits(resumed(checkpoints, grid=grid, epochs=6, **arguments)) == expected
 
 
+@pytest.mark.slow
+def test_a_search_with_scaled_samples_goes_on_after_its_best_model_was_trained(resumed, monkeypatch, tmp_path):
+    arguments = {"outer": 2, "normalize": "fold"}
+    write, written = checkpoint_file.CheckpointFolder.write, []
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            checkpoint_file.CheckpointFolder, "write", lambda *given: written.append(given[1]) or write(*given)
+        )
+        expected = bits(searched(checkpoint=tmp_path / "whole", **arguments))
+    for checkpoints in range(len(written) // 3, len(written), 3):
+        assert bits(resumed(checkpoints, **arguments)) == expected
+
+
 def test_another_grid_is_refused(resumed, tmp_path):
     resumed(1)
     with pytest.raises(
