@@ -235,6 +235,7 @@ def test_the_command_line_takes_variants(capsys, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
+@pytest.mark.slow
 def test_ctrl_c_while_the_processes_start_prints_one_line(table, tmp_path):
     options = ["--source", table, "--epochs", 100_000, "--out", tmp_path / "run"]
     command = [sys.executable, cli.SCRIPTS / "compare_overfitting.py", *options]

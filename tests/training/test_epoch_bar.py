@@ -302,6 +302,7 @@ def test_what_a_user_sees_on_a_terminal(tmp_path):
     assert received.count(b"\x1b[?25l") == received.count(b"\x1b[?25h") == 3  # the cursor comes back
 
 
+@pytest.mark.slow
 def test_what_a_notebook_contains():
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -103,7 +103,7 @@ def alone(build, grid, y=Y, **arguments):
     return np.array([cross_validate(lambda p=p: build(**p), X, y, **arguments).scores for p in ParameterGrid(grid)])
 
 
-USUAL = ("learning rate", "weight decay", "clipnorm", "L2", "label smoothing", "several")
+USUAL = ("weight decay", "clipnorm", "label smoothing", "several")
 
 
 @pytest.mark.parametrize(
