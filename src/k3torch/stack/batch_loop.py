@@ -154,12 +154,8 @@ class BatchLoop:
         return self._steps
 
     def _set_order(self, orders: Sequence[Order]) -> None:
-        of_models = [batches(order, self._batch_size, self._size) for order in orders]
-        joined = np.zeros(tuple(self._order.shape), np.int64)
-        for model, own in enumerate(of_models):
-            joined[model, : len(own)] = own
-        self._order.copy_(torch.from_numpy(joined))  # one copy, since each synchronises with an accelerator
-        counts = list(map(len, of_models))
+        joined, counts = joined_batches(orders, self._batch_size, self._size, self._order.shape[1])
+        self._order.copy_(joined)  # one copy, since each synchronises with an accelerator
         if self._masked:
             self._count.copy_(torch.tensor(counts))
         self._steps = max(counts)
@@ -177,6 +173,15 @@ class BatchLoop:
             old.copy_(torch.where(active.reshape(-1, *[1] * (old.ndim - 1)), new, old) if self._masked else new)
         position.add_(1)
         step_seed.add_(1)
+
+
+def joined_batches(orders: Sequence[Order], batch_size: int, size: int, most: int) -> tuple[Tensor, list[int]]:
+    """Return the batches of several models, (models, most, size), padded with zeros, and the number of each model."""
+    of_models = [batches(order, batch_size, size) for order in orders]
+    joined = np.zeros((len(of_models), most, size), np.int64)
+    for model, own in enumerate(of_models):
+        joined[model, : len(own)] = own
+    return torch.from_numpy(joined), list(map(len, of_models))
 
 
 def batches(order: Order, batch_size: int, size: int) -> Order:

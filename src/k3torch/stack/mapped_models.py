@@ -11,7 +11,7 @@ from k3torch import runtime
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import BatchLoop, Order, Samples, StackedSamples
 from k3torch.stack.graphs import TracedGraph
-from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
+from k3torch.stack.model_group import EpochMetrics, Kind, StackedModels, StepResult
 from k3torch.training.asynchronous import asynchronous
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 Tensor = torch.Tensor
 
 
-class MappedModels:
+class MappedModels(StackedModels):
     """A group of all models of a stack.
 
     Args:
@@ -36,9 +36,6 @@ class MappedModels:
         reasons.UntraceableStep: if the step of such a model cannot be mapped over models.
     """
 
-    stacked = True
-    generator: np.random.Generator | None = None
-
     def __init__(
         self,
         models: Sequence[keras.Model],
@@ -49,9 +46,8 @@ class MappedModels:
         notice: Callable[[str], None] = print,
         compiled: bool = False,
     ):
-        self.models, self._threads = list(models), threads
-        groups = zip(*map(stateless.variables, self.models), strict=True)
-        self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
+        super().__init__(models)
+        self._threads = threads
         self._first_sum = len(self._state) - len(self.models[0].metrics_variables)
         self._sums = self._state[self._first_sum :]
         self._initial_sums = [tensor.clone() for tensor in self._sums]
@@ -79,23 +75,6 @@ class MappedModels:
         """Set the order of each model's training samples in the next epoch, and draw the random seeds."""
         for loop in self._loops["training"]:
             loop.load(orders)
-
-    def train(self) -> EpochMetrics:
-        """Train each model on its samples, and return the metrics, (metrics, models)."""
-        return self._run("training")
-
-    def validate(self) -> EpochMetrics:
-        """Evaluate each model on its validation samples, and return the metrics, (metrics, models)."""
-        return self._run("validation")
-
-    def write_back(self) -> None:
-        """Write weights, optimizer slots and other state into the models."""
-        for index, model in enumerate(self.models):
-            stateless.assign(model, [tensor[index] for tensor in self._state])
-
-    def state(self, member: int) -> list[Tensor]:
-        """Return views of a model's tensors, in the order of ``stateless.variables``."""
-        return [tensor[member] for tensor in self._state]
 
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first batches of a model's samples, all of one size."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order
 import keras
 import numpy as np
@@ -72,3 +73,39 @@ class ModelGroup(Protocol):
 
     def after_steps(self, kind: Kind, member: int, count: int) -> StepResult:
         """Return what so many steps leave of a model, by an uncompiled graph or a kernel, and change nothing."""
+
+
+class StackedModels:
+    """What groups have in common that train all models at once: tensors of all of them, with a first dimension more.
+
+    Args:
+        models: with their initial weights: read now, written by ``write_back``.
+    """
+
+    stacked = True
+    generator: np.random.Generator | None = None
+
+    def __init__(self, models: Sequence[keras.Model]):
+        self.models = list(models)
+        groups = zip(*map(stateless.variables, self.models), strict=True)
+        self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
+
+    def train(self) -> EpochMetrics:
+        """Train each model on its samples, and return the metrics, (metrics, models)."""
+        return self._run("training")
+
+    def validate(self) -> EpochMetrics:
+        """Evaluate each model on its validation samples, and return the metrics, (metrics, models)."""
+        return self._run("validation")
+
+    def write_back(self) -> None:
+        """Write weights, optimizer slots and other state into the models."""
+        for index, model in enumerate(self.models):
+            stateless.assign(model, [tensor[index] for tensor in self._state])
+
+    def state(self, member: int) -> list[torch.Tensor]:
+        """Return views of a model's tensors, in the order of ``stateless.variables``."""
+        return [tensor[member] for tensor in self._state]
+
+    def _run(self, kind: Kind) -> EpochMetrics:
+        raise NotImplementedError

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from k3torch.stack import stateless
-from k3torch.stack.batch_loop import Order, Samples, StackedSamples, batches, first_batches
+from k3torch.stack.batch_loop import Order, Samples, StackedSamples, first_batches, joined_batches
 from k3torch.stack.compiled_models import READING, TracedSteps, restored
-from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
+from k3torch.stack.model_group import EpochMetrics, Kind, StackedModels, StepResult
 from k3torch.stack.triton_loops import TritonLoop
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 Tensor = torch.Tensor
 
 
-class TritonModels:
+class TritonModels(StackedModels):
     """A group of all models of a stack.
 
     Args:
@@ -28,15 +27,11 @@ class TritonModels:
         reasons.NotCompiled: if it cannot be written as a kernel.
     """
 
-    stacked = True
-    generator: np.random.Generator | None = None
-
     def __init__(
         self, models: Sequence[keras.Model], training: Sequence[Samples], validation: Sequence[Samples], batch_size: int
     ):
-        self.models, self._batch_size = list(models), batch_size
-        groups = zip(*map(stateless.variables, self.models), strict=True)
-        self._state = [torch.stack([variable.value.detach() for variable in group]) for group in groups]
+        super().__init__(models)
+        self._batch_size = batch_size
         self._device = self._state[0].device
         with restored(self.models[0]):
             traced = TracedSteps(self.models[0], training[0])
@@ -61,23 +56,6 @@ class TritonModels:
         """Set the order of each model's training samples in the next epoch."""
         self._orders["training"] = self._batches("training", orders)
 
-    def train(self) -> EpochMetrics:
-        """Train each model on its samples, and return the metrics, (metrics, models)."""
-        return self._run("training")
-
-    def validate(self) -> EpochMetrics:
-        """Evaluate each model on its validation samples, and return the metrics, (metrics, models)."""
-        return self._run("validation")
-
-    def write_back(self) -> None:
-        """Write weights, optimizer slots and other state into the models."""
-        for index, model in enumerate(self.models):
-            stateless.assign(model, [tensor[index] for tensor in self._state])
-
-    def state(self, member: int) -> list[Tensor]:
-        """Return views of a model's tensors, in the order of ``stateless.variables``."""
-        return [tensor[member] for tensor in self._state]
-
     def batches(self, kind: Kind, member: int, count: int) -> list[list[Tensor]]:
         """Return the first full batch, the shorter last one, and more full ones, up to ``count`` batches."""
         samples = self._samples[kind][member]
@@ -100,12 +78,8 @@ class TritonModels:
         """Return for each size of batch the numbers of the samples, (models, batches, size), and of the batches."""
         found = []
         for size, most in self._stacked[kind].batch_counts(self._batch_size).items():
-            own = [batches(order, self._batch_size, size) for order in orders]
-            joined = np.zeros((len(own), most, size), np.int64)
-            for model, of_model in enumerate(own):
-                joined[model, : len(of_model)] = of_model
-            counts = torch.tensor([len(of_model) for of_model in own])
-            found.append((size, torch.from_numpy(joined).to(self._device), counts.to(self._device)))
+            joined, counts = joined_batches(orders, self._batch_size, size, most)
+            found.append((size, joined.to(self._device), torch.tensor(counts, device=self._device)))
         return found
 
     def _run(self, kind: Kind) -> EpochMetrics:
