@@ -73,12 +73,7 @@ def load(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if it has no such result, or a damaged one.
     """
-    try:
-        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected a folder that CrossValidation.save wrote, got {folder} ({first_line(error)})"
-        ) from error
+    content = read_json(folder, _JSON, "CrossValidation.save")
     if not _is_complete(content):
         raise InputError(f"expected {FORMAT!r} in {folder / _JSON}, got something else: save the result again")
     try:
@@ -97,6 +92,18 @@ def load(folder: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged archive raises any: NotImplementedError, zlib.error, EOFError, ...
         raise InputError(f"expected the arrays of a cross-validation in {folder}, got: {first_line(error)}") from error
+
+
+def read_json(folder: Path, name: str, writer: str) -> Any:
+    """Return what a file of a result contains.
+
+    Raises:
+        InputError: if the folder is none that ``writer`` wrote.
+    """
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a folder that {writer} wrote, got {folder} ({first_line(error)})") from error
 
 
 def _is_complete(content: Any) -> bool:

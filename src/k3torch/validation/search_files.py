@@ -56,12 +56,7 @@ def load(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: if it has no such result, or a damaged one.
     """
-    try:
-        content = json.loads((folder / _JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"expected a folder that SearchResult.save wrote, got {folder} ({first_line(error)})"
-        ) from error
+    content = result_files.read_json(folder, _JSON, "SearchResult.save")
     try:
         with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
             arrays: dict[str, NDArray[Any]] = dict(stored)
