@@ -7,8 +7,10 @@ import k3torch  # noqa: F401
 import pytest
 import torch
 
-# One cache folder for all tests of a run, set before the package reads the variable.
-os.environ["K3TORCH_CACHE"] = os.environ.get("K3TORCH_TEST_CACHE") or tempfile.mkdtemp(prefix="k3torch-tests-")
+# One cache folder for all tests of a run, set before the package reads the variable; pytest's processes inherit it.
+if not os.environ.get("K3TORCH_TEST_CACHE"):
+    os.environ["K3TORCH_TEST_CACHE"] = tempfile.mkdtemp(prefix="k3torch-tests-")
+os.environ["K3TORCH_CACHE"] = os.environ["K3TORCH_TEST_CACHE"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,13 +1,13 @@
-"""Runs of scripts in processes that are killed, for tests that resume them; each is forked from one that has Keras."""
+"""Runs of scripts in processes that are killed, for tests that resume them."""
 
-import multiprocessing
 import os
 from pathlib import Path
 import runpy
 import sys
 
+from tests import forked
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-PRELOADED = ["k3torch", "keras", "torch", "pandas", "sklearn.metrics", "matplotlib.pyplot", "tests.killed_runs"]
 
 
 def work(script, arguments, log, checkpoints):
@@ -27,8 +27,6 @@ def work(script, arguments, log, checkpoints):
 
 def start(script, arguments, log, checkpoints="auto"):
     """Start a script and return its process; what it prints is appended to the file ``log``."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=True)
+    process = forked.context().Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=True)
     process.start()
     return process

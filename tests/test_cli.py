@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+import json
 import os
 from pathlib import Path
 import re
@@ -222,34 +223,43 @@ def test_counts_below_one_are_refused_and_none_is_not():
 
 COMMANDS = sorted(path for path in cli.SCRIPTS.glob("*.py") if "cli.run(" in path.read_text())
 WITHOUT_TORCH = """
-import runpy, sys
+import contextlib, io, json, os, runpy, sys
 class Refuse:
     def find_spec(self, name, *_):
         if name in ("keras", "torch"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-sys.argv[:] = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+answers = {}
+for script in sys.argv[1:]:
+    for option, columns in (("--help", "80"), ("--help", "120"), ("--epochz", "80")):
+        sys.argv, os.environ["COLUMNS"], code = [script, option], columns, None
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as errors:
+            try:
+                runpy.run_path(script, run_name="__main__")
+            except SystemExit as stop:
+                code = stop.code
+        answers.setdefault(script, []).append((code, said.getvalue(), errors.getvalue()))
+print(json.dumps(answers))
 """
 
 
-@pytest.mark.parametrize("script", COMMANDS, ids=lambda path: path.stem)
-def test_every_script_answers_without_torch_and_fits_the_terminal(script):
-    def run(option, columns):
-        command = [sys.executable, "-c", WITHOUT_TORCH, str(script), option]
-        environment = {**os.environ, "COLUMNS": columns}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+@pytest.fixture(scope="module")
+def answers():
+    """The exit code, output and errors of each script for a help page, a wide one, and an unknown option."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, COMMANDS)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    page = run("--help", "80")
-    assert (page.returncode, page.stderr) == (0, "")
-    assert 70 < max(map(len, page.stdout.splitlines())) <= 80  # a page of short lines is narrower
-    assert not re.search(r"\bNone\b", page.stdout)
-    wide = run("--help", "120").stdout
+
+@pytest.mark.parametrize("script", COMMANDS, ids=lambda path: path.stem)
+def test_every_script_answers_without_torch_and_fits_the_terminal(answers, script):
+    (code, page, errors), (_, wide, _), bad = answers[str(script)]
+    assert (code, errors) == (0, "")
+    assert 70 < max(map(len, page.splitlines())) <= 80  # a page of short lines is narrower
+    assert not re.search(r"\bNone\b", page)
     assert 100 < max(map(len, wide.splitlines())) <= 120
 
-    bad = run("--epochz", "80")
-    assert bad.returncode == 2
-    assert re.fullmatch(r"error: [^\n]*\n", bad.stderr)
+    assert bad[0] == 2
+    assert re.fullmatch(r"error: [^\n]*\n", bad[2])
 
 
 @pytest.mark.parametrize(

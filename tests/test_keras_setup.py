@@ -1,11 +1,9 @@
 """The hook on Keras's import, with a stand-in for Keras where its failures matter."""
 
-import os
 from pathlib import Path
-import subprocess
-import sys
 
 import pytest
+from tests import forked
 
 CHECKS = """
 import sys
@@ -15,10 +13,9 @@ def hooked():
 
 
 def python(code, path=None):
-    """Run the code in a fresh process, with the folder ``path`` before all others on its import path."""
-    paths = [*([str(path)] if path else []), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run([sys.executable, "-c", CHECKS + code], capture_output=True, text=True, env=env, check=False)
+    """Run the code in a process without Keras, with the folder ``path`` before all others on its import path."""
+    first = f"import sys; sys.path.insert(0, {str(path)!r})\n" if path else ""
+    done = forked.run_code(first + CHECKS + code, env={"KERAS_BACKEND": "torch"})
     return done.stdout.splitlines() or [done.stderr], done.stderr
 
 

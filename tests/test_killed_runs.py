@@ -65,7 +65,7 @@ def table(tmp_path_factory):
 def uninterrupted(table, tmp_path_factory):
     """A function that returns the folder of an uninterrupted run by name, its arguments and how long it took."""
     known = {}
-    warm = start("train_imdb.py", ["--help"], tmp_path_factory.mktemp("help") / "log")  # loads Keras once
+    warm = start("train_imdb.py", ["--help"], tmp_path_factory.mktemp("help") / "log")  # loads the libraries once
     warm.join(100)
 
     def run(name):

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tomllib
 
-from k3torch import __main__, __version__, cli
+from k3torch import __main__, __version__, cli, interrupts
 import pytest
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,18 +47,35 @@ def test_version_and_unknown_commands():
         assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
+@pytest.fixture
+def called(monkeypatch, capsys):
+    """A function that calls the command in this process, and returns its exit code and what it printed."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["k3torch", *arguments])
+        monkeypatch.setattr(cli, "program", None)
+        code = 0
+        with interrupts.raising():  # which puts back what the command makes of signals
+            try:
+                __main__.main()
+            except SystemExit as stop:
+                code = stop.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
 @pytest.mark.parametrize("name", __main__.COMMANDS)
-def test_each_command_is_its_script(name):
-    page = k3torch(name, "--help")
-    assert page.returncode == 0
-    assert page.stdout.startswith((cli.SCRIPTS / __main__.COMMANDS[name]).read_text()[3:].split("\n")[0])
-    assert f"usage: k3torch {name} [-h] " in page.stdout
+def test_each_command_is_its_script(called, name):
+    code, page, _ = called(name, "--help")
+    assert code == 0
+    assert page.startswith((cli.SCRIPTS / __main__.COMMANDS[name]).read_text()[3:].split("\n")[0])
+    assert f"usage: k3torch {name} [-h] " in page
 
 
 def test_a_command_runs_to_its_end(tmp_path):
-    done = k3torch(
-        "kfold-boston", "--folds", "2", "--epochs", "2", "--batch-size", "64", "--out", str(tmp_path / "run")
-    )
+    options = ["--folds", 2, "--epochs", 2, "--batch-size", 64, "--out", tmp_path / "run"]
+    done = forked.run_code("from k3torch import __main__; __main__.main()", "kfold-boston", *options)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run/model.keras").exists()
 

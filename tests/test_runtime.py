@@ -4,8 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 import contextlib
 import gc
 from pathlib import Path
-import subprocess
-import sys
 import types
 
 import k3torch
@@ -14,6 +12,7 @@ from k3torch.errors import InputError
 import keras
 import numpy as np
 import pytest
+from tests import forked
 import torch
 
 
@@ -158,7 +157,7 @@ def test_every_module_can_be_imported_without_unix_modules():
     files = [path.relative_to(package.parent).with_suffix("") for path in package.rglob("*.py")]
     names = [".".join(file.parts) for file in files if "scripts" not in file.parts]
     assert {"k3torch.runtime", "k3torch.stack.torch_internals", "k3torch.reports.manifest"} <= set(names)
-    done = subprocess.run([sys.executable, "-c", WITHOUT_UNIX, *names], capture_output=True, text=True, check=False)
+    done = forked.run_code(WITHOUT_UNIX, *names)
     assert (done.returncode, done.stdout) == (0, "nan\n"), done.stderr
 
 

@@ -1,12 +1,10 @@
 """Runs the README's Python snippets as they stand, and checks the links and targets that it names."""
 
-import os
 from pathlib import Path
 import re
-import subprocess
-import sys
 
 import pytest
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,18 +13,10 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def run(code, folder):
-    """Run code on this tree in a process of its own, whose Keras backend the code alone determines."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("KERAS_")}
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), env.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return subprocess.run(
-        [sys.executable, "-"],
-        input=code,
-        capture_output=True,
-        encoding="utf-8",
-        cwd=folder,
-        env={**env, "PYTHONIOENCODING": "utf-8"},
-        check=False,
-    )
+    """Run code on this tree in a process without Keras, whose backend the code alone determines."""
+    here = f"import os, sys; os.chdir({str(folder)!r}); sys.path.insert(0, {str(ROOT / 'src')!r}); "
+    code = f"{here}os.environ.pop('KERAS_BACKEND', None)\n{code}"
+    return forked.run_code(code)
 
 
 def same_output(printed, shown):

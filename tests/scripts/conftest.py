@@ -3,10 +3,9 @@
 import io
 from pathlib import Path
 import runpy
-import subprocess
-import sys
 
 import pytest
+from tests import forked
 from tests.review_tables import write_reviews
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -17,8 +16,7 @@ def run_script():
     """A function that runs a script in a process of its own."""
 
     def run(script, *arguments):
-        command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        return forked.run(SCRIPTS / script, *arguments)
 
     return run
 

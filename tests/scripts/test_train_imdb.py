@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import keras
 import pytest
+from tests import forked
 from tests.review_tables import write_reviews
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -222,18 +224,17 @@ def test_a_signal_leaves_a_folder_that_says_so(table, tmp_path, number, code):
 def test_an_interrupted_run_is_resumed_with_its_settings(trained, table, tmp_path, call):
     out = tmp_path / "run"
     options = ["--source", table, "--epochs", 100_000, "--batch-size", 32, "--out", out, "--device", "cpu"]
-    command = [sys.executable, SCRIPTS / "train_imdb.py", *options]
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        for _ in range(600):
-            if list(out.glob("checkpoints/study/checkpoint-*.npz")):
-                break
-            time.sleep(0.1)
-        code, _, said = call("train_imdb.py", "--resume", out)
-        assert (code, said) == (
-            2, f"error: expected a run folder of its own, got {out}, to which another process is writing\n"
-        )  # fmt: skip
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+    process = forked.start(SCRIPTS / "train_imdb.py", *options, output=tmp_path / "said", errors=tmp_path / "errors")
+    for _ in range(600):
+        if list(out.glob("checkpoints/study/checkpoint-*.npz")):
+            break
+        time.sleep(0.1)
+    code, _, said = call("train_imdb.py", "--resume", out)
+    assert (code, said) == (
+        2, f"error: expected a run folder of its own, got {out}, to which another process is writing\n"
+    )  # fmt: skip
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
     assert json.loads((out / "metrics.json").read_text())["status"] == "interrupted"
     assert len((out / "history.csv").read_text().splitlines()) > 1
 

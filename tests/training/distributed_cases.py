@@ -337,4 +337,5 @@ def main(folder):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(Path(sys.argv[1]))

@@ -3,8 +3,6 @@
 from pathlib import Path
 import random
 import signal
-import subprocess
-import sys
 
 from k3torch.data.bags import BagDataset, bag_loader, bag_of_words
 from k3torch.data.loaders import array_loader
@@ -19,6 +17,7 @@ import keras
 from keras import callbacks, optimizers
 import numpy as np
 import pytest
+from tests import forked
 import torch
 
 torch.set_num_threads(1)  # two test processes share two cores
@@ -542,7 +541,7 @@ fit_loader(build(), folder={folder!r}, every=2)
 
 def test_a_process_that_is_killed_while_it_writes_is_continued_by_another(tmp_path, capsys):
     code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    killed = forked.run_code(code)
 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     left = sorted(path.name for path in tmp_path.iterdir())

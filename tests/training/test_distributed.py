@@ -2,17 +2,15 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 import socket
-import subprocess
-import sys
 
 from k3torch.errors import InputError
 from k3torch.processes import OtherProcessEnded
 from k3torch.training import distributed
 import numpy as np
 import pytest
+from tests import forked
 from tests.review_tables import write_reviews
 import torch
 
@@ -28,15 +26,12 @@ def run(folder, count):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    ranks = [str(number) for number in range(count)]
-    command = [sys.executable, "-W", "ignore", str(PATH), str(folder)]
-    running = [
-        subprocess.Popen(command, env=shared | {"RANK": rank}, stderr=subprocess.PIPE, text=True) for rank in ranks
-    ]
-    said = [process.communicate(timeout=300)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * (count - 1) + [9], "\n".join(said)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    ranks, log = [str(number) for number in range(count)], folder / "log"
+    running = [forked.start(PATH, folder, output=log, errors=log, env=shared | {"RANK": rank}) for rank in ranks]
+    for process in running:
+        process.join(300)
+    assert [process.exitcode for process in running] == [0] * (count - 1) + [9], log.read_text()
     return [folder / rank for rank in ranks]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import re
-import subprocess
+import select
 import sys
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ from k3torch.training.epoch_bar import EpochBar
 import pytest
 from rich.console import Console
 from rich.text import Text
+from tests import forked
 
 METRICS = {"accuracy": 0.75, "loss": 0.125, "mae": 1.0, "val_accuracy": 0.5, "val_loss": 0.5, "val_mae": 2.0}
 
@@ -281,15 +282,15 @@ def test_what_a_user_sees_on_a_terminal(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(DATA + FIT + CROSS_VALIDATE + CALLBACKS + 'print("silent")\n' + SILENT + 'print("end")\n')
     leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    with subprocess.Popen([sys.executable, program], stdout=follower, stderr=follower, env=environment) as process:
-        os.close(follower)
-        received = b""
-        with contextlib.suppress(OSError):  # the end of it, on Linux
-            while chunk := os.read(leader, 1 << 16):
-                received += chunk
+    name, environment = os.ttyname(follower), {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    process = forked.start(program, output=name, errors=name, env=environment)
+    received = b""
+    while process.is_alive() or select.select([leader], [], [], 0)[0]:
+        if select.select([leader], [], [], 0.1)[0]:
+            received += os.read(leader, 1 << 16)
+    os.close(follower)
     os.close(leader)
-    assert process.returncode == 0
+    assert process.exitcode == 0
     shown = lines(io.StringIO(received.decode()))
     assert [line for line in shown if line.startswith("epoch ")] == PRINTED
     assert any(line.startswith("epochs") and " 3/3 loss " in line for line in shown)

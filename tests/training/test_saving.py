@@ -2,10 +2,7 @@
 
 import copy
 import json
-import os
 import pickle
-import subprocess
-import sys
 import zipfile
 
 import k3torch
@@ -18,6 +15,7 @@ from k3torch.training.saving import load_model
 import keras
 import numpy as np
 import pytest
+from tests import forked
 import torch
 
 torch.set_num_threads(1)  # two test processes share two cores
@@ -56,10 +54,9 @@ def config(path):
 
 
 def in_fresh_process(code, folder):
-    """Run the code on the torch backend, with ``folder`` defined in it, and return what it prints as JSON."""
+    """Run the code in a process without k3torch, with ``folder`` defined in it, and return what it prints as JSON."""
     code = f"from pathlib import Path\nfolder = Path({str(folder)!r})\n{code}"
-    env = {**os.environ, "KERAS_BACKEND": "torch"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    done = forked.run_code(code, env={"KERAS_BACKEND": "torch"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
