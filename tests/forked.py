@@ -42,10 +42,8 @@ def work(path, arguments, output, errors, environment):
     for number, name in ((1, output), (2, errors)):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY)
         os.dup2(file, number)
-    sys.stdout, sys.stderr = (
-        open(number, "w", buffering=1, encoding="utf-8", closefd=False)
-        for number in (1, 2)
-    )
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.argv[:] = [str(path), *map(str, arguments)]
     try:
         runpy.run_path(str(path), run_name="__main__")
