@@ -1,14 +1,12 @@
 """The inputs that fit accepts, with equal results; and a Keras model as a torch.nn.Module."""
 
-import subprocess
-import sys
-
 from k3torch.models.builders import boston_regressor, imdb_classifier
 from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
 import pandas
 import pytest
+from tests import forked
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -149,12 +147,13 @@ def test_an_exported_model_predicts_the_same_without_keras(tmp_path, model_class
     model = boston_regressor(model_class=model_class, dropout=0.5)
     model.export(tmp_path / "model.pt2", "torch", verbose=False, dynamic_shapes=({0: torch.export.Dim("batch")},))
     np.savez(tmp_path / "data.npz", x=X, expected=model.predict(X, verbose=0))
-    code = """
+    code = f"import os; os.chdir({str(tmp_path)!r})"
+    code += """
 import sys, numpy, torch
 data = numpy.load("data.npz")
 found = torch.export.load("model.pt2").module()(torch.from_numpy(data["x"]))
 numpy.testing.assert_allclose(found.detach(), data["expected"], rtol=1e-5)
 assert "keras" not in sys.modules
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run_code(code)
     assert done.returncode == 0, done.stderr

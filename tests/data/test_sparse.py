@@ -1,13 +1,11 @@
 """Sparse matrices with wrong index arrays are refused before any compiled loop reads them."""
 
-import subprocess
-import sys
-
 from k3torch.data.sparse import checked_csr, is_partition
 from k3torch.errors import InputError
 import numpy as np
 import pytest
 import scipy.sparse
+from tests import forked
 
 DENSE = np.array([[0, 1, 0, 2], [0, 0, 0, 0], [3, 0, 4, 0]], np.float32)
 
@@ -197,7 +195,7 @@ assert served > 50 < refused, (served, refused)
 
 
 def test_a_corrupted_matrix_never_crashes_the_process():
-    done = subprocess.run([sys.executable, "-c", CORRUPTED], capture_output=True, text=True, check=False)
+    done = forked.run_code(CORRUPTED)
     assert done.returncode == 0, done.stderr
 
 
