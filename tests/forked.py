@@ -30,6 +30,8 @@ class Done:
 
 def context():
     """Return what makes processes; the first one made loads the libraries."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # Windows: each process loads them
+        return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(PRELOADED)
     return made

@@ -20,7 +20,7 @@ def grams(review, n):
     return [gram for gram in found if min(gram) >= 4]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(some_reviews, st.integers(1, 4))
 def test_each_ngram_has_a_column_of_its_own_if_there_are_many(reviews, n):
     bags = HashedNgrams(n, 24).transform(*flat(reviews), counts=True)

@@ -109,7 +109,7 @@ def fit_dense(model, *args, **kwargs):
         return fit(model, *args, callbacks=[Dense()], **kwargs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     name=st.sampled_from(sorted(OPTIMIZERS)), rate=st.sampled_from(sorted(RATES)), units=st.integers(1, 20),
     batch=st.integers(1, 45), seed=st.integers(0, 999), density=st.sampled_from([0.0, 0.01, 0.1, 0.6]),

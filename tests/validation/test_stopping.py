@@ -55,7 +55,15 @@ def fitted(rule):
     return validated("fit", [EarlyStopping(**RULES[rule])])
 
 
-@pytest.mark.parametrize("rule", RULES)
+# Both ways share what decides: some rules show that a compiled loop does as it says.
+USUAL = ("last weights", "best weights", "training loss", "never")
+RULES_OF_KINDS = [
+    *(pytest.param("compiled", rule, marks=() if rule in USUAL else pytest.mark.slow) for rule in RULES),
+    *(("mapped", rule) for rule in RULES),
+]
+
+
+@pytest.mark.parametrize(("kind", "rule"), RULES_OF_KINDS, indirect=["kind"])
 def test_each_model_stops_as_under_fit_and_has_the_same_weights(rule, kind):
     stacked, fit = validated("stacked", [EarlyStopping(**RULES[rule])]), fitted(rule)
     epochs = np.isfinite(fit.history["val_loss"]).sum(axis=-1)
