@@ -24,9 +24,9 @@ class Settings:
     folder: tyro.conf.Positional[Annotated[Path, shown_as("FOLDER")]] = Path("runs")
     """The folder with the run folders in it."""
     metrics: int = 2
-    """The most metrics to show; test metrics come first."""
+    """Largest number of metrics to show; test metrics come first."""
     settings: Annotated[int | None, shown_as("INT", "as many as fit")] = None
-    """The most settings to show, of those in which runs of one command differ."""
+    """Largest number of settings to show, of those in which runs of one command differ."""
 
 
 if __name__ == "__main__":

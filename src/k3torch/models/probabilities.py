@@ -1,4 +1,4 @@
-"""Outputs of classifiers as probabilities, as far as the loss of the model makes them that."""
+"""Outputs of classifiers as probabilities, by the loss that the model was compiled with."""
 
 from typing import Any
 
