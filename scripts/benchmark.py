@@ -70,12 +70,10 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)  # before Keras is imported, so that --help answers at once
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -89,6 +87,7 @@ from k3torch.errors import InputError
 from k3torch.options import flat
 from k3torch.reports import sizes, tables
 from k3torch.reports.benchmark import JOBS, markdown, summary
+from k3torch.reports.contenders import environment_on, printed_by
 from k3torch.reports.machine import check_load, describe_machine, kernel_settings, missing_package
 from k3torch.reports.run_folder import RunFolder, check_free
 from k3torch.training.progress import EpochBar
@@ -101,8 +100,6 @@ PACKAGES = {  # that a contender needs beside those of this project
     "numba": ("numba",), "jax": ("jax",), "jax-4": ("jax",), "jax-32": ("jax",), "keras-jax": ("jax", "keras"),
     "keras-tensorflow": ("tensorflow", "keras"),
 }  # fmt: skip
-# The contenders' own settings, and caches of compilers that would make a first run a second one.
-NOT_PASSED_ON = ("KERAS_", "JAX_COMPILATION_CACHE", "TORCHINDUCTOR_CACHE")
 
 
 @dataclass(frozen=True)
@@ -270,8 +267,7 @@ def measure(task: Task, name: str, python: Path, settings: Settings, folder: Pat
         command = [sys.executable, HERE / "ladder.py", f"--rung={name[-1]}", *options]
     else:
         command = [python, HERE / f"benchmark_{task.job}.py", name, *task.arguments]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
-    environment |= device_settings(os.environ.get("KERAS_TORCH_DEVICE", "cpu"))  # which runtime.configure sets
+    environment = environment_on(os.environ.get("KERAS_TORCH_DEVICE", "cpu"))  # which runtime.configure sets
     if task.job == "sizes":
         cache = folder / f"cache of {task.name}"
         environment["K3TORCH_CACHE"] = str(cache if name == "k3torch-cached" else tempfile.mkdtemp(dir=folder))
@@ -281,30 +277,6 @@ def measure(task: Task, name: str, python: Path, settings: Settings, folder: Pat
     time = JOBS[task.job].time
     if isinstance(found[time], list):
         found[time] = statistics.median(found[time][1:])
-    return found
-
-
-def device_settings(device: str) -> dict[str, str]:
-    """Return the environment variables by which all contenders compute on this device, as far as they can.
-
-    Keras on torch and the peers in PyTorch read the first one. Numba's compute on the CPU in any case.
-    """
-    others = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    return {"KERAS_TORCH_DEVICE": device, **others}
-
-
-def printed_by(name: str, command: Sequence[object], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Run the command of a contender, and return the results in the last line that it prints.
-
-    Raises:
-        InputError: if it refuses its input.
-    """
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=environment)
-    if done.returncode == 2:
-        raise InputError(done.stderr.strip().removeprefix("error: "))
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

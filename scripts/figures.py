@@ -3,7 +3,7 @@
     make figures
     k3torch figures --out plots
 
-The plots show losses, momentum, overfitting, folds and dropout. No curve is made up: each is computed by Keras's own
+The plots show losses, momentum, overfitting, folds and dropout. Each curve is computed by Keras's own
 losses, SGD and Dropout, NumPy's least squares or scikit-learn's KFold. Takes about 10 seconds.
 """
 

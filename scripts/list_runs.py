@@ -3,9 +3,9 @@
     k3torch runs
     k3torch runs elsewhere/runs
 
-Of the settings, those in which runs of one command differ are shown. A run that neither ended nor is running was
-killed. train-imdb and train-digits go on with one that was killed or interrupted, or has failed: `k3torch train-imdb
---resume RUN`.
+Of the settings, those in which runs of one command differ are shown, as many as the terminal has room for. A run that
+neither ended nor is running was killed. Commands that have the option --resume go on with a run that was killed or
+interrupted, or has failed: `k3torch train-imdb --resume RUN`.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Settings:
     folder: tyro.conf.Positional[Annotated[Path, shown_as("FOLDER")]] = Path("runs")
     """The folder with the run folders in it."""
     metrics: int = 2
-    """The most metrics to show; test metrics come first."""
-    settings: int = 3
-    """The most settings to show, of those in which runs of one command differ."""
+    """Largest number of metrics to show; test metrics come first."""
+    settings: Annotated[int | None, shown_as("INT", "as many as fit")] = None
+    """Largest number of settings to show, of those in which runs of one command differ."""
 
 
 if __name__ == "__main__":
@@ -55,23 +55,36 @@ def main(settings: Settings) -> None:
 
 
 def show(name: str, runs: list[Run], settings: Settings) -> None:
-    metrics, varied = metric_names(runs, settings.metrics), differing(runs)
-    shown, others = varied[: settings.settings], varied[settings.settings :]
-    tables.show(
-        f"{name}: {counted(len(runs), 'run')}",
-        ["run", "status", *(each.replace("_", " ") for each in metrics), *(each.replace("_", " ") for each in shown)],
-        [
-            (
-                run.path.name,
-                run.status,
-                *(run.metrics.get(metric) for metric in metrics),
-                *(as_typed(run.settings[each]) if each in run.settings else None for each in shown),
-            )
-            for run in runs
-        ],
-    )
-    if others:
+    varied = differing(runs)
+    metrics, shown = fitting(runs, metric_names(runs, settings.metrics), varied[: settings.settings])
+    tables.show(f"{name}: {counted(len(runs), 'run')}", *table(runs, metrics, shown))
+    if others := [each for each in varied if each not in shown]:
         print(cli.wrapped(f"They differ in {', '.join(map(option, others))} too: k3torch compare shows the values.\n"))
+
+
+def fitting(runs: list[Run], metrics: list[str], settings: list[str]) -> tuple[list[str], list[str]]:
+    """Return the metrics and settings that the terminal has room for: one metric, then settings, then other metrics."""
+    kept: tuple[list[str], list[str]] = ([], [])
+    for kind, names in enumerate((metrics[:1], settings, metrics[1:])):
+        for name in names:
+            kept[kind % 2].append(name)
+            if not tables.fits(*table(runs, *kept)):
+                kept[kind % 2].pop()
+    return kept
+
+
+def table(runs: list[Run], metrics: list[str], settings: list[str]) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Return the headings and rows of a table with these columns."""
+    rows: list[tuple[object, ...]] = [
+        (
+            run.path.name,
+            run.status,
+            *(run.metrics.get(metric) for metric in metrics),
+            *(as_typed(run.settings[each]) if each in run.settings else None for each in settings),
+        )
+        for run in runs
+    ]
+    return ["run", "status", *(each.replace("_", " ") for each in (*metrics, *settings))], rows
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Predict a column of a table with a model of kfold-table.
+"""Predict a column of a table with a model of kfold-table, kfold-boston or search-boston.
 
     k3torch predict-table runs/table-TIME new.csv
     k3torch predict-table runs/table-TIME new.xlsx --out predictions.csv
 
-Models of kfold-boston can be used too. The table needs the columns that the model was trained on, in any order; others
-are ignored. The output is the table as CSV, its cells as they are in the file, with the prediction as a further
-column, and for classes their probabilities. If the table has the target too, the last line on standard error is the
-error or accuracy.
+The table needs the columns that the model was trained on, in any order; others are ignored. The output is the table as
+CSV, its cells as they are in the file, with the prediction as a further column, and for classes their probabilities. If
+the table has the target too, the last line on standard error is the error or accuracy.
 """
 
 from dataclasses import dataclass
@@ -75,8 +74,8 @@ def check(settings: Settings) -> None:
     """Refuse what cannot be used, before anything is loaded."""
     if missing := [name for name in (COLUMNS, "model.keras") if not (settings.run / name).is_file()]:
         raise InputError(
-            f"expected a run folder of kfold-table or kfold-boston, got {settings.run} without "
-            f"{' and '.join(missing)}: a complete run writes both, and prints the path of its folder"
+            f"expected a run folder of kfold-table, kfold-boston or search-boston, got {settings.run} "
+            f"without {' and '.join(missing)}: a complete run writes both, and prints the path of its folder"
         )
     if settings.out is not None and settings.out.suffix.lower() not in (".csv", ".txt"):
         raise InputError(f"expected --out as a file ending in .csv or .txt, got {settings.out}: the output is CSV")

@@ -13,7 +13,7 @@ from typing import Literal
 
 from k3torch import cli, processes
 from k3torch.errors import InputError, did_you_mean
-from k3torch.options import Machine, Output
+from k3torch.options import Machine, Output, Resumable
 import pytest
 
 
@@ -159,10 +159,18 @@ def test_arguments_in_messages_of_the_library_become_options(capsys):
     assert capsys.readouterr().err == f"error: {expected}\n"
 
 
-def test_no_line_of_a_docstring_ends_a_line_of_the_help_page(capsys, monkeypatch):
+@dataclass(frozen=True)
+class ResumableSettings:
+    """Options, one group of which inherits others."""
+
+    output: Resumable = Resumable()
+
+
+@pytest.mark.parametrize("settings", [Settings, ResumableSettings])
+def test_no_line_of_a_docstring_ends_a_line_of_the_help_page(settings, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        cli.parse(Settings, arguments=["--help"])
+        cli.parse(settings, arguments=["--help"])
     page = capsys.readouterr().out
     assert "are replaced: they are deleted when the new run ends" in page
 

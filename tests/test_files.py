@@ -1,15 +1,11 @@
-import hashlib
-import http.server
-import itertools
 import os
 from pathlib import Path
-import threading
 import types
 
 from k3torch import files
 from k3torch.claims import claim, is_claimed
 from k3torch.errors import InputError
-from k3torch.files import atomic_path, cached_arrays, cached_file, download, is_draft, remove_drafts
+from k3torch.files import atomic_folder, atomic_path, cached_arrays, cached_file, is_draft, remove_drafts
 import numpy as np
 import pytest
 
@@ -25,6 +21,42 @@ def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):
         draft.write_text("new")
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_atomic_folder_is_there_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a" / "result"
+    with pytest.raises(InputError), atomic_folder(target) as draft:
+        _refuse((draft / "x").write_text("half"))
+    assert list(target.parent.iterdir()) == []
+    with atomic_folder(target) as draft:
+        (draft / "x").write_text("whole")
+        assert draft.parent == target.parent
+        assert not target.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["result"]
+    assert (target / "x").read_text() == "whole"
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("before", [{}, {"x": "old", "y": "mine"}])
+def test_an_atomic_folder_keeps_files_of_other_names(before, linked, tmp_path):
+    folder, link = tmp_path / "result", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    for name, text in before.items():
+        (folder / name).write_text(text)
+    with atomic_folder(link if linked else folder) as draft:
+        (draft / "x").write_text("new")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before | {"x": "new"}
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "result"]
+
+
+def test_a_file_in_place_of_an_atomic_folder_stays(tmp_path):
+    (tmp_path / "result").write_text("mine")
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "result"):
+        pass
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_arrays_are_built_once(cache):
@@ -225,55 +257,6 @@ def test_the_compiler_gets_a_cache_folder_inside_ours(cache, monkeypatch):
             monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", before)
         files.private_compiler_cache()
         assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) == after
-
-
-@pytest.fixture
-def server():
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200 if self.path == "/good" else 404)
-            self.end_headers()
-            self.wfile.write(b"content")
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
-
-
-def test_download_holds_to_the_checksum_and_fetches_once(tmp_path, server):
-    good = "sha256:" + hashlib.sha256(b"content").hexdigest()
-    path = download(f"{server}/good", tmp_path / "file", good, 5)
-    assert path.read_bytes() == b"content"
-    assert download("http://127.0.0.1:9/nobody", path, good, 1) == path
-
-
-def test_a_failed_download_leaves_no_file(tmp_path, server):
-    with pytest.raises(InputError, match="does not"):
-        download(f"{server}/good", tmp_path / "file", "sha256:" + "0" * 64, 5)
-    with pytest.raises(InputError, match="HTTPError"):
-        download(f"{server}/missing", tmp_path / "file", "sha256:" + "0" * 64, 5)
-    with pytest.raises(InputError, match="ConnectionError"):
-        download("http://127.0.0.1:9/nobody", tmp_path / "file", "sha256:" + "0" * 64, 1)
-    assert not (tmp_path / "file").exists()
-
-
-def test_a_download_that_trickles_past_its_deadline_leaves_no_file(tmp_path, server, monkeypatch):
-    ten_seconds_a_look = types.SimpleNamespace(monotonic=itertools.count(0, 10).__next__)
-    monkeypatch.setattr(files, "time", ten_seconds_a_look)
-    with pytest.raises(InputError, match="within 5 s, got Timeout"):
-        download(f"{server}/good", tmp_path / "file", "sha256:" + "0" * 64, 5)
-    assert list(tmp_path.iterdir()) in ([], [tmp_path / "file.lock"])
-
-
-def test_a_target_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("in the place of a folder")
-    target = tmp_path / "file" / "below"
-    with pytest.raises(InputError, match=f"^expected to write {target}, got: (File exists|Not a directory)$"):
-        download("http://127.0.0.1:9/nobody", target, "sha256:" + "0" * 64, 1)
 
 
 def test_a_draft_is_beside_its_target(tmp_path):

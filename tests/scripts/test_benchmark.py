@@ -126,16 +126,6 @@ def test_the_cold_contender_finds_an_empty_cache_in_each_round(commands, tmp_pat
     assert told[0][2] != told[1][2]
 
 
-def test_caches_of_compilers_are_not_passed_on(monkeypatch, tmp_path):
-    script, passed = load("benchmark"), []
-    monkeypatch.setattr(script, "printed_by", lambda *a: passed.append(a[2]) or {"seconds": 1.0})
-    for name in ("KERAS_BACKEND", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "OPENBLAS_L2_SIZE"):
-        monkeypatch.setenv(name, "x")
-    script.measure(task(script), "jax", "python", script.Settings(), tmp_path)
-    assert passed[0]["OPENBLAS_L2_SIZE"] == "x"
-    assert not {"KERAS_BACKEND", "JAX_COMPILATION_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"} & set(passed[0])
-
-
 @pytest.mark.parametrize(
     ("device", "others"), [("cpu", {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}), ("cuda", {})]
 )

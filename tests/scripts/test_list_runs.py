@@ -37,11 +37,48 @@ def test_runs_are_listed_with_status_metrics_and_settings(tmp_path, call):
 def test_settings_for_which_there_is_no_column_are_named(tmp_path, call):
     for number in (1, 2):
         make(tmp_path / str(number), "imdb", "complete", number, **{f"setting_{i}": number for i in range(5)})
-    code, said, _ = call("list_runs.py", tmp_path)
+    code, said, _ = call("list_runs.py", tmp_path, "--settings", 3)
     assert code == 0
     assert "They differ in --setting-3, --setting-4 too: k3torch compare shows the values." in " ".join(said.split())
     code, said, _ = call("list_runs.py", tmp_path, "--settings", 5)
     assert "They differ" not in said
+
+
+def test_columns_are_those_that_the_terminal_has_room_for(tmp_path, call, monkeypatch):
+    for number in (1, 2):
+        metrics = {"test_accuracy": 0.5, "test_loss": 0.25}
+        settings = {"table": f"/a/long/path/to/the/table/{number}.csv", "batch_size": 8 * number, "seed": number}
+        make(tmp_path / f"imdb-20261126-11040{number}", "imdb", "interrupted", number, metrics, **settings)
+    shown = {}
+    for width in (120, 80, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        _, said, _ = call("list_runs.py", tmp_path)
+        assert all(len(line) <= width for line in said.splitlines())
+        shown[width] = [" ".join(line.split()) for line in said.splitlines() if line.strip() and "─" not in line][1:]
+    first, second = (f"imdb-20261126-11040{number} interrupted 0.5" for number in (1, 2))
+    path = "/a/long/path/to/the/table/"
+    assert shown == {
+        120: [
+            "run status test accuracy test loss table batch size seed",
+            f"{first} 0.25 {path}1.csv 8 1",
+            f"{second} 0.25 {path}2.csv 16 2",
+        ],
+        80: [
+            "test test batch",
+            "run status accuracy loss size seed",
+            f"{first} 0.25 8 1",
+            f"{second} 0.25 16 2",
+            "They differ in --table too: k3torch compare shows the values.",
+        ],
+        60: [
+            "test batch",
+            "run status accuracy size",
+            f"{first} 8",
+            f"{second} 16",
+            "They differ in --table, --seed too: k3torch compare shows",
+            "the values.",
+        ],
+    }
 
 
 def test_bad_input_is_one_line(tmp_path, call):

@@ -14,6 +14,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -68,6 +69,43 @@ def test_two_softmax_outputs_and_logits_give_probabilities():
     logits = Classifier(network, parameters={"loss": "logits", "rate": 0.1}, epochs=5).fit(X, LABELS)
     outputs = logits.model_.predict(X.astype("float32"), verbose=0)
     np.testing.assert_allclose(logits.predict_proba(X)[:, 1:], 1 / (1 + np.exp(-outputs)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["hinge", keras.losses.SquaredHinge()], ids=["name", "object"])
+def test_a_hinge_loss_gives_decisions_and_no_probabilities(loss):
+    def linear(features):
+        model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(0.1), loss)
+        return model
+
+    found = Classifier(linear, epochs=10)
+    assert hasattr(found, "predict_proba")  # of the loss nothing is known before fit
+    found.fit(X, LABELS)
+    assert not hasattr(found, "predict_proba")
+    with pytest.raises(AttributeError, match="has no attribute 'predict_proba'") as raised:
+        found.predict_proba(X)
+    assert str(raised.value.__cause__) == "expected a loss other than hinge for predict_proba: use decision_function"
+    decisions = found.decision_function(X)
+    np.testing.assert_array_equal(decisions, found.model_.predict(X.astype("float32"), verbose=0)[:, 0])
+    np.testing.assert_array_equal(found.predict(X), np.where(decisions > 0, "yes", "no"))
+    assert found.score(X, LABELS) > 0.9
+    assert roc_auc_score(LABELS, decisions) == get_scorer("roc_auc")(found, X, LABELS)
+
+
+def test_a_hinge_loss_of_more_classes_has_a_decision_for_each():
+    labels = np.digitize(X[:, 0], [-0.5, 0.5])
+    found = Classifier(network, parameters={"loss": "categorical_hinge"}, epochs=1).fit(X, labels)
+    decisions = found.decision_function(X)
+    assert decisions.shape == (60, 3)
+    np.testing.assert_array_equal(found.predict(X), decisions.argmax(axis=1))
+    assert not hasattr(classifier(epochs=1).fit(X, LABELS), "decision_function")
+
+
+def test_a_sigmoid_for_each_class_gives_probabilities_that_add_up_to_1():
+    labels = np.digitize(X[:, 0], [-0.5, 0.5])
+    found = Classifier(network, parameters={"loss": "logits"}, epochs=1).fit(X, labels)
+    outputs = 1 / (1 + np.exp(-found.model_.predict(X.astype("float32"), verbose=0)))
+    np.testing.assert_allclose(found.predict_proba(X), outputs / outputs.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A dataset of whose batches each process of a run gets its part."""
+"""A dataset that gives each process of a run its part of every batch."""
 
 from collections.abc import Sequence
 from typing import Any

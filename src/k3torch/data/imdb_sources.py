@@ -21,8 +21,9 @@ from k3torch.data.review_folder import ReviewFolder
 from k3torch.data.review_labels import DEFAULT_NAMES, ReviewFormat
 from k3torch.data.review_table import SUFFIXES, ReviewTable
 from k3torch.data.text import START, TokenStore, Vocabulary
+from k3torch.downloads import download
 from k3torch.errors import InputError, first_line
-from k3torch.files import cached_arrays, download, sha256
+from k3torch.files import cached_arrays, sha256
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,6 +1,7 @@
 """The modules and public names, for ``lazy_loader`` and for type checkers."""
 
 from . import benchmark as benchmark
+from . import contenders as contenders
 from . import curve_charts as curve_charts
 from . import demos as demos
 from . import digits as digits

@@ -1,4 +1,4 @@
-"""What a single unit learned from n-grams: those that make it surest of each class, as numbers and as a plot."""
+"""What a single unit learned from n-grams: those that add the most to each class, as numbers and as a plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -23,8 +23,8 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 from numpy.typing import ArrayLike
 
-BLUE, ORANGE, GREEN, PURPLE, RED, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000"
+BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000"
 )  # fmt: skip
 
 # Text stays text, which a reader can search and copy; the same plot is the same file, without a date or random names.

@@ -6,9 +6,13 @@ from typing import NamedTuple
 from k3torch import cli
 from k3torch.formats import format_number
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+UNLIMITED = 1 << 20  # columns of a terminal on which each table fits
 
 
 class ResultTable(NamedTuple):
@@ -22,16 +26,39 @@ class ResultTable(NamedTuple):
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output; columns after the first are aligned right, None is an empty cell.
 
-    Floats are written by ``formats.format_number``.
+    Floats are written by ``formats.format_number``. Where the terminal is too narrow, headings are wrapped between
+    words; where it is too narrow for that, cells are wrapped too.
     """
+    console, rows = Console(), list(rows)
+    on_one_line, wrapped = _table(columns, rows), _table(columns, rows, wrap_headings=True)
+    console.print(Text(title, style="bold"))  # the title of a rich table is wrapped to the width of the table
+    console.print(wrapped if not _fits(on_one_line, console) and _fits(wrapped, console) else on_one_line)
+
+
+def fits(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
+    """Return whether ``show`` prints a table without wrapping a cell."""
+    return _fits(_table(columns, rows, wrap_headings=True), Console())
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap_headings: bool = False) -> Table:
+    texts = [[cell(value) for value in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    console = Console()
-    console.print(Text(title, style="bold"))  # the title of a rich table is wrapped to the width of the table
-    console.print(table)
+        whole = [*column.split(), *(row[number] for row in texts)]
+        table.add_column(
+            Text(column),  # a str could have brackets, which rich takes for a style
+            justify="left" if number == 0 else "right",
+            overflow="fold",
+            width=max(map(cell_len, whole), default=0) if wrap_headings else None,
+        )
+    for row in texts:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unlimited = console.options.update(max_width=UNLIMITED)
+    return Measurement.get(console, unlimited, table).maximum <= console.width
 
 
 def show_results(results: Sequence[ResultTable | str]) -> None:

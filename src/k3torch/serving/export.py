@@ -1,17 +1,14 @@
 """Exports the model of a run folder: a folder with the model in another format, and all that its caller needs."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import shutil
-import tempfile
 from typing import Any, Literal
 
 from k3torch import __version__
 from k3torch.errors import InputError, choice_problem, first_line, refuse
-from k3torch.files import reason_of
+from k3torch.files import atomic_folder, reason_of
 from k3torch.serving.formats import FORMATS, Format, missing
 from k3torch.serving.source import Source, Takes, load_source, samples
 import numpy as np
@@ -63,7 +60,7 @@ def export_run(
     _check_target(target, force)
     kind.check()
     source = load_source(run, takes, form)
-    with _new_folder(target) as draft:
+    with atomic_folder(target) as draft:
         try:
             kind.write(source.model, draft / kind.file)
         except InputError:
@@ -109,17 +106,3 @@ def _check_target(target: Path, force: bool) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(f"expected a folder for --out, got {target}: {reason_of(error)}") from error
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target``; its files move to ``target`` when the block succeeds."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield draft
-        target.mkdir(exist_ok=True)
-        for path in draft.iterdir():
-            path.replace(target / path.name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Models of reviews that take word ids: the way from ids to bags or n-grams becomes part of the model.
+"""Models of reviews that take word ids: computing bags or n-grams from ids becomes part of the model.
 
 Everything is made of Keras's own operations on int32 and float32, so that one model file runs on all backends, and each
 format of ``formats.py`` can express it. The vector of a word is a row of the first layer's kernel, as in an

@@ -16,19 +16,17 @@ import inspect
 from typing import Any, Self
 
 from k3torch.data.arrays import finite_array
-from k3torch.data.bags import BagDataset, bag_loader
-from k3torch.data.loaders import array_loader
-from k3torch.data.sparse import checked_csr
-from k3torch.errors import InputError, Problem, choice_problem, count_problem, first_line, refuse, seed_problem, unless
-from k3torch.models.probabilities import has_logits, of_classes
+from k3torch.errors import InputError, Problem, choice_problem, count_problem, refuse, seed_problem, unless
+from k3torch.models.probabilities import activated, has_logits, has_margins, of_classes
+from k3torch.sklearn.samples import class_targets, float_weights, loader, output_shape
 from k3torch.training.model_state import get_random_states, set_random_states
 import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 _PREFIX = "build_model__"
 _BATCH = 1024  # samples at a time
@@ -134,10 +132,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         try:
             keras.utils.set_random_seed(self.seed)
             model = self._build(sizes)
-            weights = None if weight is None else _check_sample_weight(weight, x, dtype=np.float32)
-            y = targets_for(model, _output_shape(model, x.shape[1]))
-            loader = _loader(x, y, weights, self.batch_size, shuffle=True, seed=self.seed)
-            history = model.fit(loader, epochs=self.epochs, shuffle=False, verbose=self.verbose)
+            weights = None if weight is None else float_weights(weight, x.shape[0])
+            y = targets_for(model, output_shape(model, x.shape[1]))
+            batches = loader(x, y, weights, self.batch_size, shuffle=True, seed=self.seed)
+            history = model.fit(batches, epochs=self.epochs, shuffle=False, verbose=self.verbose)
         finally:
             set_random_states(states)
         self.model_, self.history_ = model, history.history
@@ -146,8 +144,18 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return the outputs of ``model_``, (samples, outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, accept_sparse="csr", reset=False, dtype="numeric")
-        loader = _loader(x, np.zeros(x.shape[0]), None, _BATCH)
-        return np.asarray(self.model_.predict(loader, verbose=0), np.float64)
+        batches = loader(x, np.zeros(x.shape[0]), None, _BATCH)
+        return np.asarray(self.model_.predict(batches, verbose=0), np.float64)
+
+
+def _has_probabilities(classifier: "Classifier") -> bool:
+    if _has_margins(classifier):
+        raise AttributeError("expected a loss other than hinge for predict_proba: use decision_function")
+    return True
+
+
+def _has_margins(classifier: "Classifier") -> bool:
+    return hasattr(classifier, "model_") and has_margins(classifier.model_)
 
 
 class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
@@ -155,8 +163,9 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     Args:
         build_model: returns a compiled model with one sigmoid output for two classes, or a softmax output for each
-            class. If it has arguments of the names ``features`` and ``classes``, it gets their numbers, as
-            ``k3torch.models.table_network`` does. For a sparse ``X`` the first layer is a ``SparseDense``.
+            class, or linear outputs for a hinge loss. If it has arguments of the names ``features`` and ``classes``, it
+            gets their numbers, as ``k3torch.models.table_network`` does. For a sparse ``X`` the first layer is a
+            ``SparseDense``.
         parameters: further arguments of ``build_model``, which ``set_params`` and ``GridSearchCV`` set as
             ``build_model__NAME``.
         epochs: passes over the samples.
@@ -190,22 +199,42 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise InputError(f"expected labels of two classes or more, got one class: {self.classes_.tolist()[0]!r}")
         sizes = {"features": x.shape[1], "classes": len(self.classes_)}
-        self._train(x, sizes, lambda model, shape: _targets(model, shape, numbers, len(self.classes_)), sample_weight)
+
+        def targets_for(model: keras.Model, shape: Any) -> NDArray[Any]:
+            return class_targets(model, shape, numbers, len(self.classes_))
+
+        self._train(x, sizes, targets_for, sample_weight)
         return self
 
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the probability of each class, (samples, classes), in the order of ``classes_``."""
+        """Return the probability of each class, (samples, classes), in the order of ``classes_``.
+
+        A model trained with a hinge loss does not have this method, as in scikit-learn.
+        """
+        outputs = keras.ops.convert_to_tensor(self._outputs(X))
+        chances = of_classes(keras.ops.convert_to_numpy(activated(self.model_, outputs)))
+        sums = chances.sum(axis=1, keepdims=True)  # not 1 for a sigmoid output for each class
+        return chances / np.where(sums == 0, 1, sums)
+
+    @available_if(_has_margins)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return the outputs of a model trained with a hinge loss, (samples,) if it has a single one.
+
+        A single output is positive for the second of the two classes. Other models do not have this method.
+        """
         outputs = self._outputs(X)
-        if has_logits(self.model_):
-            logits = keras.ops.convert_to_tensor(outputs)
-            activated = keras.ops.sigmoid(logits) if outputs.shape[1] == 1 else keras.ops.softmax(logits)
-            outputs = keras.ops.convert_to_numpy(activated)
-        return of_classes(outputs)
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable class of each sample, (samples,)."""
-        chances = self.predict_proba(X)
-        return np.asarray(self.classes_[chances.argmax(axis=1)])
+        """Return the class of the largest output for each sample, (samples,).
+
+        A single output chooses the second class if it is above 0.5, or above 0 if it is a logit or has a hinge loss.
+        """
+        outputs = self._outputs(X)
+        least = 0 if has_logits(self.model_) or has_margins(self.model_) else 0.5
+        single = outputs.shape[1] == 1
+        return np.asarray(self.classes_[(outputs[:, 0] > least).astype(int) if single else outputs.argmax(axis=1)])
 
 
 class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
@@ -257,36 +286,3 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _loader(x: Any, y: NDArray[Any], weights: NDArray[np.float32] | None, batch_size: int, **order: Any) -> Any:
-    if issparse(x):
-        return bag_loader(BagDataset(checked_csr("X", x), y, weights), batch_size, **order)
-    arrays = (finite_array("X", x), y) if weights is None else (finite_array("X", x), y, weights)
-    return array_loader(*arrays, batch_size=batch_size, **order)
-
-
-def _output_shape(model: keras.Model, features: int) -> Any:
-    """Return the shape of the outputs without the samples, and build a model that has no ``Input`` layer.
-
-    Raises:
-        InputError: if the model does not take so many features.
-    """
-    try:
-        outputs = model(keras.KerasTensor((None, features)))
-    except Exception as error:  # of layers of the caller's own, too
-        raise InputError(f"expected a model that takes {features} features, got: {first_line(error)}") from error
-    return keras.tree.map_structure(lambda output: output.shape[1:], outputs)
-
-
-def _targets(model: keras.Model, shape: Any, numbers: NDArray[np.int64], classes: int) -> NDArray[Any]:
-    """Return the targets that the loss of a model takes, for the numbers of the samples' classes."""
-    if shape == (1,) and classes == 2:
-        return numbers[:, None].astype(np.float32)
-    if shape != (classes,):
-        one = "1 output or " if classes == 2 else ""
-        raise InputError(f"expected a model with {one}an output for each of the {classes} classes, got {shape}")
-    losses = keras.tree.flatten(model.loss)
-    names = [each if isinstance(each, str) else getattr(each, "__name__", type(each).__name__) for each in losses]
-    is_sparse = any("sparse" in name.lower() for name in names)
-    return numbers[:, None] if is_sparse else np.eye(classes, dtype=np.float32)[numbers]

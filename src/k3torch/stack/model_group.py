@@ -1,4 +1,4 @@
-"""What a stack asks of models that are trained together: one for each core, or all at once."""
+"""The interface of models that a stack trains together: one for each core, or all at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A Keras model with its train_step overridden: all of Keras, at a fraction of a step's cost."""
+"""A Keras model with its train_step overridden, without the checks that Keras repeats every step."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""How far to believe the result."""
+"""How far to trust a result."""
 
 import lazy_loader
 

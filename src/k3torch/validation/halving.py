@@ -1,4 +1,4 @@
-"""Successive halving: few epochs for many candidates, and more for the better ones, which go on where they stand."""
+"""Successive halving: few epochs for many candidates, and more for the better ones, whose training goes on."""
 
 from collections.abc import Sequence
 import math

@@ -1,4 +1,4 @@
-"""A training of the models of a cross-validation: by which engine, and what came of it."""
+"""A training of the models of a cross-validation: by which engine, and its results."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from k3torch.data.bags import BagDataset
-from k3torch.models.probabilities import has_logits
+from k3torch.models.probabilities import activated
 from k3torch.validation.arguments import Features
 from k3torch.validation.folds import Split
 import keras
@@ -23,7 +23,7 @@ def predict(model: keras.Model, x: Features) -> Float:
     outputs: list[NDArray[np.float32]] = []
     with torch.no_grad():
         for batch in _batches(x):
-            outputs.append(keras.ops.convert_to_numpy(_probabilities(model, model(batch, training=False))))
+            outputs.append(keras.ops.convert_to_numpy(activated(model, model(batch, training=False))))
     return np.asarray(np.concatenate(outputs), dtype=np.float64)
 
 
@@ -68,10 +68,3 @@ def averaged(parts: Sequence[tuple[NDArray[np.int64], Float]], samples: int) -> 
         np.add.at(counts, chosen, 1)
     with np.errstate(invalid="ignore"):
         return np.asarray(sums / counts.reshape(-1, *[1] * (sums.ndim - 1)))
-
-
-def _probabilities(model: keras.Model, outputs: Any) -> Any:
-    if not has_logits(model):
-        return outputs
-    binary = any("binary" in type(loss).__name__.lower() for loss in keras.tree.flatten(model.loss))
-    return keras.ops.sigmoid(outputs) if binary else keras.ops.softmax(outputs)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 import json
 from pathlib import Path
-import shutil
-import tempfile
 from typing import Any
 
 from k3torch.errors import InputError, first_line
+from k3torch.files import atomic_folder, reason_of
 from k3torch.training.saving import load_model
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +34,10 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"expected a new or empty folder, got {folder}, which has files: give another name")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
+        with atomic_folder(folder) as draft:
             write(draft)
-            draft.replace(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"expected to write {folder}, got: {error.strerror or first_line(error)}") from error
+        raise InputError(f"expected to write {folder}, got: {reason_of(error)}") from error
 
 
 def write(fields: Mapping[str, Any], folder: Path) -> None:
