@@ -37,10 +37,7 @@ def capture(
     before = [tensor.clone() for tensor in fixed]
     compute_constants(graph)
     run = _compiled(graph, fixed, notice) if compiled else None
-    if run is None:
-        run = functools.partial(_without_gradients, graph, *fixed)
-        warm_up(run)
-    _put_back(fixed, before)
+    run = run or functools.partial(_without_gradients, graph, *fixed)
     try:
         recording = record(run, **({"check_input_liveness": True} if check_liveness else {}))
     except RuntimeError as error:
