@@ -37,7 +37,7 @@ def test_a_spread_has_the_median_and_the_range():
     assert script.spread([3.0, 1.0, 2.0]) == "2 (1 to 3)"
 
 
-@pytest.mark.cuda
+@pytest.mark.cuda(seconds=60)
 def test_the_tables(tmp_path):
     settings = script.Settings(models=(2,), epochs=4, output=Output(tmp_path / "run"))
     script.main(settings)
