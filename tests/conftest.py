@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip the tests marked cuda where there is no CUDA device, and begin with the quickest where time is short."""
     if config.getoption("stop_after"):
-        items.sort(key=lambda item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("cuda")), default=0))
+        items.sort(
+            key=lambda item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("cuda")), default=0)
+        )
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):  # keywords have the names of folders too
