@@ -165,6 +165,7 @@ def test_a_step_that_cannot_be_captured_goes_on_uncaptured_and_says_so_once():
     model.fit(bag_loader(dataset("cuda"), BATCH), epochs=1, verbose=0, shuffle=False)
 
 
+@pytest.mark.cuda(seconds=100)  # last: what torch keeps of it is outside of this project
 def test_a_capture_that_fails_leaves_stream_and_generators_as_they_were():
     runtime.configure("cuda")
     before = torch.cuda.current_stream()

@@ -2,8 +2,9 @@
 
 import gc
 import inspect
+from types import SimpleNamespace
 
-from k3torch.stack import graphs
+from k3torch.stack import cuda_graphs, graphs
 from k3torch.stack.cuda_graphs import capture, compute_constants
 import pytest
 import torch
@@ -42,6 +43,34 @@ def test_what_does_not_depend_on_the_inputs_is_computed_once():
     for _ in range(2):
         graph(*found)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_each_run_before_the_first_replay_begins_with_the_values_that_the_inputs_keep(monkeypatch, compiled):
+    """A second run of a step would be the step of the batch after the last, if there is one batch."""
+    starts = []
+
+    def run():
+        starts.append(inputs[0].tolist())
+        inputs[0].add_(1)
+
+    def compile_and_run(*_):
+        run()
+        return run
+
+    def record(run):
+        run()
+        return SimpleNamespace(replay=run)
+
+    inputs = [torch.tensor([1.0, 2.0]), torch.zeros(2)]
+    graph = graphs.trace(step, inputs)
+    monkeypatch.setattr(cuda_graphs, "_compiled", compile_and_run)
+    monkeypatch.setattr(cuda_graphs, "_without_gradients", lambda *_: run())
+    monkeypatch.setattr(cuda_graphs, "record", record)
+    replay = capture(graph, inputs, pytest.fail, compiled)
+    assert inputs[0].tolist() == [1, 2]
+    replay()
+    assert starts == [[1, 2]] * (3 if compiled else 2)
 
 
 @pytest.mark.cuda

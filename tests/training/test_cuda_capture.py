@@ -49,6 +49,7 @@ def device(monkeypatch):
     side = SimpleNamespace(wait_stream=lambda other: noted.events.append("side waits"))
     current = SimpleNamespace(wait_stream=lambda other: noted.events.append("host's stream waits"))
     monkeypatch.setattr(cuda_capture, "_side_stream", lambda: side)
+    monkeypatch.setattr(cuda_capture, "_failed", [])
     fakes = {
         "CUDAGraph": lambda: "graph", "current_stream": lambda: current, "stream": stream, "graph": graph,
         "get_sync_debug_mode": lambda: noted.mode, "set_sync_debug_mode": lambda mode: setattr(noted, "mode", mode),
@@ -84,3 +85,4 @@ def test_after_a_failed_capture_one_that_succeeds_resets_the_random_generators(d
     assert device.events[-1] == ("end" if failures == 1 else "a kernel on cuda")
     assert device.events.count("a kernel on cuda") == 1
     assert device.stream == "default"
+    assert cuda_capture._failed == ["graph"] * failures

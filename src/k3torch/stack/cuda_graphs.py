@@ -38,6 +38,7 @@ def capture(
     compute_constants(graph)
     run = _compiled(graph, fixed, notice) if compiled else None
     run = run or functools.partial(_without_gradients, graph, *fixed)
+    _put_back(fixed, before)  # a step counts its batches, and must not read beyond the last
     try:
         recording = record(run, **({"check_input_liveness": True} if check_liveness else {}))
     except RuntimeError as error:

@@ -11,6 +11,7 @@ import warnings
 import torch
 
 Run = Callable[[], object]
+_failed: list[Any] = []  # graphs whose capture failed: the allocator goes on asking them which memory is theirs
 
 
 @functools.cache
@@ -60,9 +61,13 @@ def _recorded(run: Run, pool: Any, **options: Any) -> Any:
     graph, side = torch.cuda.CUDAGraph(), _side_stream()
     # torch.cuda.graph sets the stream too, but leaves it set if the capture fails. Threads that load batches may go on
     # copying them to pinned memory: only this thread must not do what a graph cannot hold.
-    mode = {"stream": side, "capture_error_mode": "thread_local"}
-    with _no_garbage_collection(), torch.cuda.stream(side), torch.cuda.graph(graph, pool=pool, **mode, **options):
-        run()
+    options |= {"pool": pool, "stream": side, "capture_error_mode": "thread_local"}
+    try:
+        with _no_garbage_collection(), torch.cuda.stream(side), torch.cuda.graph(graph, **options):
+            run()
+    except BaseException:
+        _failed.append(graph)
+        raise
     return graph
 
 
