@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import re
 from types import SimpleNamespace
 
 from k3torch.stack import cuda_graphs, graphs
@@ -71,6 +72,29 @@ def test_each_run_before_the_first_replay_begins_with_the_values_that_the_inputs
     assert inputs[0].tolist() == [1, 2]
     replay()
     assert starts == [[1, 2]] * (3 if compiled else 2)
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [(1.0, None), (1.001, r"disagree with torch operators: input 0 of shape \(2,\), by"), (None, "ValueError: no")],
+)
+def test_fused_kernels_that_compute_something_else_are_not_used(monkeypatch, factor, reason):
+    def compiled(graph, dynamic):
+        def run(*inputs):
+            if factor is None:
+                raise ValueError("no\nand more")
+            graph(*inputs)
+            inputs[0].mul_(factor)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(cuda_graphs, "warm_up", lambda run: run())
+    inputs, notices = [torch.tensor([1.0, 2.0]), torch.zeros(2)], []
+    run = cuda_graphs._compiled(graphs.trace(step, inputs), inputs, notices.append)
+    assert (run is None) == (reason is not None)
+    assert len(notices) == (reason is not None)
+    assert all(re.match(f"training uncompiled, which is slower: .*{reason}", said) for said in notices)
 
 
 @pytest.mark.cuda

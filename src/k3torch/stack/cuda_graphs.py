@@ -54,13 +54,24 @@ def capture(
 
 
 def _compiled(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None]) -> Run | None:
-    """Return the graph on these inputs as fused kernels, which have run once, or None with a notice."""
+    """Return the graph on these inputs as fused kernels, which have run once, or None with a notice.
+
+    They are compared with the operators of the graph: another version of torch may compile it to other numbers.
+    """
+    from k3torch.stack.compiled_check import disagreement  # which imports this file
+
     private_compiler_cache()
     run = functools.partial(_without_gradients, torch.compile(graph, dynamic=False), *inputs)
+    before = [tensor.clone() for tensor in inputs]
     try:
         warm_up(run)
+        reason = disagreement(graph, before, inputs)
     except Exception as error:  # of any kind: torch's compiler, Triton and a C++ compiler are asked
-        notice(f"training uncompiled, which is slower: {first_line(error, with_type=True)}")
+        reason = first_line(error, with_type=True)
+    else:
+        reason = reason and f"the fused kernels disagree with torch operators: {reason}"
+    if reason:
+        notice(f"training uncompiled, which is slower: {reason}")
         return None
     return run
 
