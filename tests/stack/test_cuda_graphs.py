@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 
 from k3torch.stack import cuda_graphs, graphs
+from k3torch.stack.compiled_check import disagreement
 from k3torch.stack.cuda_graphs import capture, compute_constants
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_each_run_before_the_first_replay_begins_with_the_values_that_the_inputs
     monkeypatch.setattr(cuda_graphs, "_compiled", compile_and_run)
     monkeypatch.setattr(cuda_graphs, "_without_gradients", lambda *_: run())
     monkeypatch.setattr(cuda_graphs, "record", record)
-    replay = capture(graph, inputs, pytest.fail, compiled)
+    replay = capture(graph, inputs, pytest.fail, disagreement if compiled else None)
     assert inputs[0].tolist() == [1, 2]
     replay()
     assert starts == [[1, 2]] * (3 if compiled else 2)
@@ -91,7 +92,7 @@ def test_fused_kernels_that_compute_something_else_are_not_used(monkeypatch, fac
     monkeypatch.setattr(torch, "compile", compiled)
     monkeypatch.setattr(cuda_graphs, "warm_up", lambda run: run())
     inputs, notices = [torch.tensor([1.0, 2.0]), torch.zeros(2)], []
-    run = cuda_graphs._compiled(graphs.trace(step, inputs), inputs, notices.append)
+    run = cuda_graphs._compiled(graphs.trace(step, inputs), inputs, notices.append, disagreement)
     assert (run is None) == (reason is not None)
     assert len(notices) == (reason is not None)
     assert all(re.match(f"training uncompiled, which is slower: .*{reason}", said) for said in notices)

@@ -28,8 +28,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 Batch = tuple[torch.Tensor, ...]
 CHUNK = 512  # reviews that are counted at a time
 DENSE_WORDS = 2**15  # a batch of 512 reviews of as many words takes 67 MB
-PADDED_IDS = 2**28  # of all samples, each padded to the longest: 1 GB
-DENSE_BYTES = 2**30  # of the whole matrix on a GPU, one for each element
+PADDED_IDS, DENSE_BYTES = 2**28, 2**30  # of all samples: ids padded to the longest (1 GB), elements of one byte
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -146,8 +145,7 @@ class BagDataset(Dataset[Batch]):
     def _copy_matrix(self) -> None:
         bounds, ids, values = self.bags.indptr, self.bags.indices, self.bags.data
         if self.dense:
-            places = self._places()
-            if self._fits_bytes():
+            if (places := self._places()) and self._fits_bytes():
                 rows, columns, numbers = map(
                     self._on_device, (places[0], ids.astype(np.int64), values.astype(np.uint8))
                 )
@@ -236,7 +234,7 @@ class BagDataset(Dataset[Batch]):
         return _csr(offsets, ids, values, shape)
 
     def _dense_on_device(self, rows: torch.Tensor) -> torch.Tensor:
-        # Rows without gaps: a CUDA graph reads a copy without them, and cuBLAS may choose another product otherwise.
+        # Without gaps between rows, as in the copy that a CUDA graph reads: cuBLAS chooses products by that.
         if self._bytes is not None:
             return self._bytes.index_select(0, rows).float()
         x = torch.zeros(len(rows), int(self.bags.shape[1]), device=self.device)
