@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test mutants check
+.PHONY: help setup test test-cuda mutants check
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ notebooks: setup  ## execute the notebooks in docs/notebooks and store their out
 
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-cuda: setup  ## run the tests that need a GPU, the quickest first, for at most 8 minutes
+	@$(BIN)/python -m pytest -n0 -vv -ra --tb=short -m cuda --stop-after 480 --junitxml build/cuda.xml $(ARGS)
 
 mutants: $(VENV)/.mutants  ## list changes of the source that no test detects (slow)
 	@$(BIN)/python tests/mutants.py $(ARGS)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 
 import k3torch  # noqa: F401
 import pytest
@@ -12,20 +13,42 @@ if not os.environ.get("K3TORCH_TEST_CACHE"):
     os.environ["K3TORCH_TEST_CACHE"] = tempfile.mkdtemp(prefix="k3torch-tests-")
 os.environ["K3TORCH_CACHE"] = os.environ["K3TORCH_TEST_CACHE"]
 
+BEGAN = pytest.StashKey[float]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How many random cases are drawn: models on which the fast paths are compared with Keras, killed runs, inputs."""
     parser.addoption("--random-models", type=int, default=8)
     parser.addoption("--kills", type=int, default=1)
     parser.addoption("--random-inputs", type=int, default=300)
+    parser.addoption("--stop-after", type=float, metavar="SECONDS", help="quickest tests first; begin none after that")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked cuda where there is no CUDA device."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests marked cuda where there is no CUDA device, and begin with the quickest where time is short."""
+    if config.getoption("stop_after"):
+        items.sort(
+            key=lambda item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("cuda")), default=0)
+        )
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):  # keywords have the names of folders too
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session):
+    """Remember when the tests began."""
+    session.stash[BEGAN] = time.monotonic()
+    return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the run in good order, with its summary and its report, where the time is over."""
+    limit = item.config.getoption("stop_after")
+    if limit and time.monotonic() - item.session.stash[BEGAN] > limit:
+        item.session.shouldstop = f"stopped after {limit:g} s"
+        pytest.skip(f"not run: {limit:g} s are over")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from k3torch.models.builders import boston_regressor, imdb_classifier
 from k3torch.stack import model_stack
 from k3torch.stack.batch_loop import Samples
 from k3torch.training import custom_loop
+from k3torch.training.cuda_capture import record
 from k3torch.training.fast_model import FastModel
 import keras
 import numpy as np
@@ -164,6 +165,21 @@ def test_a_step_that_cannot_be_captured_goes_on_uncaptured_and_says_so_once():
     model.fit(bag_loader(dataset("cuda"), BATCH), epochs=1, verbose=0, shuffle=False)
 
 
+@pytest.mark.cuda(seconds=100)  # last: what torch keeps of it is outside of this project
+def test_a_capture_that_fails_leaves_stream_and_generators_as_they_were():
+    runtime.configure("cuda")
+    before = torch.cuda.current_stream()
+    with pytest.raises(RuntimeError):
+        record(torch.cuda.synchronize)
+    assert torch.cuda.current_stream() == before
+    ones = torch.ones(1000, device="cuda")
+    assert 300 < int((torch.dropout(ones, 0.5, train=True) > 0).sum()) < 700
+    result = torch.zeros(1000, device="cuda")
+    graph = record(lambda: result.copy_(torch.dropout(ones, 0.5, train=True)))
+    graph.replay()
+    assert 300 < int((result > 0).sum()) < 700
+
+
 def test_a_step_with_code_of_the_caller_is_not_captured():
     runtime.configure("cuda")
     model = imdb_classifier(WORDS, model_class=FastModel)
@@ -185,7 +201,15 @@ def test_the_custom_loop_gives_what_the_cpu_gives():
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("way", ["loops on the CPU", "one kernel", "captured", "compiled"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("loops on the CPU", marks=pytest.mark.cuda(seconds=5)),
+        pytest.param("one kernel", marks=pytest.mark.cuda(seconds=4)),
+        pytest.param("captured", marks=pytest.mark.cuda(seconds=3)),
+        pytest.param("compiled", marks=pytest.mark.cuda(seconds=30)),
+    ],
+)
 @pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "kernel_regularizer": "l2", "loss": "huber"}], ids=str)
 def test_a_stack_gives_what_fit_gives_on_the_cpu(monkeypatch, way, batch, options):
     monkeypatch.setattr(model_stack, "cpu_is_faster", lambda *_: way == "loops on the CPU")
@@ -209,6 +233,8 @@ def test_a_stack_gives_what_fit_gives_on_the_cpu(monkeypatch, way, batch, option
     for model, own in zip(trained, weights, strict=True):
         model.set_weights(own)
     stack = model_stack.ModelStack(trained, parts, parts, batch, 1000, notice=notices.append)
+    if way == "loops on the CPU" and notices and notices[0].startswith("training uncompiled: "):
+        pytest.skip(notices[0])  # what a user is told, and a version of torch to blame
     stack.train(range(3), lambda model, _: np.arange(len(parts[model])), lambda done: found.append(done) or True)
     stack.unstack()
 

@@ -68,6 +68,7 @@ def test_a_step_synchronises_with_nothing(found, name):
         "test": [],
     }
     assert steps["gather"]["pinned"] == 1  # the sample numbers
+    assert steps["gather"]["kernel"] == 3 + (name == "sample weights")  # rows, as float32; labels, weights
     assert steps["train"]["pinned"] == steps["test"]["pinned"] == 0
 
 
@@ -102,6 +103,15 @@ def test_a_fit_captures_its_steps_and_keeps_what_their_kernels_read(found):
 
 def test_steps_on_sparse_batches_are_not_captured(found):
     assert found["sparse"] == []
+
+
+def test_a_fit_whose_step_waits_trains_uncaptured_and_says_so_once(found):
+    look = found["not captured"]
+    assert look["graphs"] == 0  # a capture that fails would spoil later ones
+    assert look["said"] == [
+        "FastModel launches the kernels of a step one by one, which is slower: its step as a CUDA graph differs "
+        "(RuntimeError: called a synchronizing CUDA operation)"
+    ]
 
 
 def test_evaluate_synchronises_once_an_epoch_and_predict_once_a_batch_for_its_output(found):

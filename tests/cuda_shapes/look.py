@@ -194,6 +194,19 @@ def captured_fit(dense):
         return [summary(each.events) | {"freed": each.freed(), "replays": each.replays} for each in found]
 
 
+def uncapturable_fit():
+    """A fit whose step waits: Keras reads the seed of a dropout layer on the host."""
+    inputs = keras.Input((WORDS,))
+    hidden = keras.layers.Dropout(0.5, seed=3)(keras.layers.Dense(4)(inputs))
+    model = FastModel(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    model.compile("rmsprop", "binary_crossentropy")
+    with captures() as found, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model.fit(bags.bag_loader(dataset(5 * BATCH), BATCH), epochs=2, verbose=0, shuffle=False)
+    said = [str(each.message) for each in warned if "one by one" in str(each.message)]
+    return {"said": said, "graphs": len(found)}
+
+
 def inference():
     """Return what evaluate and predict ask of the device, over a number of batches and over twice as many."""
     model = imdb_classifier(WORDS, model_class=FastModel)
@@ -226,7 +239,9 @@ def captures(fails=False):
             pass
 
     names = {"CUDAGraph": shapes.Captured, "Stream": Stream, "current_stream": Stream, "graph": graph,
-             "stream": lambda _: contextlib.nullcontext(), "graph_pool_handle": object}  # fmt: skip
+             "stream": lambda _: contextlib.nullcontext(), "graph_pool_handle": object,
+             "get_sync_debug_mode": lambda: recorder.sync_debug_mode,
+             "set_sync_debug_mode": lambda mode: setattr(recorder, "sync_debug_mode", mode)}  # fmt: skip
     before = {name: getattr(torch.cuda, name) for name in names}
     for name, value in names.items():
         setattr(torch.cuda, name, value)
@@ -339,6 +354,7 @@ LOOKS = {
     "loop": lambda: epochs(own_loop),
     "captured": lambda: captured_fit(True),
     "sparse": lambda: captured_fit(False),
+    "not captured": uncapturable_fit,
     "inference": inference,
     "stack": stack,
     "stack, adam": lambda: stack(4, optimizer="adam", dropout=0.5, kernel_regularizer="l1l2", clipnorm=1.0),

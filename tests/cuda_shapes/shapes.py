@@ -42,6 +42,7 @@ class Recorder(TorchDispatchMode):
         self.events = []
         self._shapes = FakeTensorMode(allow_non_fake_inputs=True)
         self._captured = None
+        self.sync_debug_mode = "default"  # with "error", the host must not wait
 
     def __enter__(self):
         # torch.tensor(value, device="cuda") copies a CPU tensor, and this makes the copy an operator of its own.
@@ -97,6 +98,8 @@ class Recorder(TorchDispatchMode):
         return tree_map_only(FakeTensor, _on_host, result)
 
     def _record(self, kind, operator, located=False):
+        if kind == "wait" and self.sync_debug_mode == "error":
+            raise RuntimeError("called a synchronizing CUDA operation")
         event = Event(kind, operator, _callers() if located else "")
         self.events.append(event)
         if self._captured is not None:

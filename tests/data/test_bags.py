@@ -85,6 +85,21 @@ def test_the_dense_gather_for_accelerators_makes_the_dense_matrix_of_the_same_ba
     assert dataset[int(index[0])][0].tolist() == expected[0].tolist()
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "in_bytes"),
+    [(255, 12, True), (255, 11, False), (256, 12, False), (-1, 12, False), (0.5, 12, False)],
+)
+def test_a_dense_matrix_is_kept_in_bytes_where_these_hold_its_values(monkeypatch, value, limit, in_bytes):
+    monkeypatch.setattr("k3torch.data.bags.DENSE_BYTES", limit)
+    bags = scipy.sparse.csr_matrix(np.array([[0, value, 0, 1], [2, 0, 0, 0], [0, 0, 0, 0]], "float32"))
+    dataset = BagDataset(bags, range(3), dense=True)
+    dataset._copy_matrix()
+    x = dataset._dense_on_device(torch.tensor([2, 0, 1, 0]))
+    assert (dataset._bytes is not None) == in_bytes
+    assert (x.dtype, x.is_contiguous()) == (torch.float32, True)
+    assert x.tolist() == bags.toarray()[[2, 0, 1, 0]].tolist()
+
+
 def test_values_that_a_matrix_stores_twice_are_summed_in_a_dense_batch():
     twice = scipy.sparse.csr_matrix(([1.0, 2.0, 3.0], [2, 2, 1], [0, 2, 3]), shape=(2, 4))
     dataset = BagDataset(twice, [0, 1], dense=True)

@@ -2,8 +2,11 @@
 
 import gc
 import inspect
+import re
+from types import SimpleNamespace
 
-from k3torch.stack import graphs
+from k3torch.stack import cuda_graphs, graphs
+from k3torch.stack.compiled_check import disagreement
 from k3torch.stack.cuda_graphs import capture, compute_constants
 import pytest
 import torch
@@ -42,6 +45,57 @@ def test_what_does_not_depend_on_the_inputs_is_computed_once():
     for _ in range(2):
         graph(*found)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_each_run_before_the_first_replay_begins_with_the_values_that_the_inputs_keep(monkeypatch, compiled):
+    """A second run of a step would be the step of the batch after the last, if there is one batch."""
+    starts = []
+
+    def run():
+        starts.append(inputs[0].tolist())
+        inputs[0].add_(1)
+
+    def compile_and_run(*_):
+        run()
+        return run
+
+    def record(run):
+        run()
+        return SimpleNamespace(replay=run)
+
+    inputs = [torch.tensor([1.0, 2.0]), torch.zeros(2)]
+    graph = graphs.trace(step, inputs)
+    monkeypatch.setattr(cuda_graphs, "_compiled", compile_and_run)
+    monkeypatch.setattr(cuda_graphs, "_without_gradients", lambda *_: run())
+    monkeypatch.setattr(cuda_graphs, "record", record)
+    replay = capture(graph, inputs, pytest.fail, disagreement if compiled else None)
+    assert inputs[0].tolist() == [1, 2]
+    replay()
+    assert starts == [[1, 2]] * (3 if compiled else 2)
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"),
+    [(1.0, None), (1.001, r"disagree with torch operators: input 0 of shape \(2,\), by"), (None, "ValueError: no")],
+)
+def test_fused_kernels_that_compute_something_else_are_not_used(monkeypatch, factor, reason):
+    def compiled(graph, dynamic):
+        def run(*inputs):
+            if factor is None:
+                raise ValueError("no\nand more")
+            graph(*inputs)
+            inputs[0].mul_(factor)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setattr(cuda_graphs, "warm_up", lambda run: run())
+    inputs, notices = [torch.tensor([1.0, 2.0]), torch.zeros(2)], []
+    run = cuda_graphs._compiled(graphs.trace(step, inputs), inputs, notices.append, disagreement)
+    assert (run is None) == (reason is not None)
+    assert len(notices) == (reason is not None)
+    assert all(re.match(f"training uncompiled, which is slower: .*{reason}", said) for said in notices)
 
 
 @pytest.mark.cuda

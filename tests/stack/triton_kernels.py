@@ -11,6 +11,7 @@ import k3torch  # noqa: F401
 from k3torch.models.builders import boston_regressor
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import Samples
+from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.triton_loops import TritonLoop
 from k3torch.stack.triton_models import TritonModels
 from k3torch.stack.triton_operators import ELEMENTWISE
@@ -77,6 +78,23 @@ def _error(models, weights, found, training, validation, batch, options):
     return largest
 
 
+def beside_mapped(models, batch, lengths=(37, 32, 20)):
+    """Return by how much models of these numbers of samples differ from those that operators of torch train."""
+    keras.utils.set_random_seed(0)
+    parts = samples(*[lengths[number % len(lengths)] for number in range(models)])
+    made = [boston_regressor(5, units=(20, 17)) for _ in parts]
+    for model in made:
+        stateless.build(model, parts[0].x, parts[0].y)
+    orders = [draw.permutation(len(part)) for part in parts]
+    found = []
+    for kind in (TritonModels, MappedModels):
+        group = kind(made, parts, parts, batch)
+        group.load(orders)
+        metrics = [torch.from_numpy(group.train()), torch.from_numpy(group.validate())]
+        found.append(metrics + [tensor for number in range(models) for tensor in group.state(number)])
+    return max(float(((a - b).abs() / (1 + b.abs())).max()) for a, b in zip(*found, strict=True))
+
+
 def operator_error(operator):
     """Return by how much an operator on odd numbers of elements differs from torch's, at most."""
     kinds = [str(argument.type) for argument in operator._schema.arguments if not argument.has_default_value()]
@@ -113,6 +131,8 @@ def operator_error(operator):
 LOOKS = {
     **{f"{name}, batches of {b}": lambda b=b, o=o: whole(b, **o) for name, o in MODELS.items() for b in (1, 4)},
     "sample weights": lambda: whole(4, weighted=True),
+    **{f"{m} models, batches of {b}": lambda m=m, b=b: beside_mapped(m, b) for m in (1, 3) for b in (16, 32)},
+    "128 models, batches of 16": lambda: beside_mapped(128, 16, (18, 16, 5)),
     "operators": lambda: {str(operator): operator_error(operator) for operator in ELEMENTWISE},
 }
 

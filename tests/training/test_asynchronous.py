@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 from k3torch.models.builders import vanilla_model
 from k3torch.training import asynchronous as module
-from k3torch.training.asynchronous import asynchronous, device_of
+from k3torch.training.asynchronous import asynchronous, device_of, unpacked
 import keras
 import numpy as np
 import pytest
@@ -88,3 +88,12 @@ def test_the_device_of_a_model_is_that_of_its_variables():
     with keras.device("meta"):
         variable = keras.Variable([1.0])
     assert device_of(type("Model", (), {"variables": [variable]})()).type == "meta"
+
+
+@pytest.mark.parametrize(("device", "asynchronously"), [("cpu", False), ("cuda", True)])
+def test_a_batch_is_copied_asynchronously_to_a_gpu_only(monkeypatch, device, asynchronously):
+    """The host would read a batch on the CPU before it is copied."""
+    copies = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda _, to, non_blocking: copies.append((to.type, non_blocking)))
+    unpacked((torch.ones(2, 3, device="meta"), torch.ones(2, 1, device="meta")), torch.device(device))
+    assert copies == [(device, asynchronously)] * 2

@@ -302,13 +302,15 @@ def test_the_compiled_step_gives_the_same():
 
 @pytest.mark.cuda
 def test_nothing_waits_inside_an_epoch_on_cuda():
-    model = build(FastModel)
-    model.fit(loader(), epochs=1, verbose=0, shuffle=False)
+    with keras.device("cuda"):
+        model = build(FastModel)
+        model.fit(loader(), epochs=1, verbose=0, shuffle=False)
     x, y = (part.to("cuda") for part in next(iter(loader())))
     model._logs_are_read = False
     torch.cuda.set_sync_debug_mode("error")
     try:
-        model.train_step((x, y))
+        with keras.device("cuda"):
+            model.train_step((x, y))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

@@ -28,7 +28,7 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 Batch = tuple[torch.Tensor, ...]
 CHUNK = 512  # reviews that are counted at a time
 DENSE_WORDS = 2**15  # a batch of 512 reviews of as many words takes 67 MB
-PADDED_IDS = 2**28  # of all samples, each padded to the longest: 1 GB
+PADDED_IDS, DENSE_BYTES = 2**28, 2**30  # of all samples: ids padded to the longest (1 GB), elements of one byte
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -104,12 +104,15 @@ class BagDataset(Dataset[Batch]):
         device: where batches are gathered. On an accelerator the whole matrix is copied there once; a batch then costs
             one asynchronous copy, of the sample numbers, from pinned memory.
         dense: whether the inputs of a batch are dense. None: on CUDA up to ``DENSE_WORDS`` words, if the ids of all
-            samples, padded to the length of the longest, are at most ``PADDED_IDS``.
+            samples, padded to the length of the longest, are at most ``PADDED_IDS``. A dense matrix of whole numbers
+            from 0 to 255 is kept on an accelerator in bytes, if these are at most ``DENSE_BYTES``.
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
             lengths that differ, and a device that this machine does not have.
     """
+
+    _bytes: torch.Tensor | None = None  # the dense matrix
 
     def __init__(
         self,
@@ -142,13 +145,28 @@ class BagDataset(Dataset[Batch]):
     def _copy_matrix(self) -> None:
         bounds, ids, values = self.bags.indptr, self.bags.indices, self.bags.data
         if self.dense:
-            places = self._places()
-            ids = _padded(ids, places, (len(self), self._longest), self.bags.shape[1])  # of no word
+            if (places := self._places()) and self._fits_bytes():
+                rows, columns, numbers = map(
+                    self._on_device, (places[0], ids.astype(np.int64), values.astype(np.uint8))
+                )
+                matrix = torch.zeros(len(self), int(self.bags.shape[1]), dtype=torch.uint8, device=self.device)
+                self._bytes = matrix.index_put_((rows, columns), numbers)
+                return
+            filling = np.arange(self._longest) % self.bags.shape[1]  # different columns, to which zeros are added
+            ids = _padded(ids, places, (len(self), self._longest), filling)
             values = _padded(values, places, ids.shape, 0)
         arrays = (bounds[:-1], np.diff(bounds), ids, values)
-        self._starts, self._lengths, self._ids, self._values = (
-            torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays
-        )
+        self._starts, self._lengths, self._ids, self._values = map(self._on_device, arrays)
+
+    def _on_device(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _fits_bytes(self) -> bool:
+        """Return whether the dense matrix can be kept on the device, as numbers of one byte."""
+        if len(self) * int(self.bags.shape[1]) > DENSE_BYTES or not self.bags.has_canonical_format:
+            return False
+        with np.errstate(invalid="ignore"):  # what is out of range becomes another number
+            return bool((self.bags.data.astype(np.uint8) == self.bags.data).all())
 
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return of each stored value its sample, and its number among those of the sample."""
@@ -216,9 +234,11 @@ class BagDataset(Dataset[Batch]):
         return _csr(offsets, ids, values, shape)
 
     def _dense_on_device(self, rows: torch.Tensor) -> torch.Tensor:
-        words = int(self.bags.shape[1])
-        x = torch.zeros(len(rows), words + 1, device=self.device)
-        return x.scatter_add_(1, self._ids[rows].long(), self._values[rows])[:, :words]
+        # Without gaps between rows, as in the copy that a CUDA graph reads: cuBLAS chooses products by that.
+        if self._bytes is not None:
+            return self._bytes.index_select(0, rows).float()
+        x = torch.zeros(len(rows), int(self.bags.shape[1]), device=self.device)
+        return x.scatter_add_(1, self._ids[rows].long(), self._values[rows])
 
     def _gather_on_device(self, rows: NDArray[np.int64], on_device: torch.Tensor) -> torch.Tensor:
         # The number of values is computed on the CPU, so that it need not be read back from the device.
@@ -251,8 +271,8 @@ def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: 
     return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
 
 
-def _padded(values: NDArray[Any], places: Any, shape: tuple[int, int], filling: int) -> NDArray[Any]:
-    """Return an array of this shape, filled with a number, with the values in their places."""
+def _padded(values: NDArray[Any], places: Any, shape: tuple[int, int], filling: ArrayLike) -> NDArray[Any]:
+    """Return an array of this shape, each row filled with these numbers, with the values in their places."""
     array = np.full(shape, filling, values.dtype)
     array[places] = values
     return array

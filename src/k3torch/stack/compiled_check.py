@@ -89,6 +89,34 @@ def _difference(example: Example, loop: Loop, current: Tensors, size: int) -> tu
     return None, expected[:-1]
 
 
+def disagreement(graph: torch.fx.GraphModule, before: Tensors, computed: Tensors) -> str | None:
+    """Return which tensor a compiled graph has left with other numbers than its operators leave, or None.
+
+    Args:
+        graph: writes into its inputs.
+        before: the inputs of both.
+        computed: the inputs as the compiled graph has left them.
+    """
+
+    def run(inputs: Tensors) -> list[torch.Tensor]:
+        copies = [tensor.clone() for tensor in inputs]
+        with torch.no_grad():
+            graph(*copies)
+        return copies
+
+    drawn, expected = random_inputs(graph), run(before)
+    nearby: list[torch.Tensor] | None = None
+    for number, (mine, theirs) in enumerate(zip(computed, expected, strict=True)):
+        if number in drawn:
+            agree = _finite_where(theirs, mine)
+        elif not (agree := _agree(mine, theirs, theirs)):
+            nearby = nearby or run(_with_noise(before, written_inputs(graph)))
+            agree = _agree(mine, theirs, nearby[number])
+        if not agree:
+            return f"input {number} {_size(mine, theirs)}"
+    return None
+
+
 def written_inputs(graph: torch.fx.GraphModule) -> set[int]:
     """Return the numbers of the inputs that the graph writes into."""
     written = {node for writing in graph.graph.nodes if writes(writing) for node in _targets(writing)}
@@ -130,7 +158,7 @@ def _with_noise(inputs: Tensors, numbers: set[int]) -> list[torch.Tensor]:
     for number in numbers & set(range(len(copies))):
         if copies[number].is_floating_point():
             noise = torch.randn(copies[number].shape, generator=generator, dtype=copies[number].dtype)
-            copies[number] *= 1 + _NOISE * noise
+            copies[number] *= 1 + _NOISE * noise.to(copies[number].device)
     return copies
 
 

@@ -12,13 +12,15 @@ from torch.fx.node import map_arg
 
 Tensors = Sequence[torch.Tensor]
 Run = Callable[[], object]
+# Of a graph, its inputs before a run, and as compiled kernels left them: what is wrong, or None.
+Compare = Callable[[torch.fx.GraphModule, Tensors, Tensors], str | None]
 
 
 def capture(
     graph: torch.fx.GraphModule,
     inputs: Tensors,
     notice: Callable[[str], None],
-    compiled: bool = False,
+    compare: Compare | None = None,
     check_liveness: bool = False,
 ) -> Run:
     """Return a function that runs ``graph`` on exactly these tensors, which must not be reallocated.
@@ -30,17 +32,15 @@ def capture(
         graph: changed: its constants are computed now, see ``compute_constants``.
         inputs: on CUDA; they keep their values.
         notice: is called with one line if the graph cannot be compiled or captured.
-        compiled: fuse operators into kernels by ``torch.compile``; takes seconds.
+        compare: fuse operators into kernels by ``torch.compile``, which takes seconds, and compare them so.
         check_liveness: check before each replay that the tensors are alive that the kernels read; for tests.
     """
     fixed = list(inputs)
     before = [tensor.clone() for tensor in fixed]
     compute_constants(graph)
-    run = _compiled(graph, fixed, notice) if compiled else None
-    if run is None:
-        run = functools.partial(_without_gradients, graph, *fixed)
-        warm_up(run)
-    _put_back(fixed, before)
+    run = _compiled(graph, fixed, notice, compare) if compare else None
+    run = run or functools.partial(_without_gradients, graph, *fixed)
+    _put_back(fixed, before)  # a step counts its batches, and must not read beyond the last
     try:
         recording = record(run, **({"check_input_liveness": True} if check_liveness else {}))
     except RuntimeError as error:
@@ -55,14 +55,25 @@ def capture(
     return replay
 
 
-def _compiled(graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None]) -> Run | None:
-    """Return the graph on these inputs as fused kernels, which have run once, or None with a notice."""
+def _compiled(
+    graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None], compare: Compare
+) -> Run | None:
+    """Return the graph on these inputs as fused kernels, which have run once, or None with a notice.
+
+    They are compared with the operators of the graph: another version of torch may compile it to other numbers.
+    """
     private_compiler_cache()
     run = functools.partial(_without_gradients, torch.compile(graph, dynamic=False), *inputs)
+    before = [tensor.clone() for tensor in inputs]
     try:
         warm_up(run)
+        reason = compare(graph, before, inputs)
     except Exception as error:  # of any kind: torch's compiler, Triton and a C++ compiler are asked
-        notice(f"training uncompiled, which is slower: {first_line(error, with_type=True)}")
+        reason = first_line(error, with_type=True)
+    else:
+        reason = reason and f"the fused kernels disagree with torch operators: {reason}"
+    if reason:
+        notice(f"training uncompiled, which is slower: {reason}")
         return None
     return run
 

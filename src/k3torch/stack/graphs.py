@@ -7,7 +7,7 @@ from typing import NamedTuple
 import warnings
 
 from k3torch.errors import first_line
-from k3torch.stack.cuda_graphs import capture
+from k3torch.stack.cuda_graphs import Compare, capture
 from k3torch.stack.reasons import UntraceableStep
 from k3torch.stack.torch_internals import make_graph
 import torch
@@ -66,16 +66,16 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 def repeated(
-    graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None] = print, compiled: bool = False
+    graph: torch.fx.GraphModule, inputs: Tensors, notice: Callable[[str], None] = print, compare: Compare | None = None
 ) -> Repeat:
     """Return ``f(times)``, which runs ``graph`` on exactly these tensors; they must not be reallocated.
 
-    On CUDA it replays a CUDA graph, if ``compiled`` of fused kernels, or says by ``notice`` why it cannot. Elsewhere it
-    calls one operator after another.
+    On CUDA it replays a CUDA graph, with ``compare`` of fused kernels that it compares, or says by ``notice`` why it
+    cannot. Elsewhere it calls one operator after another.
     """
     fixed = list(inputs)
     on_cuda = fixed[0].device.type == "cuda"
-    once = capture(graph, fixed, notice, compiled) if on_cuda else lambda: graph(*fixed)
+    once = capture(graph, fixed, notice, compare) if on_cuda else lambda: graph(*fixed)
 
     def run(times: int) -> None:
         for _ in range(times):

@@ -10,6 +10,7 @@ import functools
 from k3torch import runtime
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import BatchLoop, Order, Samples, StackedSamples
+from k3torch.stack.compiled_check import disagreement
 from k3torch.stack.graphs import TracedGraph
 from k3torch.stack.model_group import EpochMetrics, Kind, StackedModels, StepResult
 from k3torch.training.asynchronous import asynchronous
@@ -67,7 +68,10 @@ class MappedModels(StackedModels):
             self._read = self._metric_reader()
         notice = functools.cache(notice)  # which says the same of each graph
         self._runs = {
-            kind: [graphs.repeated(traced.graph, traced.inputs, notice, compiled) for traced in of_kind]
+            kind: [
+                graphs.repeated(traced.graph, traced.inputs, notice, disagreement if compiled else None)
+                for traced in of_kind
+            ]
             for kind, of_kind in self._graphs.items()
         }
 

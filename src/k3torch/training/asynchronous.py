@@ -78,13 +78,14 @@ def _add_multiples(targets: Any, terms: Any, alpha: torch.Tensor) -> Any:
 
 
 def unpacked(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
-    """Return x, y and sample_weight of a batch with all tensors on the device, copied asynchronously."""
+    """Return x, y and sample_weight of a batch with all tensors on the device; copies to a GPU are asynchronous."""
+    there = device.type != "cpu"  # the host must not read what is not copied yet
 
     def move(value: Any) -> Any:
         if value is None:
             return None
         tensor = value if isinstance(value, torch.Tensor) else keras.ops.convert_to_tensor(value)
-        return tensor if tensor.device == device else tensor.to(device, non_blocking=True)
+        return tensor if tensor.device == device else tensor.to(device, non_blocking=there)
 
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, torch.Tensor) and isinstance(y, torch.Tensor):

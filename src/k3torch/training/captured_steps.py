@@ -91,7 +91,7 @@ class CapturedSteps:
         def replay() -> None:
             if key not in self._captured:
                 self._captured[key] = self._capture(data, step)
-                before.restore()  # what Python has changed; no kernel has run
+                before.restore()
             self._replay(key, data)
 
         if problems := compare_steps(self._model, lambda: warm_up(lambda: step(data)), replay, before):

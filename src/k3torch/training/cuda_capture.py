@@ -1,14 +1,17 @@
 """Recording what runs on a CUDA device as a CUDA graph."""
 
 from collections.abc import Callable, Iterator
+import contextlib
 from contextlib import contextmanager
 import functools
 import gc
 from typing import Any
+import warnings
 
 import torch
 
 Run = Callable[[], object]
+_failed: list[Any] = []  # graphs whose capture failed: the allocator goes on asking them which memory is theirs
 
 
 @functools.cache
@@ -21,26 +24,67 @@ def warm_up(run: Run) -> None:
     """Call ``run`` on the stream of ``record``: libraries allocate workspaces, which a capture does not allow."""
     side = _side_stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        run()
-    torch.cuda.current_stream().wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            run()
+    finally:
+        torch.cuda.current_stream().wait_stream(side)
 
 
 def record(run: Run, pool: Any = None, **options: Any) -> Any:
-    """Return the kernels that ``run`` launches as a CUDA graph; nothing is computed.
+    """Return the kernels that ``run`` launches as a CUDA graph.
+
+    ``run`` is called twice. The first call computes, with an error where it would synchronise with the device, which a
+    graph cannot hold. The second call is recorded, and computes nothing.
 
     Args:
-        run: was called by ``warm_up`` before.
+        run: launches the same kernels each time.
         pool: of the memory, ``torch.cuda.graph_pool_handle()``; by default the graph has a pool of its own.
         options: of ``torch.cuda.graph``.
 
     Raises:
         RuntimeError: if ``run`` does anything that a graph cannot hold, such as reading a number from the device.
     """
-    graph = torch.cuda.CUDAGraph()
-    with _no_garbage_collection(), torch.cuda.graph(graph, pool=pool, stream=_side_stream(), **options):
-        run()
+    with _synchronisation_is_an_error():
+        warm_up(run)
+    try:
+        return _recorded(run, pool, **options)
+    except RuntimeError:
+        # The random generators of torch still count the draws of the failed capture, and refuse to draw outside of
+        # one. A capture that succeeds ends that.
+        with contextlib.suppress(RuntimeError):
+            _recorded(lambda: torch.zeros(1, device="cuda"), None)
+        raise
+
+
+def _recorded(run: Run, pool: Any, **options: Any) -> Any:
+    graph, side = torch.cuda.CUDAGraph(), _side_stream()
+    # torch.cuda.graph sets the stream too, but leaves it set if the capture fails. Threads that load batches may go on
+    # copying them to pinned memory: only this thread must not do what a graph cannot hold.
+    options |= {"pool": pool, "stream": side, "capture_error_mode": "thread_local"}
+    try:
+        with _no_garbage_collection(), torch.cuda.stream(side), torch.cuda.graph(graph, **options):
+            run()
+    except BaseException:
+        _failed.append(graph)
+        raise
     return graph
+
+
+@contextmanager
+def _synchronisation_is_an_error() -> Iterator[None]:
+    """Raise an error where the host would synchronise with the device.
+
+    A capture that fails for this reason would leave torch's allocator and random generators as if it went on.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 @contextmanager
