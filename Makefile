@@ -35,7 +35,7 @@ kfold-boston: setup  ## estimate a price regressor's error by K-fold validation
 kfold-table: setup  ## estimate how well a network predicts a column of a table
 	@$(BIN)/python scripts/kfold_table.py $(ARGS)
 
-predict-table: setup  ## predict a column of a table with a model of kfold-table
+predict-table: setup  ## predict a column of a table with the model of a run
 	@$(BIN)/python scripts/predict_table.py $(ARGS)
 
 search-boston: setup  ## search for a better network than the lecture's

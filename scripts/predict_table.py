@@ -1,11 +1,12 @@
-"""Predict a column of a table with a model of kfold-table, kfold-boston or search-boston.
+"""Predict a column of a table with the model of a run.
 
     k3torch predict-table runs/table-TIME new.csv
     k3torch predict-table runs/table-TIME new.xlsx --out predictions.csv
 
-The table needs the columns that the model was trained on, in any order; others are ignored. The output is the table as
-CSV, its cells as they are in the file, with the prediction as a further column, and for classes their probabilities. If
-the table has the target too, the last line on standard error is the error or accuracy.
+The run is one of kfold-table, kfold-boston or search-boston. The table needs the columns that the model was trained on,
+in any order; others are ignored. The output is the table as CSV, its cells as they are in the file, with the prediction
+as a further column, and for classes their probabilities. If the table has the target too, the last line on standard
+error is the error or accuracy.
 """
 
 from dataclasses import dataclass
