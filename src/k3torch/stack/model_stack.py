@@ -88,15 +88,16 @@ class ModelStack:
         self.names = stateless.metric_names(self.models[0])
         longest = max(map(len, training))
         seconds = uncompiled_seconds(self.models[0], longest, len(self.models), batch_size, epochs)
-        self._groups = (
-            self._sharing_groups(graphs, verified)
-            if graphs is not None
-            else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
-            or self._kernel_groups(seconds)
-            or self._mapped_groups(
-                may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
+        with runtime.garbage_collection_paused():
+            self._groups = (
+                self._sharing_groups(graphs, verified)
+                if graphs is not None
+                else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
+                or self._kernel_groups(seconds)
+                or self._mapped_groups(
+                    may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
+                )
             )
-        )
         self.compiled = not self._groups[0].stacked
         self._starts = [0]
         for group in self._groups:
