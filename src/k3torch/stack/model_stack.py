@@ -66,6 +66,7 @@ class ModelStack:
         reasons.SlowerThanFit: if the step cannot be compiled and Keras's own is clearly faster, unless ``required``.
     """
 
+    @runtime.garbage_collection_paused()
     def __init__(
         self,
         models: Sequence[keras.Model],
@@ -88,16 +89,15 @@ class ModelStack:
         self.names = stateless.metric_names(self.models[0])
         longest = max(map(len, training))
         seconds = uncompiled_seconds(self.models[0], longest, len(self.models), batch_size, epochs)
-        with runtime.garbage_collection_paused():
-            self._groups = (
-                self._sharing_groups(graphs, verified)
-                if graphs is not None
-                else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
-                or self._kernel_groups(seconds)
-                or self._mapped_groups(
-                    may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
-                )
+        self._groups = (
+            self._sharing_groups(graphs, verified)
+            if graphs is not None
+            else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
+            or self._kernel_groups(seconds)
+            or self._mapped_groups(
+                may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
             )
+        )
         self.compiled = not self._groups[0].stacked
         self._starts = [0]
         for group in self._groups:
