@@ -5,6 +5,7 @@ import contextlib
 import gc
 from pathlib import Path
 import types
+import weakref
 
 import k3torch
 from k3torch import runtime
@@ -194,3 +195,50 @@ def test_threads_and_denormals_are_as_before_after_single_threaded(fails):
         assert denormal() == pytest.approx(1e-40, rel=1e-3)
     finally:
         torch.set_num_threads(before)
+
+
+class Cycle:
+    """An object that only a search finds to be unused, since it refers to itself."""
+
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_unused_object_is_searched_for_during_the_block_and_all_can_be_freed_after_it(fails):
+    searches = []
+    gc.callbacks.append(lambda phase, info: searches.append(info["generation"]) if phase == "start" else None)
+    try:
+        with contextlib.suppress(KeyError), runtime.garbage_collection_paused():
+            cycles = [Cycle() for _ in range(5000)]
+            freed = weakref.finalize(cycles[0], bool)
+            del cycles
+            assert not gc.isenabled()
+            if fails:
+                raise KeyError
+        assert gc.isenabled()
+        assert searches == []
+        assert gc.get_count()[0] < 700
+        assert freed.alive
+        gc.collect()
+        assert not freed.alive
+    finally:
+        gc.callbacks.pop()
+
+
+def test_garbage_collection_that_the_caller_manages_stays_as_it_is():
+    gc.disable()
+    try:
+        with runtime.garbage_collection_paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with runtime.garbage_collection_paused():
+            assert gc.isenabled()
+        assert gc.get_freeze_count() >= frozen > 0
+    finally:
+        gc.unfreeze()

@@ -19,6 +19,7 @@ def operators(x, y, i, out, counts):
     out[2].copy_(torch.exp(-x.abs()) + torch.tanh(y) + torch.sigmoid(x) + torch.log1p(x.abs()))
     out[3].copy_(i.float() * 0.5 + (x > y).float() + torch.sign(x) + torch.relu(y))
     out[4].copy_(x.amax().expand(11) + y[:5].amin() + x[1:4].sum() + torch.sqrt(x.abs()))
+    out[5].copy_((torch.rand_like(x) < 2.0).float())
     counts[0].copy_(torch.div(i, 3, rounding_mode="floor"))
     counts[1].copy_(torch.maximum(i, -i) + i.amax() + i.clamp(min=-2, max=4))
     counts[2].copy_(i % 4 + (x > 0).long())
@@ -26,10 +27,11 @@ def operators(x, y, i, out, counts):
 
 def operands():
     x, i = torch.tensor(NUMBERS), torch.arange(-5, 6)
-    return [x, x.roll(3), i, torch.zeros(5, 11), torch.zeros(3, 11, dtype=torch.int64)]
+    return [x, x.roll(3), i, torch.zeros(6, 11), torch.zeros(3, 11, dtype=torch.int64)]
 
 
 def test_loops_with_it_compute_what_torch_does(monkeypatch, cache):
+    monkeypatch.setattr(inductor_cpp, "_compile_with_torch", lambda file: pytest.fail("the short header lacks a part"))
     mine, expected = operands(), operands()
     operators(*expected)
     (loop,) = compiled_loops.compile_loops([small_steps.without_batch(operators, mine)])

@@ -111,6 +111,23 @@ def test_a_missing_part_leaves_training_uncompiled(always_compile, expected, mon
     assert_uncompiled(expected, f"PyTorch {torch.__version__} has no {path.replace(':', '.')}")
 
 
+def test_the_files_of_triton_are_not_read_for_products(monkeypatch, cache):
+    """Inductor makes a key of them for its cache of measured GPU kernels, in 0.3 s."""
+    codecache = importlib.import_module("torch._inductor.codecache")
+    selection = importlib.import_module("torch._inductor.select_algorithm")
+    monkeypatch.setattr(codecache, "triton_key", lambda: pytest.fail("the key of Triton was computed"))
+    get_system = staticmethod(codecache.CacheBase.get_system.__wrapped__)  # without what it has computed before
+    monkeypatch.setattr(codecache.CacheBase, "get_system", get_system)
+    monkeypatch.setattr(selection, "_ALGORITHM_SELECTOR_CACHE", None)
+
+    def product(a, b, out):
+        out.copy_(a @ b)
+
+    tensors = [torch.eye(3), torch.ones(3, 3), torch.zeros(3, 3)]
+    compile_loops([small_steps.without_batch(product, tensors)])
+    assert vars(codecache.CacheBase)["get_system"] is get_system
+
+
 @pytest.fixture
 def no_header_of_ours(monkeypatch):
     monkeypatch.setattr(cpp_prefix, "HEADER", "#error our header\n")

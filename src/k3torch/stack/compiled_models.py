@@ -37,6 +37,7 @@ class TracedSteps:
         self.first_sum = len(self.state) - len(model.metrics_variables)
         self.names = stateless.metric_names(model)
         self._traced: dict[int, dict[str, torch.fx.GraphModule]] = {}
+        self._reading: torch.fx.GraphModule | None = None  # does not depend on the size of a batch
 
     def at(self, size: int) -> dict[str, torch.fx.GraphModule]:
         """Return the graphs for batches of ``size``, traced when they are first asked for; the model stays as it is.
@@ -46,10 +47,11 @@ class TracedSteps:
         """
         if size not in self._traced:
             with restored(self.model):
+                self._reading = self._reading or trace_at(1, self._read(), self.sums(), [])
                 self._traced[size] = {
                     "training": trace_at(size, _on_batch(stateless.train_step(self.model)), self.state, self.rows),
                     "validation": trace_at(size, _on_batch(stateless.test_step(self.model)), self.state, self.rows),
-                    READING: trace_at(1, self._read(), self.sums(), []),
+                    READING: self._reading,
                 }
         return self._traced[size]
 

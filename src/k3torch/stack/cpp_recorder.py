@@ -26,7 +26,7 @@ Size = Any  # an int, or an expression of SIZE
 PREAMBLE = """#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <string>
+#include <exception>
 extern "C" {
 typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
                         const int*, const float*, const int*, const float*, float*, const int*);
@@ -163,9 +163,9 @@ extern "C" {RUN.format(self.number)} try {{
   }}
   return nullptr;
 }} catch (const std::exception& error) {{
-  static thread_local std::string said;
-  said = error.what();
-  return said.c_str();
+  static thread_local char said[400];
+  std::strncpy(said, error.what(), sizeof said - 1);
+  return said;
 }}
 """
         return Source(self.kernels, function)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 # Seconds that uncompiled training would take for which it pays to look in the cache for a compiled library (tracing
-# the step for that takes half a second), and to compile, which takes some two seconds the first time.
+# the step for that takes half a second), and to compile, which takes a second or two the first time.
 WORTH_LOOKING = 0.5
 WORTH_COMPILING = 1.0
 WORTH_FUSING = 30.0  # by torch.compile for CUDA: some ten seconds the first time
@@ -66,6 +66,7 @@ class ModelStack:
         reasons.SlowerThanFit: if the step cannot be compiled and Keras's own is clearly faster, unless ``required``.
     """
 
+    @runtime.garbage_collection_paused()
     def __init__(
         self,
         models: Sequence[keras.Model],
