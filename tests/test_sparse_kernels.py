@@ -118,7 +118,8 @@ def test_an_idle_rmsprop_step_is_a_product_with_rho(units):
 
 
 def test_an_idle_momentum_step_moves_the_weight():
-    compiled, found = sparse_kernels.load(), Table(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, dtype=torch.int32))
+    compiled = sparse_kernels.load()
+    found = Table(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1, dtype=torch.int32))
     nothing = SortedWords(), torch.empty(0, 1)
     for _ in range(2):
         compiled.update_rows(found, MOMENTUM, (0.1, 0.5), *nothing)

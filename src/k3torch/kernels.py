@@ -36,8 +36,8 @@ class SortedWords:
     The next batch is written over it: new memory for each batch costs more than sorting.
 
     Attributes:
-        words: int32, (values, 3): of each value of the batch its id, the number of its bag, and the bits of the float32;
-            those of an id in the order of the bags.
+        words: int32, (values, 3): of each value of the batch its id, the number of its bag, and the bits of the
+            float32; those of an id in the order of the bags.
         rows: int32, (distinct ids,), ascending.
         starts: int32, (distinct ids + 1,): where the words of each row begin, and the end of the last.
     """

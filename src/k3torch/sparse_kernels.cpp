@@ -199,9 +199,7 @@ class Lagging {
 
  private:
   bool is_zero(const float* row) const {
-    int64_t j = 0;
-    while (j < table.units && row[j] == 0) ++j;
-    return j == table.units;
+    return std::all_of(row, row + table.units, [](float number) { return number == 0; });
   }
 
   const Optimizer optimizer;

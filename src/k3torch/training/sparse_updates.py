@@ -1,8 +1,8 @@
 """Training steps that read and update only the rows of the first kernel whose words occur in the batch.
 
 The gradient of ``bags @ kernel`` is zero in the row of each word that does not occur. Keras's optimizers go through all
-rows all the same. Here the kernel's gradient is that of a small matrix, the rows that occur, and the optimizer updates
-those. What its steps with gradient zero do to the other rows is made up for later:
+rows all the same. Here backpropagation ends at the product. From its gradient, (samples, units), the update computes
+that of each row that occurs. What steps with gradient zero do to the other rows is made up for later:
 
 ==================================  ====================================================================
 ``SGD``                             nothing
