@@ -158,17 +158,14 @@ int64_t sort_words(int64_t samples, int64_t count, int64_t words, const int32_t*
     for (int64_t k = 0; k < count; ++k) scratch[digits.place(sorted[k].row, digit)] = sorted[k];
     std::swap(sorted, scratch);
   }
-  int64_t last = -1;
-  int32_t row = -1, start = 0;
+  int64_t row = 0;
+  starts[0] = 0;
   for (int64_t k = 0; k < count; ++k) {  // without a branch, which would often be mispredicted
-    const bool is_new = sorted[k].row != row;
-    last += is_new;
-    start = is_new ? static_cast<int32_t>(k) : start;
-    starts[last] = start;
-    rows[last] = row = sorted[k].row;
+    rows[row] = sorted[k].row;
+    starts[row + 1] = static_cast<int32_t>(k + 1);
+    row += k + 1 == count || sorted[k].row != sorted[k + 1].row;
   }
-  starts[last + 1] = static_cast<int32_t>(count);
-  return last + 1;
+  return row;
 }
 
 // Adds bags @ weights to products, (samples, units), for sorted words.
