@@ -59,7 +59,8 @@ class SortedWords:
         sizes = 3 * count, 3 * count, count, count + 1
         if len(self._memory) < sum(sizes):
             self._memory = torch.empty(sum(sizes), dtype=torch.int32)
-        return self._memory[: sum(sizes)].split(sizes)
+        ends = np.cumsum(sizes)
+        return tuple(self._memory[end - size : end] for size, end in zip(sizes, ends, strict=True))
 
 
 class Kernels:
@@ -111,7 +112,7 @@ class Kernels:
         pointers = [tensor.data_ptr() for tensor in (offsets, ids, values, words, scratch, rows, starts)]
         count = self._sort_words(len(offsets) - 1, len(ids), num_words, *pointers)
         out.words, out.rows, out.starts = words.view(-1, 3), rows[: max(count, 0)], starts[: max(count, 0) + 1]
-        return count >= 0
+        return bool(count >= 0)
 
     def multiply(self, words: SortedWords, weights: Tensor, bags: int) -> Tensor:
         """Return ``bags @ weights``, (bags, units)."""

@@ -153,8 +153,8 @@ class SparseUpdates:
 
     def _multiply(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         """Return ``x @ kernel``, from whose gradient the update computes that of the rows that occur."""
-        arrays = [tensor.contiguous() for tensor in (x.crow_indices(), x.col_indices(), x.values())]
-        if not self._bags.sort_words(*arrays, len(kernel), self._words):
+        offsets, ids, values = (each.contiguous() for each in (x.crow_indices(), x.col_indices(), x.values()))
+        if not self._bags.sort_words(offsets, ids, values, len(kernel), self._words):
             product: torch.Tensor = bag_matmul(x, kernel)  # which says what is wrong
             return product
         if self._number in (MOMENTUM, NESTEROV):
