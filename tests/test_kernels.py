@@ -1,6 +1,9 @@
 """The compiled loops against NumPy and SciPy, for every width of their blocks, and when they are not used."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from k3torch import cpp_library, kernels
+from k3torch.kernels import SortedWords
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array
@@ -65,6 +68,47 @@ def test_the_transposed_product_is_scipys(loops, units):
     np.testing.assert_allclose(found, matrix.T @ gradient, rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([1, 2, 30, 2048, 2049, 100_000, 2**22 + 1, 2**31 - 1]), st.integers(0, 2**31), st.data())
+def test_words_are_sorted_by_their_ids(words, seed, data):
+    """As a stable sort of NumPy does it; memory that is used again is that of no other batch."""
+    draw, found = np.random.default_rng(seed), SortedWords()
+    for _ in range(3):
+        lengths = data.draw(st.lists(st.integers(0, 20), min_size=1, max_size=8))
+        ids = draw.integers(0, words, sum(lengths)).astype(np.int32)
+        ids[: len(ids) // 2] %= 3  # some words are frequent
+        ids = np.minimum(ids, words - 1)
+        values = draw.normal(size=len(ids)).astype(np.float32)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        arrays = [torch.from_numpy(each) for each in (offsets, ids, values)]
+        assert kernels.load().sort_words(*arrays, words, found)
+        order = np.argsort(ids, kind="stable")
+        np.testing.assert_array_equal(found.words[:, 0], ids[order])
+        np.testing.assert_array_equal(found.words[:, 1], np.repeat(np.arange(len(lengths)), lengths)[order])
+        np.testing.assert_array_equal(found.words[:, 2].contiguous().view(torch.float32), values[order])
+        rows, starts = np.unique(ids[order], return_index=True)
+        np.testing.assert_array_equal(found.rows, rows)
+        np.testing.assert_array_equal(found.starts, [*starts, len(ids)])
+
+
+@pytest.mark.parametrize(
+    ("offsets", "ids"), [([0, 1], [-1]), ([0, 1], [64]), ([0, 2], [3, 2**30]), ([0, 2, 1], [5]), ([0, 1], [5, 6])]
+)
+def test_what_are_no_bags_is_not_sorted(loops, offsets, ids):
+    arrays = torch.tensor(offsets, dtype=torch.int32), torch.tensor(ids, dtype=torch.int32), torch.ones(len(ids))
+    assert not loops.sort_words(*arrays, 64, SortedWords())
+
+
+@pytest.mark.parametrize("units", [*range(1, 18), 63, 64, 127, 130])
+def test_the_product_of_sorted_words_is_scipys(loops, units):
+    matrix, words = bags(), SortedWords()
+    weights = np.random.default_rng(1).normal(size=(WORDS, units)).astype("float32")
+    assert loops.sort_words(*as_tensors(matrix), WORDS, words)
+    found = loops.multiply(words, torch.from_numpy(weights), 9)
+    assert found.dtype is torch.float32
+    np.testing.assert_allclose(found, matrix @ weights, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 16, 1000])
 def test_updates_are_the_formulas(loops, count):
     draw = np.random.default_rng(2)
@@ -104,6 +148,8 @@ def load_again():
     [
         ("gather_rows", lambda *_: None),
         ("transposed_product", lambda self, o, i, v, gradient, words: torch.zeros(words, gradient.shape[1])),
+        ("sort_words", lambda *_: False),
+        ("multiply", lambda self, words, weights, bags: torch.zeros(bags, weights.shape[1])),
         ("rmsprop", lambda *_: None),
         ("adam", lambda *_: None),
     ],

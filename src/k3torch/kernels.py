@@ -30,6 +30,39 @@ def are_plain(*tensors: Tensor) -> bool:
     return all(t.dtype is torch.float32 and t.is_contiguous() and t.device.type == "cpu" for t in tensors)
 
 
+class SortedWords:
+    """The words of a batch of bags, sorted by their ids, which are rows of weights.
+
+    The next batch is written over it: new memory for each batch costs more than sorting.
+
+    Attributes:
+        words: int32, (values, 3): of each value of the batch its id, the number of its bag, and the bits of the
+            float32; those of an id in the order of the bags.
+        rows: int32, (distinct ids,), ascending.
+        starts: int32, (distinct ids + 1,): where the words of each row begin, and the end of the last.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.int32)
+        self.words, self.rows, self.starts = self._memory.view(0, 3), self._memory, torch.zeros(1, dtype=torch.int32)
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "SortedWords":
+        """Return bags of one word each, the ids ``rows``, int32, ascending, with the value 1."""
+        found, numbers = cls(), torch.arange(len(rows) + 1, dtype=torch.int32)
+        ones = torch.ones(len(rows)).view(torch.int32)
+        found.words, found.rows, found.starts = torch.stack([rows, numbers[:-1], ones], dim=1), rows, numbers
+        return found
+
+    def reserve(self, count: int) -> tuple[Tensor, ...]:
+        """Return memory for so many words, for as many again, and for their rows and starts."""
+        sizes = 3 * count, 3 * count, count, count + 1
+        if len(self._memory) < sum(sizes):
+            self._memory = torch.empty(sum(sizes), dtype=torch.int32)
+        ends = np.cumsum(sizes)
+        return tuple(self._memory[end - size : end] for size, end in zip(sizes, ends, strict=True))
+
+
 class Kernels:
     """The functions of the library, for contiguous arrays and tensors on the CPU: float32, offsets and ids int32."""
 
@@ -40,6 +73,8 @@ class Kernels:
         self._row_offsets = function("row_offsets", size, *[pointer] * 3, returns=size)
         self._gather_rows = function("gather_rows", size, *[pointer] * 7)
         self._add_transposed = function("add_transposed", size, size, *[pointer] * 5)
+        self._sort_words = function("sort_words", size, size, size, *[pointer] * 7, returns=size)
+        self._multiply = function("multiply", size, size, *[pointer] * 3)
         self._rmsprop = function("rmsprop", size, *[number] * 4, *[pointer] * 3)
         self._adam = function("adam", size, *[number] * 6, *[pointer] * 4)
 
@@ -70,6 +105,21 @@ class Kernels:
         pointers = [tensor.data_ptr() for tensor in (offsets, ids, values, gradient, sums)]
         self._add_transposed(*gradient.shape, *pointers)
         return sums
+
+    def sort_words(self, offsets: Tensor, ids: Tensor, values: Tensor, num_words: int, out: SortedWords) -> bool:
+        """Sort the words of bags in CSR into ``out``; return False for offsets or ids that are not those of bags."""
+        words, scratch, rows, starts = out.reserve(len(ids))
+        pointers = [tensor.data_ptr() for tensor in (offsets, ids, values, words, scratch, rows, starts)]
+        count = self._sort_words(len(offsets) - 1, len(ids), num_words, *pointers)
+        out.words, out.rows, out.starts = words.view(-1, 3), rows[: max(count, 0)], starts[: max(count, 0) + 1]
+        return bool(count >= 0)
+
+    def multiply(self, words: SortedWords, weights: Tensor, bags: int) -> Tensor:
+        """Return ``bags @ weights``, (bags, units)."""
+        products = torch.zeros(bags, weights.shape[1])
+        pointers = words.words.data_ptr(), weights.data_ptr(), products.data_ptr()
+        self._multiply(len(words.words), weights.shape[1], *pointers)
+        return products
 
     def rmsprop(
         self, rate: float, rho: float, epsilon: float,
@@ -109,5 +159,14 @@ def _agree(kernels: Kernels) -> bool:
     kernels.rmsprop(0.1, 0.9, 1e-7, tensors[0], tensors[2], tensors[3])
     velocity = 0.9 * square + 0.1 * g**2
     found += tensors[2:]
+    words, weights = SortedWords(), torch.from_numpy(gradient[:, :29]).float().repeat(2, 1)[:7]
+    if not kernels.sort_words(*gathered, 7, words):
+        return False
+    found.append(kernels.multiply(words, weights, len(rows)))
+    found.append(words.rows)
     expected = [dense[rows].T @ gradient, mean, square, weight, velocity, weight - 0.1 * g / np.sqrt(velocity + 1e-7)]
-    return all(np.allclose(a.numpy(), b, rtol=1e-4, atol=1e-5) for a, b in zip(found, expected, strict=True))
+    expected += [dense[rows] @ weights.numpy(), np.flatnonzero(dense[rows].any(0))]
+    return all(
+        a.shape == b.shape and np.allclose(a.numpy(), b, rtol=1e-4, atol=1e-5)
+        for a, b in zip(found, expected, strict=True)
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from k3torch import cpp_library
+from k3torch.kernels import SortedWords
 import numpy as np
 import torch
 
@@ -45,8 +46,10 @@ class Table:
     now: int = 0
 
     @property
-    def _pointers(self) -> tuple[int | None, ...]:
-        return self.done.data_ptr(), None if self.slots is None else self.slots.data_ptr(), self.weights.data_ptr()
+    def arguments(self) -> tuple[int | None, ...]:
+        """What the functions of the library take: units, steps and pointers."""
+        slots = None if self.slots is None else self.slots.data_ptr()
+        return self.weights.shape[1], self.base, self.now, self.done.data_ptr(), slots, self.weights.data_ptr()
 
 
 class SparseKernels:
@@ -54,55 +57,33 @@ class SparseKernels:
 
     def __init__(self, library: ctypes.CDLL):
         size, whole, pointer = ctypes.c_int64, ctypes.c_int32, ctypes.c_void_p
+        table = whole, pointer, size, whole, whole, *[pointer] * 3
 
         function = functools.partial(cpp_library.function, library)
-        self._distinct_ids = function("distinct_ids", size, size, *[pointer] * 5, returns=size)
-        self._read_rows = function("read_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
-        self._update_rows = function("update_rows", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 4)
-        self._catch_up = function("catch_up", whole, pointer, size, size, pointer, whole, whole, *[pointer] * 3)
-
-    def distinct_ids(self, ids: Tensor, words: int) -> tuple[Tensor, Tensor] | None:
-        """Return the distinct ids in ascending order and the place of each id among them, or None for an unknown id.
-
-        Args:
-            ids: int32, contiguous, on the CPU; from 0 to ``words - 1``.
-            words: number of rows of the weight.
-        """
-        marks, ranks = np.zeros(words // 64 + 1, np.uint64), np.empty(words // 64 + 1, np.int32)
-        rows, places = torch.empty(min(len(ids), words), dtype=torch.int32), torch.empty_like(ids)
-        scratch = marks.ctypes.data, ranks.ctypes.data
-        count = self._distinct_ids(len(ids), words, ids.data_ptr(), *scratch, rows.data_ptr(), places.data_ptr())
-        return None if count < 0 else (rows[:count], places)
-
-    def read_rows(self, table: Table, optimizer: int, settings: Sequence[float], rows: Tensor) -> Tensor:
-        """Return rows of the weights, (rows, units), after the steps that they lag behind."""
-        units = table.weights.shape[1]
-        found = torch.empty(len(rows), units)
-        self._read_rows(
-            optimizer, _floats(settings), len(rows), units, rows.data_ptr(), table.base, table.now, *table._pointers,
-            found.data_ptr(),
-        )  # fmt: skip
-        return found
+        self._update_rows = function("update_rows", *table, size, *[pointer] * 4)
+        self._catch_up = function("catch_up", *table, size, pointer)
 
     def update_rows(
-        self, table: Table, optimizer: int, settings: Sequence[float], rows: Tensor, gradients: Tensor
+        self, table: Table, optimizer: int, settings: Sequence[float], words: SortedWords, gradients: Tensor
     ) -> None:
-        """Take one step: of these rows with their gradients, (rows, units), and later of the others with none."""
-        units = table.weights.shape[1]
-        self._update_rows(
-            optimizer, _floats(settings), len(rows), units, rows.data_ptr(), table.base, table.now, *table._pointers,
-            gradients.data_ptr(),
-        )  # fmt: skip
+        """Take one step: of the words' rows, with the gradients of the bags' products, and of the others with none.
+
+        Args:
+            table: the others take the step later.
+            optimizer: its number.
+            settings: of the optimizer.
+            words: of a batch.
+            gradients: float32, (bags, units), contiguous.
+        """
+        arrays = words.rows, words.starts, words.words, gradients
+        pointers = [tensor.data_ptr() for tensor in arrays]
+        self._update_rows(optimizer, _floats(settings), *table.arguments, len(words.rows), *pointers)
         table.now += 1
 
     def catch_up(self, table: Table, optimizer: int, settings: Sequence[float], rows: Tensor | None = None) -> None:
         """Take the steps that any row lags behind, or that some rows do."""
-        count, units = table.weights.shape
-        numbers = None if rows is None else rows.data_ptr()
-        self._catch_up(
-            optimizer, _floats(settings), count if rows is None else len(rows), units, numbers, table.base, table.now,
-            *table._pointers,
-        )  # fmt: skip
+        some = (len(table.weights), None) if rows is None else (len(rows), rows.data_ptr())
+        self._catch_up(optimizer, _floats(settings), *table.arguments, *some)
         if rows is None:
             table.base = table.now
 
@@ -125,14 +106,12 @@ def _agree(kernels: SparseKernels) -> bool:
         tensors = torch.from_numpy(weights).float(), torch.from_numpy(slots).float()
         table = Table(*tensors, torch.zeros(words, dtype=torch.int32))
         for gradient in dense:
-            ids = np.flatnonzero(gradient.any(1))[::-1].astype(np.int32)
-            found = kernels.distinct_ids(torch.from_numpy(ids.copy()), words)
-            if found is None or not np.array_equal(found[0].numpy()[found[1].numpy()], ids):
+            rows = torch.from_numpy(np.flatnonzero(gradient.any(1)).astype(np.int32))
+            kernels.catch_up(table, optimizer, numbers, rows)
+            if not np.allclose(tensors[0][rows], weights[rows], rtol=1e-4, atol=1e-5):
                 return False
-            read = kernels.read_rows(table, optimizer, numbers, found[0]).numpy()
-            if not np.allclose(read, weights[found[0].numpy()], rtol=1e-4, atol=1e-5):
-                return False
-            kernels.update_rows(table, optimizer, numbers, found[0], torch.from_numpy(gradient).float()[found[0]])
+            gradients = torch.from_numpy(gradient).float()[rows]
+            kernels.update_rows(table, optimizer, numbers, SortedWords.of_rows(rows), gradients)
             weights, slots = _step(optimizer, rate, decay, epsilon, gradient, slots, weights)
         kernels.catch_up(table, optimizer, numbers)
         if not all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(tensors, (weights, slots), strict=True)):

@@ -49,9 +49,9 @@ def steps(monkeypatch):
     """A list that gets the number of rows of each sparse step."""
     taken, update = [], SparseUpdates._update
 
-    def counted(self, rows, *rest):
-        taken.append(len(rows))
-        update(self, rows, *rest)
+    def counted(self, words, *rest):
+        taken.append(len(words.rows))
+        update(self, words, *rest)
 
     monkeypatch.setattr(SparseUpdates, "_update", counted)
     return taken
@@ -355,8 +355,8 @@ def test_a_wrong_update_is_found(monkeypatch):
     update = sparse_kernels.SparseKernels.update_rows
     monkeypatch.setattr(
         sparse_kernels.SparseKernels, "update_rows",
-        lambda self, table, optimizer, numbers, rows, gradient: update(
-            self, table, optimizer, (1.01 * numbers[0], *numbers[1:]), rows, gradient
+        lambda self, table, optimizer, numbers, words, gradient: update(
+            self, table, optimizer, (1.01 * numbers[0], *numbers[1:]), words, gradient
         ),
     )  # fmt: skip
     model = build(OPTIMIZERS["rmsprop"](0.05))

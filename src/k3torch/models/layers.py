@@ -58,12 +58,8 @@ def bag_matmul(bags: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         bags: CSR, (batch, num_words).
         kernel: dense, (num_words, units).
     """
-    return bag_product(bags.crow_indices(), bags.col_indices(), bags.values().to(kernel.dtype), kernel)
-
-
-def bag_product(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Return ``bags @ kernel`` as ``bag_matmul`` does, for the three arrays of the bags."""
-    product: torch.Tensor = _BagMatmul.apply(offsets, ids, values, kernel)  # type: ignore[no-untyped-call]
+    values = bags.values().to(kernel.dtype)
+    product: torch.Tensor = _BagMatmul.apply(bags.crow_indices(), bags.col_indices(), values, kernel)  # type: ignore[no-untyped-call]
     return product
 
 

@@ -16,6 +16,7 @@ from k3torch.training.progress import RichProgress, displays
 from k3torch.training.sampled_rows import verify_on_rows
 from k3torch.training.saving import save_as
 from k3torch.training.shared_verification import ProcessStep, verified_choice
+from k3torch.training.sparse_inputs import refuse_matrices
 from k3torch.training.sparse_updates import DENSE_STEPS, is_sparse
 from k3torch.training.step_callbacks import (
     AfterCallbacks,
@@ -113,7 +114,7 @@ class FastStep(ProcessStep):
         if reason is None and parts.sparse is not None:
             return parts.sparse.suits(x)
         if reason and is_sparse(x):
-            self._say_dense(reason)
+            self._say([reason], DENSE_STEPS)
         return False
 
     def _catch_up(self: Any) -> None:
@@ -175,6 +176,7 @@ class FastStep(ProcessStep):
         """As ``keras.Model.predict``; ``verbose="auto"`` shows Keras's bar on a terminal and in a notebook only."""
         self._catch_up()
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
+        refuse_matrices(call.arguments)
         call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
         threads = threads_for(self, call.arguments["x"], call.arguments.get("batch_size"))
         with threads, asynchronous(device_of(self)):
@@ -183,6 +185,7 @@ class FastStep(ProcessStep):
     def _with_quiet_logs(self: Any, phase: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call ``method``, with metrics computed after every batch only if something reads them there."""
         call = inspect.signature(method).bind(*args, **kwargs)
+        refuse_matrices(call.arguments)
         callbacks = call.arguments.get("callbacks")
         bars: list[RichProgress] = []
         self._catch_up()
@@ -192,9 +195,8 @@ class FastStep(ProcessStep):
             given = keras.tree.flatten(callbacks or [])
             call.arguments["verbose"], bars = displays(phase, call.arguments.get("verbose", "auto"), given)
             dense = "a train_step of its own" if own_step else reader_within_epochs(given)
-            before_callbacks = (
-                [BeforeCallbacks()] if given else []
-            )  # without callbacks nothing reads weights before the end of the epoch
+            # without callbacks nothing reads weights before the end of the epoch
+            before_callbacks = [BeforeCallbacks()] if given else []
             after = AfterCallbacks(any_batch_hook(phase, given), dense)
             call.arguments["callbacks"] = [*before_callbacks, *given, *bars, after]
         self._logs_are_read = own_step or reads_every_batch(phase, callbacks, call.arguments.get("verbose"))
@@ -240,10 +242,6 @@ class FastStep(ProcessStep):
     _logs_are_read = True
     # What keeps rows of the first kernel from lagging behind (training/sparse_updates.py); "" is that no fit runs.
     _dense_reason: str | None = ""
-
-    def _say_dense(self: Any, reason: str) -> None:
-        """Say once why a step goes through all weights, where one on the rows that occur would be faster."""
-        self._say([reason], DENSE_STEPS)
 
     def _say(self: Any, reasons: list[str], sentence: str = "falls back to Keras for {}") -> None:
         """Warn about each reason once in a model's life."""

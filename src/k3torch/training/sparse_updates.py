@@ -1,8 +1,8 @@
 """Training steps that read and update only the rows of the first kernel whose words occur in the batch.
 
 The gradient of ``bags @ kernel`` is zero in the row of each word that does not occur. Keras's optimizers go through all
-rows all the same. Here the kernel's gradient is that of a small matrix, the rows that occur, and the optimizer updates
-those. What its steps with gradient zero do to the other rows is made up for later:
+rows all the same. Here backpropagation ends at the product. From its gradient, (samples, units), the update computes
+that of each row that occurs. What steps with gradient zero do to the other rows is made up for later:
 
 ==================================  ====================================================================
 ``SGD``                             nothing
@@ -25,9 +25,9 @@ Outside of ``fit``, and with callbacks that may read weights within an epoch, st
 from collections.abc import Sequence
 from typing import Any
 
-from k3torch import sparse_kernels
-from k3torch.kernels import are_plain
-from k3torch.models.layers import bag_matmul, bag_product
+from k3torch import kernels, sparse_kernels
+from k3torch.kernels import Kernels, SortedWords, are_plain
+from k3torch.models.layers import bag_matmul
 from k3torch.sparse_kernels import ADAGRAD, MOMENTUM, NESTEROV, RMSPROP, SGD, SparseKernels, Table
 from k3torch.training import fast_step
 from k3torch.training.fast_step import Unsupported, UpdateWeights
@@ -65,8 +65,8 @@ def sparse_updates(model: keras.Model, update_weights: UpdateWeights) -> "Sparse
     kernel = layer.kernel.value
     if kernel.numel() <= WEIGHTS or kernel.device.type != "cpu":  # the other checks take longer
         return None
-    compiled = sparse_kernels.load()
-    if compiled is None:
+    bags, compiled = kernels.load(), sparse_kernels.load()
+    if bags is None or compiled is None:
         return None
     if reason := _dense_reason(model, layer):
         raise Unsupported(reason)
@@ -77,7 +77,7 @@ def sparse_updates(model: keras.Model, update_weights: UpdateWeights) -> "Sparse
         raise Unsupported("an optimizer that was built for other settings")
     if kernel.shape[1] < UNITS and _number(model.optimizer) not in (SGD, ADAGRAD):
         return None
-    return SparseUpdates(model, layer.kernel, compiled, update_weights)
+    return SparseUpdates(model, layer.kernel, bags, compiled, update_weights)
 
 
 def _dense_reason(model: keras.Model, layer: keras.layers.Dense) -> str | None:
@@ -129,38 +129,42 @@ class SparseUpdates:
     Args:
         model: compiled and built.
         kernel: the variable of the first layer, (words, units).
-        kernels: the compiled loops.
+        bags: the compiled loops over bags.
+        updates: those over rows of the kernel.
         update_weights: of all variables, or of some.
     """
 
-    def __init__(self, model: keras.Model, kernel: Any, kernels: SparseKernels, update_weights: UpdateWeights):
+    def __init__(
+        self, model: keras.Model, kernel: Any, bags: Kernels, updates: SparseKernels, update_weights: UpdateWeights
+    ):
         self.forward = fast_step.forward(model, multiply=self._multiply)
-        self._kernel, self._kernels, self._optimizer = kernel, kernels, model.optimizer
+        self._kernel, self._bags, self._kernels, self._optimizer = kernel, bags, updates, model.optimizer
         self._number = _number(model.optimizer)
         self._update_others = update_weights
         weights = kernel.value
         done = torch.zeros(len(weights), dtype=torch.int32)
         self._table = Table(weights, _slots(model.optimizer, kernel), done)
-        self._rows: torch.Tensor | None = None  # of the last batch
-        self._read: torch.Tensor | None = None  # the weights of these rows, for which autograd computes the gradient
+        self._words = SortedWords()  # of the last batch
+        self._product: torch.Tensor | None = None  # of the last batch and the kernel
 
     def suits(self, x: Any) -> bool:
         """Return whether a sparse step on the inputs ``x`` is possible and faster than a dense one."""
         return is_sparse(x) and x.shape[1] == len(self._table.weights)
 
     def _multiply(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-        """Return ``x @ kernel``, differentiable in the rows that occur."""
-        found = self._kernels.distinct_ids(x.col_indices().contiguous(), len(kernel))
-        if found is None:
+        """Return ``x @ kernel``, from whose gradient the update computes that of the rows that occur."""
+        offsets, ids, values = (each.contiguous() for each in (x.crow_indices(), x.col_indices(), x.values()))
+        if not self._bags.sort_words(offsets, ids, values, len(kernel), self._words):
             product: torch.Tensor = bag_matmul(x, kernel)  # which says what is wrong
             return product
-        self._rows, places = found
-        self._read = self._kernels.read_rows(self._table, *self._rule(), self._rows).requires_grad_()
-        return bag_product(x.crow_indices(), places, x.values(), self._read)
+        if self._number in (MOMENTUM, NESTEROV):
+            self.catch_up(self._words.rows)
+        self._product = self._bags.multiply(self._words, self._table.weights, len(x)).requires_grad_()
+        return self._product
 
     def update_weights(self, gradients: Sequence[torch.Tensor | None], variables: Sequence[Any]) -> None:
         """Take one step of the optimizer after a backward pass; the kernel's entry in ``gradients`` is not read."""
-        self._update(*self._last_gradient(), gradients, variables)
+        self._update(self._words, self._last_gradient(), gradients, variables)
 
     def update_rows(
         self, rows: torch.Tensor, gradients: Sequence[torch.Tensor | None], variables: Sequence[Any]
@@ -168,12 +172,12 @@ class SparseUpdates:
         """Take one step with given gradients, of which the kernel's is that of ``rows``, (rows, units)."""
         (gradient,) = (g for g, v in zip(gradients, variables, strict=True) if v is self._kernel and g is not None)
         nonzero = gradient.any(1).nonzero()[:, 0]
-        self._update(rows[nonzero], gradient[nonzero], gradients, variables)
+        self._update(SortedWords.of_rows(rows[nonzero]), gradient[nonzero], gradients, variables)
 
     def _update(
-        self, rows: torch.Tensor, gradient: torch.Tensor, gradients: Sequence[Any], variables: Sequence[Any]
+        self, words: SortedWords, gradient: torch.Tensor, gradients: Sequence[Any], variables: Sequence[Any]
     ) -> None:
-        self._kernels.update_rows(self._table, *self._rule(), rows, gradient.contiguous())
+        self._kernels.update_rows(self._table, *self._rule(), words, gradient.contiguous())
         others = [(g, v) for g, v in zip(gradients, variables, strict=True) if v is not self._kernel]
         if others:
             self._update_others(*zip(*others, strict=True))
@@ -194,27 +198,27 @@ class SparseUpdates:
 
     def last_rows(self) -> torch.Tensor:
         """Return the rows of the last batch, int32; none before the first."""
-        return torch.empty(0, dtype=torch.int32) if self._rows is None else self._rows
+        return self._words.rows
 
     def gradient_of(self, rows: torch.Tensor) -> torch.Tensor | None:
         """Return the last gradient of rows, (rows, units), among which are all of the last batch; None before it."""
-        if self._rows is None:
+        if self._product is None:
             return None
-        own, gradient = self._last_gradient()
+        gradient, (ids, bags, bits) = self._last_gradient(), self._words.words.T
         found = torch.zeros(len(rows), gradient.shape[1])
-        return found.index_copy_(0, torch.searchsorted(rows, own), gradient)
+        parts = bits.contiguous().view(torch.float32)[:, None] * gradient[bags]
+        return found.index_add_(0, torch.searchsorted(rows, ids.contiguous()), parts)
 
     def count_steps(self, rows: torch.Tensor, steps: int) -> None:
         """Count so many steps since all rows last caught up, which these rows have done and the others have not."""
         self._table.now = self._table.base + steps
         self._table.done[rows] = self._table.now
 
-    def _last_gradient(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows of the last batch, and the gradient of each."""
-        assert self._rows is not None
-        assert self._read is not None
-        gradient = self._read.grad
-        return self._rows, torch.zeros_like(self._read) if gradient is None else gradient
+    def _last_gradient(self) -> torch.Tensor:
+        """Return the gradient of the last product, (bags, units)."""
+        assert self._product is not None
+        gradient = self._product.grad
+        return torch.zeros_like(self._product) if gradient is None else gradient
 
     def _rule(self) -> tuple[int, tuple[float, ...]]:
         """Return the number of the optimizer in ``sparse_kernels`` and its settings of now."""
