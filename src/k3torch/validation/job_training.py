@@ -7,6 +7,7 @@ import re
 from typing import Any, Literal, NamedTuple
 
 from k3torch.errors import InputError, first_line
+from k3torch.garbage import uncollected
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
 from k3torch.training.checkpoint_state import load_model_values, model_values
@@ -156,6 +157,7 @@ class Training:
         self.bar.notice(f"training with fit, fold after fold: {reason}")
         return False
 
+    @uncollected()
     def result(self, data: Data, names_of_features: list[str] | None, repeats: int, complete: bool) -> CrossValidation:
         """Return the result of the jobs; NaN for those that were not begun."""
         jobs = self.jobs
