@@ -53,8 +53,7 @@ class ModelStack:
         graphs: of each model, from one call of ``StepGraphs.of``, where the models differ in numbers; they are then
             trained by compiled C++ loops or not at all.
         verified: whether the steps of these graphs were compared with Keras's own before.
-        kinds: of each model; models of one kind differ in nothing but weights and samples, so that one of them is
-            compared with Keras's own steps. None compares each.
+        kinds: of each model, as ``compare_with_keras`` gets them.
         compiled: whether to compile, for a stack that goes on with an earlier one; None decides by the work.
 
     Attributes:

@@ -1,9 +1,9 @@
 """A stack is used because its step was compared with Keras's own, on the model and the data at hand.
 
 Two training batches and two validation batches of the first model go through Keras's own steps and through the stack's
-graphs, from the same state. Random layers get the same fixed numbers in both
-(``fixed_randomness``), since the random numbers of a stack are its own otherwise. The compiled loops are compared
-with the graphs separately (``compiled_check``).
+graphs, from the same state. Random layers get the same fixed numbers in both (``fixed_randomness``), since the random
+numbers of a stack are its own otherwise. The compiled loops are compared with the graphs separately
+(``compiled_check``).
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -136,12 +136,12 @@ def stacked(
         some = slice(start, start + size)
         if load_finished(current, start, jobs[some], rules[some], histories, kept):
             continue
-        graphs = None if shared is None else shared.graphs[some]
+        graphs, verified = (None, False) if shared is None else (shared.graphs[some], shared.verified)
+        kinds = None if verified else _kinds([job.model for job in jobs[some]], graphs)
         stack = ModelStack(
             [job.model for job in jobs[some]], [dense(job.training) for job in jobs[some]],
             [dense(job.validation) for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status,
-            required or current.engine is not None, graphs, shared is not None and shared.verified,
-            _kinds([job.model for job in jobs[some]], graphs), current.compiled,
+            required or current.engine is not None, graphs, verified, kinds, current.compiled,
         )  # fmt: skip
         current.compiled_as(stack.compiled)
         one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last, start, current)
