@@ -10,10 +10,12 @@ candidates, which is not timed, compiles the steps. Takes about 5 minutes on two
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from k3torch import cli
 from k3torch.options import Machine, Output, shown_as
+
+Search = Literal["all", "repeats", "halving"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Settings:
 
     batch_sizes: Annotated[tuple[int, ...], shown_as("INT ...")] = (16, 1)
     """Samples per update; each is timed on its own."""
+    searches: Annotated[tuple[Search, ...], shown_as("{all,repeats,halving} ...")] = get_args(Search)
+    """Which are timed: all candidates, one candidate with repeats, all candidates with halving."""
     candidates: int = 50
     """Number of candidates, and of repeats of the one."""
     folds: int = 10
@@ -52,7 +56,11 @@ from k3torch.validation.search_result import SearchResult
 import keras
 import numpy as np
 
-ALL, REPEATS, HALVING = "all candidates", "one candidate, repeated", "all candidates, halving"
+NAMES: dict[Search, str] = {
+    "all": "all candidates",
+    "repeats": "one candidate, repeated",
+    "halving": "all candidates, halving",
+}
 
 
 def build_model(rate: float, decay: float, dropout: float) -> keras.Model:
@@ -78,23 +86,27 @@ def main(settings: Settings) -> None:
     x, y = (np.concatenate(parts) for parts in zip(*boston.load_data(), strict=True))
     grid = drawn(settings.candidates)
     common = {"folds": settings.folds, "epochs": settings.epochs, "normalize": "fold", "seed": settings.machine.seed}
+    winners: dict[int, str] = {}
     with RunFolder("bench-candidates", settings) as run:
         for batch_size in settings.batch_sizes:
             started: Callable[..., SearchResult] = partial(
                 search, build_model, x=x, y=y, batch_size=batch_size, **common
             )
-            ways: dict[str, Callable[[], SearchResult]] = {
-                ALL: partial(started, grid),
-                REPEATS: partial(started, grid[:1], repeats=settings.candidates),
-                HALVING: partial(started, grid, halving=3),
+            ways: dict[Search, Callable[[], SearchResult]] = {
+                "all": partial(started, grid),
+                "repeats": partial(started, grid[:1], repeats=settings.candidates),
+                "halving": partial(started, grid, halving=3),
             }
             started(grid[:2])
             for number in range(1, settings.rounds + 1):
                 cli.progress(f"batches of {batch_size}, round {number}")
-                found = {way: timed(run_search) for way, run_search in ways.items()}
+                found = {way: timed(run_search) for way, run_search in ways.items() if way in settings.searches}
                 run.history += rows(batch_size, number, found)
+                if {"all", "halving"} <= found.keys():
+                    said = winner(found["all"][1], found["halving"][1])
+                    winners[batch_size] = f"Batches of {batch_size}: {said}"
         run.metrics |= {"device": str(device), "seconds_total": run.seconds}
-        run.results = results(run.history, settings)
+        run.results = [*results(run.history, settings), *winners.values()]
     print(f"{run.metrics['seconds_total']:.0f} s in all\nwritten to {run.path}\n")
     tables.show_results(run.results)
 
@@ -104,6 +116,7 @@ def check(settings: Settings) -> None:
     refuse(
         [
             unless(settings.batch_sizes, "a value for --batch-sizes, got none"),
+            unless(settings.searches, "a value for --searches, got none"),
             *(count_problem("batch_sizes", size) for size in settings.batch_sizes),
             *(count_problem(name, getattr(settings, name)) for name in ("epochs", "rounds")),
             *(count_problem(name, getattr(settings, name), minimum=2) for name in ("candidates", "folds")),
@@ -118,19 +131,28 @@ def timed(run_search: Callable[[], SearchResult]) -> tuple[float, SearchResult]:
     return perf_counter() - started, result
 
 
-def rows(batch_size: int, number: int, found: dict[str, tuple[float, SearchResult]]) -> list[dict[str, Any]]:
-    """Return what one round measures: seconds of the whole search and of training, and how halving's winner does."""
-    whole, halved = found[ALL][1], found[HALVING][1]
-    interval = whole.interval(whole.best_index)
-    place = {"batch_size": batch_size, "round": number}
-    winner = "same" if whole.best_index == halved.best_index else "other"
-    score = float(whole.scores[halved.best_index].mean())  # after all epochs, as those it is compared with
-    in_interval = interval.low <= score <= interval.high
-    extra = {HALVING: {"winner": winner, "score": score, "best_score": whole.best_score, "in_interval": in_interval}}
+def rows(batch_size: int, number: int, found: dict[Search, tuple[float, SearchResult]]) -> list[dict[str, Any]]:
+    """Return what one round measures: seconds of each whole search, and of its training."""
     return [
-        {**place, "search": way, "seconds": seconds, "training": float(result.seconds.sum()), **extra.get(way, {})}
+        {
+            "batch_size": batch_size,
+            "round": number,
+            "search": way,
+            "seconds": seconds,
+            "training": float(result.seconds.sum()),
+        }
         for way, (seconds, result) in found.items()
     ]
+
+
+def winner(whole: SearchResult, halved: SearchResult) -> str:
+    """Say how the candidate that halving selects does in the search without it."""
+    interval = whole.interval(whole.best_index)
+    score = float(whole.scores[halved.best_index].mean())  # after all epochs, as those it is compared with
+    which = "the same candidate" if whole.best_index == halved.best_index else "another candidate"
+    inside = "inside" if interval.low <= score <= interval.high else "outside"
+    place = f"{inside} the 95% interval of the best, {whole.best_score:.3f}"
+    return f"halving selects {which}: mean score {score:.3f}, {place}."
 
 
 def results(history: list[dict[str, Any]], settings: Settings) -> list[tables.ResultTable | str]:
@@ -138,24 +160,17 @@ def results(history: list[dict[str, Any]], settings: Settings) -> list[tables.Re
     found: list[tables.ResultTable | str] = []
     for batch_size in settings.batch_sizes:
         own = [row for row in history if row["batch_size"] == batch_size]
-        base = np.array([row["seconds"] for row in own if row["search"] == REPEATS])
+        of_ways = {way: [row for row in own if row["search"] == way] for way in settings.searches}
+        base = [row["seconds"] for row in of_ways.get("repeats", [])]
         lines = []
-        for way in (ALL, REPEATS, HALVING):
-            seconds, training = (
-                np.array([row[name] for row in own if row["search"] == way]) for name in ("seconds", "training")
-            )
+        for way, measured in of_ways.items():
+            seconds, training = (np.array([row[name] for row in measured]) for name in ("seconds", "training"))
+            ratio = f"{np.median(seconds / base):.2f}" if base else None
             spread = f"{seconds.min():.1f} to {seconds.max():.1f}"
-            ratio = float(np.median(seconds / base))
-            lines.append((way, f"{np.median(seconds):.1f}", spread, f"{np.median(training):.1f}", f"{ratio:.2f}"))
+            lines.append((NAMES[way], f"{np.median(seconds):.1f}", spread, f"{np.median(training):.1f}", ratio))
         models = f"{settings.candidates} x {settings.folds} models, {settings.epochs} epochs"
         columns = ["", "s", "in rounds", "s training", "ratio"]
         found.append(tables.ResultTable(f"batches of {batch_size}: {models}", columns, lines))
-        last = own[-1]
-        inside = "inside" if last["in_interval"] else "outside"
-        found.append(
-            f"Halving selects the {last['winner']} candidate: mean score {last['score']:.3f}, {inside} the 95% "
-            f"interval of the best, {last['best_score']:.3f}."
-        )
     return found
 
 

@@ -32,8 +32,8 @@ def found(scores, best):
     ("halved", "said"),
     [
         (1, "selects the same candidate: mean score 2.000, inside the"),
-        (2, "selects the other candidate: mean score 2.100, inside the"),
-        (3, "selects the other candidate: mean score 2.400, outside the"),
+        (2, "selects another candidate: mean score 2.100, inside the"),
+        (3, "selects another candidate: mean score 2.400, outside the"),
     ],
 )
 def test_three_searches_are_timed_in_each_round(settings, monkeypatch, capsys, halved, said):
@@ -57,6 +57,14 @@ def test_three_searches_are_timed_in_each_round(settings, monkeypatch, capsys, h
     assert said in " ".join(out.split())
     assert "2.0 to 2.0" in out
     assert "0.50" in out
+
+
+def test_some_of_the_searches_are_timed(settings, monkeypatch, capsys):
+    monkeypatch.setattr(script, "search", lambda *_, **named: found([2.0, 3.0, 2.1, 2.4], 0))
+    script.main(replace(settings, searches=("halving",), rounds=1))
+    rows = list(csv.DictReader((settings.output.out / "history.csv").open()))
+    assert [row["search"] for row in rows] == ["halving"]
+    assert "selects" not in capsys.readouterr().out
 
 
 def test_settings_are_the_same_each_time_and_each_has_its_own():
