@@ -85,12 +85,12 @@ def main(settings: Settings) -> None:
     device = runtime.configure(**vars(settings.machine))
     x, y = (np.concatenate(parts) for parts in zip(*boston.load_data(), strict=True))
     grid = drawn(settings.candidates)
-    common = {"folds": settings.folds, "epochs": settings.epochs, "normalize": "fold", "seed": settings.machine.seed}
+    common: dict[str, Any] = {"folds": settings.folds, "epochs": settings.epochs, "normalize": "fold"}
     winners: dict[int, str] = {}
     with RunFolder("bench-candidates", settings) as run:
         for batch_size in settings.batch_sizes:
             started: Callable[..., SearchResult] = partial(
-                search, build_model, x=x, y=y, batch_size=batch_size, **common
+                search, build_model, x=x, y=y, batch_size=batch_size, seed=settings.machine.seed, **common
             )
             ways: dict[Search, Callable[[], SearchResult]] = {
                 "all": partial(started, grid),

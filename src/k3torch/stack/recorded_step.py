@@ -52,7 +52,7 @@ class Variant(NamedTuple):
     constants: dict[str, Tensor]
 
 
-class Record(Mode):
+class Record(Mode):  # type: ignore[misc]
     """The operators that a function calls, with their numbers.
 
     Args:
