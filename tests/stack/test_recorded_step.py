@@ -25,7 +25,7 @@ def steps(dropout=0.1, l2=0.01, momentum=0.9, optimizer=keras.optimizers.AdamW, 
 
 
 @pytest.mark.parametrize("optimizer", [keras.optimizers.AdamW, keras.optimizers.RMSprop])
-@pytest.mark.parametrize("kind", [keras.layers.Dropout, keras.layers.GaussianNoise])
+@pytest.mark.parametrize("kind", [keras.layers.Dropout])
 def test_graphs_and_numbers_are_those_of_traces(optimizer, kind, monkeypatch):
     settings = [
         {"optimizer": optimizer, "kind": kind, "dropout": rate, "l2": l2, "momentum": momentum}
@@ -35,10 +35,11 @@ def test_graphs_and_numbers_are_those_of_traces(optimizer, kind, monkeypatch):
     for large in (compiled_models.LARGE, 0):
         monkeypatch.setattr(compiled_models, "LARGE", large)
         models = [steps(**each) for each in settings]
-        assert len({model.signature(5) for model in models}) == 1
+        quick = len({model.quick_signature(5) for model in models})
+        assert quick == (1 if large else 3)
         names = ("training", "validation", READING)
         kinds = {type(model.variant_of(models[0], name, 5)) for model in models[1:] for name in names}
-        assert (kinds == {Variant}) is bool(large)
+        assert (kinds == {Variant}) is (quick == 1)
         of_both.append(StepGraphs.of(models, {4, 8}))
     for recorded, traced in zip(*of_both, strict=True):
         for kind in ("training", "validation"):
@@ -51,14 +52,14 @@ def test_graphs_and_numbers_are_those_of_traces(optimizer, kind, monkeypatch):
 
 
 def test_models_that_differ_in_more_than_numbers_have_other_signatures():
-    signatures = {steps().signature(5), steps(optimizer=keras.optimizers.RMSprop).signature(5)}
-    assert len({*signatures, steps(0.3, 0.2, 0.1).signature(5)}) == 2
+    signatures = {steps().quick_signature(5), steps(optimizer=keras.optimizers.RMSprop).quick_signature(5)}
+    assert len({*signatures, steps(0.3, 0.2, 0.1).quick_signature(5)}) == 2
 
 
 def test_the_model_and_the_random_states_stay_as_they_were():
     traced = steps()
     before = State(traced.model)
-    traced.signature(5)
+    traced.quick_signature(5)
     after = State(traced.model)
     assert all(torch.equal(tensor, after.tensors[name]) for name, tensor in before.tensors.items())
     assert torch.equal(before.random[0], after.random[0])

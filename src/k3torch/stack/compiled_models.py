@@ -58,19 +58,26 @@ class TracedSteps:
         Raises:
             reasons.UntraceableStep: as ``at``.
         """
+        return self._with_names(signature(graph) for graph in self.at(size).values())
+
+    def quick_signature(self, size: int) -> str:
+        """Return a text that is equal only for models with the same ``signature``, but may be of one model alone."""
         if self.state[0].device.type == "cpu" and sum(tensor.numel() for tensor in self.state) < LARGE:
             with suppress(Exception):  # of any kind: then tracing says why
                 self._records = self._each(size, record_at)
-        texts = [record.signature() for record in self._records.values()]
-        texts = texts or [signature(graph) for graph in self.at(size).values()]
-        return "\n".join([repr(self.names), str(self.first_sum), *texts])
+        recorded = self._with_names(record.signature() for record in self._records.values())
+        return recorded if self._records else str(id(self))
 
     def variant_of(self, first: "TracedSteps", name: str, size: int) -> torch.fx.GraphModule | Variant:
         """Return a graph of this model, which has the same signature as ``first``."""
+        mine, record = self._records.get(name), first._records.get(name)
         found = None
-        if self._records and first._records:
-            found = variant(first.at(size)[name], first._records[name], self._records[name])
+        if mine is not None and record is not None and mine.signature() == record.signature():
+            found = variant(first.at(size)[name], record, mine)
         return found or self.at(size)[name]
+
+    def _with_names(self, signatures: Iterable[str]) -> str:
+        return "\n".join([repr(self.names), str(self.first_sum), *signatures])
 
     def _each(self, size: int, make: Callable[..., Any]) -> dict[str, Any]:
         with restored(self.model):
