@@ -53,6 +53,9 @@ bench: setup  ## time this project and other ways to train its networks
 bench-search: setup  ## compare the error of searched networks with boosted trees
 	@$(BIN)/python scripts/benchmark_search.py $(ARGS)
 
+bench-candidates: setup  ## time a search whose candidates differ in numbers
+	@$(BIN)/python scripts/benchmark_candidates.py $(ARGS)
+
 overfit-imdb: setup  ## compare ways to reduce overfitting on film reviews
 	@$(BIN)/python scripts/compare_overfitting.py $(ARGS)
 
@@ -109,4 +112,4 @@ dist: setup  ## build the source distribution and the wheel into dist/
 	@rm -rf build
 	@$(BIN)/python -m build --quiet $(ARGS)
 
-.PHONY: docs dist train-imdb kfold-boston kfold-table predict-table nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search export serve notebooks minimal-imdb minimal-boston
+.PHONY: docs dist train-imdb kfold-boston kfold-table predict-table nested-boston ladder bench overfit-imdb ngrams-imdb train-digits predict-reviews figures runs compare search-boston bench-search bench-candidates export serve notebooks minimal-imdb minimal-boston

@@ -22,6 +22,7 @@ COMMANDS = {
     "ladder": "ladder.py",
     "bench": "benchmark.py",
     "bench-search": "benchmark_search.py",
+    "bench-candidates": "benchmark_candidates.py",
     "export": "export_model.py",
     "serve": "serve.py",
     "runs": "list_runs.py",

@@ -1,9 +1,11 @@
 """A stack whose step differs from Keras's own is refused before it trains; the model stays as it was."""
 
-from k3torch.stack import stateless
+from k3torch.stack import stateless, verified_stack
 from k3torch.stack.batch_loop import Samples
+from k3torch.stack.compiled_models import CompiledModel, StepGraphs
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import DifferentStep
+from k3torch.stack.verified_stack import PARTS, compare_with_keras
 from k3torch.training.model_state import State
 import keras
 import numpy as np
@@ -179,3 +181,44 @@ def test_a_metric_that_collects_tensors_is_found_and_keeps_none_of_the_trace():
     with pytest.raises(DifferentStep, match="'values' of Collects"):
         stack(model)
     assert metric.values == kept
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The number of the model, the part and the number of batches of each comparison with Keras."""
+    compared, compare = [], verified_stack._difference
+
+    def listed(group, member, part, count, before, times):
+        compared.append((group.models[member].name, part, count))
+        return compare(group, member, part, count, before, times)
+
+    monkeypatch.setattr(verified_stack, "_difference", listed)
+    return compared
+
+
+def stack_of_kinds(kinds, counts=(11, 11, 11)):
+    models = [build() for _ in counts]
+    for number, model in enumerate(models):
+        model.name = f"model {number}"
+    training = [samples(count) for count in counts]
+    return ModelStack(models, training, [VALIDATION] * len(models), 3, epochs=1, kinds=kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "counts"), [("aaa", [2, 0, 0]), ("aba", [2, 1, 0]), ("abc", [2, 1, 1]), (None, [2, 1, 1])]
+)
+def test_one_model_of_each_kind_is_compared(compared, kinds, counts):
+    stack_of_kinds(kinds)
+    expected = [(f"model {n}", part, count) for n, count in enumerate(counts) for part in PARTS if count]
+    assert compared == expected
+
+
+def test_so_is_the_first_model_with_another_size_of_batches(compared):
+    models = [build() for _ in range(4)]
+    for number, model in enumerate(models):
+        model.name = f"model {number}"
+        stateless.build(model, TRAINING.x, TRAINING.y)
+    graphs = StepGraphs(models[0], TRAINING, {3, 2, 1})
+    groups = [CompiledModel(m, graphs, samples(n), VALIDATION, 3) for m, n in zip(models, (11, 8, 10, 7), strict=True)]
+    assert compare_with_keras(groups, "aaaa").difference is None
+    assert compared == [(f"model {n}", part, 2) for n in (0, 2) for part in PARTS]  # batches of 3 and 2, and of 1

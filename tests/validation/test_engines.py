@@ -8,7 +8,7 @@ from k3torch.training import keras_internals
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.keras_internals import GLOBAL_STATE, PRIVATE_PARTS
 from k3torch.validation import engines
-from k3torch.validation.engines import why_not_stacked
+from k3torch.validation.engines import _kinds, why_not_stacked
 from k3torch.validation.result import Interrupted
 import keras
 import numpy as np
@@ -216,3 +216,26 @@ def test_a_model_without_a_loss_or_an_optimizer_is_refused(engine, build_model, 
 def test_a_penalty_or_an_own_loss_is_enough(options):
     result = cross_validate(lambda: without_loss(**options), X, Y, folds=2, epochs=1, batch_size=4, engine="fit")
     assert np.isfinite(result.history["loss"]).all()
+
+
+def mean_error(y, y_pred):
+    return keras.ops.mean(keras.ops.abs(y - y_pred), axis=-1)
+
+
+class Doubles(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def test_models_of_keras_parts_and_of_common_functions_are_of_one_kind():
+    assert len(set(_kinds([build(), build(), build()], None))) == 1
+    assert len(set(_kinds([build(metrics=[mean_error]) for _ in range(3)], None))) == 1
+    assert len(set(_kinds([build(metrics=[lambda y, p: mean_error(y, p)]) for _ in range(3)], None))) == 3
+    own = [keras.Sequential([keras.Input((3,)), Doubles(), keras.layers.Dense(1)]) for _ in range(3)]
+    assert len(set(_kinds(own, None))) == 3
+
+
+def test_models_of_different_graphs_are_of_different_kinds():
+    first, second = object(), object()
+    kinds = _kinds([build() for _ in range(4)], [first, first, second, second])
+    assert kinds[0] == kinds[1] != kinds[2] == kinds[3]

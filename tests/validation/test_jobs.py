@@ -60,3 +60,38 @@ def test_a_model_that_cannot_be_normalized_is_refused_only_if_it_would_be():
     assert len(jobs(build_model=normalized)) == 4
     with pytest.raises(InputError, match="expected normalize=None"):
         jobs(build_model=normalized, normalize="fold")
+
+
+def test_a_layer_of_any_earlier_model_is_refused():
+    held = []
+
+    def shares_a_layer():
+        layer = held[0] if len(held) == 3 else keras.layers.Dense(1, name=f"own_{len(held)}")
+        held.append(layer)
+        model = keras.Sequential([keras.Input((1,)), layer])
+        model.compile("sgd", "mse")
+        return model
+
+    with pytest.raises(InputError, match="got layer 'own_0' of an earlier call"):
+        jobs(build_model=shares_a_layer)
+
+
+def test_an_optimizer_of_an_earlier_model_is_refused():
+    optimizer = keras.optimizers.SGD()
+
+    def shares_an_optimizer():
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        return model
+
+    with pytest.raises(InputError, match="got one of an earlier call"):
+        jobs(build_model=shares_an_optimizer)
+
+
+def test_a_sequential_without_an_input_is_built_and_its_layers_are_known():
+    def late():
+        model = keras.Sequential([keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    assert [job.model.built for job in jobs(build_model=late)] == [True] * 4

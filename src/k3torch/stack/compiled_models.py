@@ -1,8 +1,9 @@
 """A model that is trained by compiled C++ loops over its own samples; models like it use the same loops."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import ctypes
+from typing import Any
 
 from k3torch.stack import stateless
 from k3torch.stack.batch_loop import Order, Samples, first_batches
@@ -10,7 +11,8 @@ from k3torch.stack.compiled_loops import BoundLoop, CompiledLoop
 from k3torch.stack.lifted_numbers import signature
 from k3torch.stack.model_group import EpochMetrics, Kind, StepResult
 from k3torch.stack.reasons import UnsupportedGraph
-from k3torch.stack.step_graphs import Example, StepGraph, join_graphs, sizes_to_trace, trace_at
+from k3torch.stack.recorded_step import Record, Variant, variant
+from k3torch.stack.step_graphs import Example, StepGraph, join_graphs, record_at, sizes_to_trace, trace_at
 from k3torch.training.model_state import State
 import keras
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 Tensor = torch.Tensor
 
 READING = "reading metrics"
+LARGE = 1_000_000  # numbers in a state with which it takes longer to compute a step than to trace it
 
 
 class TracedSteps:
@@ -37,7 +40,7 @@ class TracedSteps:
         self.first_sum = len(self.state) - len(model.metrics_variables)
         self.names = stateless.metric_names(model)
         self._traced: dict[int, dict[str, torch.fx.GraphModule]] = {}
-        self._reading: torch.fx.GraphModule | None = None  # does not depend on the size of a batch
+        self._records: dict[str, Record] = {}
 
     def at(self, size: int) -> dict[str, torch.fx.GraphModule]:
         """Return the graphs for batches of ``size``, traced when they are first asked for; the model stays as it is.
@@ -46,19 +49,43 @@ class TracedSteps:
             reasons.UntraceableStep: if the steps of such a model cannot be traced.
         """
         if size not in self._traced:
-            with restored(self.model):
-                self._reading = self._reading or trace_at(1, self._read(), self.sums(), [])
-                self._traced[size] = {
-                    "training": trace_at(size, _on_batch(stateless.train_step(self.model)), self.state, self.rows),
-                    "validation": trace_at(size, _on_batch(stateless.test_step(self.model)), self.state, self.rows),
-                    READING: self._reading,
-                }
+            self._traced[size] = self._each(size, trace_at)
         return self._traced[size]
 
     def signature(self, size: int) -> str:
-        """Return a text that is equal for models whose steps differ in nothing but numbers."""
-        texts = [signature(graph) for graph in self.at(size).values()]
-        return "\n".join([repr(self.names), str(self.first_sum), *texts])
+        """Return a text that is equal for models whose steps differ in nothing but numbers.
+
+        Raises:
+            reasons.UntraceableStep: as ``at``.
+        """
+        return self._with_names(signature(graph) for graph in self.at(size).values())
+
+    def quick_signature(self, size: int) -> str:
+        """Return a text that is equal only for models with the same ``signature``, but may be of one model alone."""
+        if self.state[0].device.type == "cpu" and sum(tensor.numel() for tensor in self.state) < LARGE:
+            with suppress(Exception):  # of any kind: then tracing says why
+                self._records = self._each(size, record_at)
+        recorded = self._with_names(record.signature() for record in self._records.values())
+        return recorded if self._records else str(id(self))
+
+    def variant_of(self, first: "TracedSteps", name: str, size: int) -> torch.fx.GraphModule | Variant:
+        """Return a graph of this model, which has the same signature as ``first``."""
+        mine, record = self._records.get(name), first._records.get(name)
+        found = None
+        if mine is not None and record is not None and mine.signature() == record.signature():
+            found = variant(first.at(size)[name], record, mine)
+        return found or self.at(size)[name]
+
+    def _with_names(self, signatures: Iterable[str]) -> str:
+        return "\n".join([repr(self.names), str(self.first_sum), *signatures])
+
+    def _each(self, size: int, make: Callable[..., Any]) -> dict[str, Any]:
+        with restored(self.model):
+            return {
+                "training": make(size, _on_batch(stateless.train_step(self.model)), self.state, self.rows),
+                "validation": make(size, _on_batch(stateless.test_step(self.model)), self.state, self.rows),
+                READING: make(1, self._read(), self.sums(), []),
+            }
 
     def sums(self) -> list[Tensor]:
         """Return the sums of the metrics, and a tensor for their results, (metrics,)."""
@@ -108,7 +135,7 @@ class StepGraphs:
         used = sizes_to_trace(sizes)
 
         def joined(name: str, sizes: Sequence[int], state: int, rows: list[Tensor]) -> list[StepGraph]:
-            variants = [other.at(used[0])[name] for other in others]
+            variants = [other.variant_of(first, name, used[0]) for other in others]
             return join_graphs([first.at(size)[name] for size in sizes], sizes, variants, state, rows, name)
 
         kinds: tuple[Kind, ...] = ("training", "validation")

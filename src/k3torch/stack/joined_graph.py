@@ -13,6 +13,7 @@ from typing import Any
 from k3torch.stack import lifted_numbers
 from k3torch.stack.lifted_numbers import flattened
 from k3torch.stack.reasons import UnsupportedGraph
+from k3torch.stack.recorded_step import Variant
 import torch
 from torch.fx.node import map_aggregate
 
@@ -36,7 +37,7 @@ class JoinedGraph:
         self,
         graphs: Sequence[torch.fx.GraphModule],
         sizes: Sequence[int],
-        variants: Sequence[torch.fx.GraphModule] = (),
+        variants: Sequence[torch.fx.GraphModule | Variant] = (),
     ):
         self._graphs, self._sizes, self._variants = graphs, sizes, variants
         self._nodes = torch.fx.Graph()
@@ -47,7 +48,7 @@ class JoinedGraph:
 
     def graph(self) -> torch.fx.GraphModule:
         """Return the joined graph: its inputs are those of the graphs, with constants and size before the last."""
-        lists = [list(graph.graph.nodes) for graph in (*self._graphs, *self._variants)]
+        lists = [_nodes(graph) for graph in (*self._graphs, *self._variants)]
         if len({len(nodes) for nodes in lists}) > 1:
             raise _differ("numbers of operations")
         *placeholders, seed = [node for node in lists[0] if node.op == "placeholder"]
@@ -69,7 +70,7 @@ class JoinedGraph:
     def _values(self, nodes: Sequence[torch.fx.Node]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the values of a constant for each size, and for each model."""
         pairs = zip((*self._graphs, *self._variants), nodes, strict=True)
-        values = [getattr(graph, str(node.target)) for graph, node in pairs]
+        values = [_value(graph, str(node.target)) for graph, node in pairs]
         return values[: len(self._sizes)], [values[0], *values[len(self._sizes) :]]
 
     def _lift(self, nodes: Sequence[torch.fx.Node]) -> torch.fx.Node | None:
@@ -216,6 +217,15 @@ def _tensor_overload(target: Any) -> Any:
     if name not in ("Scalar", "Tensor") or "Tensor" not in target.overloadpacket.overloads():
         raise _differ(f"a number that {target} takes")
     return target.overloadpacket.Tensor
+
+
+def _nodes(graph: torch.fx.GraphModule | Variant) -> list[Any]:
+    return graph.nodes if isinstance(graph, Variant) else list(graph.graph.nodes)
+
+
+def _value(graph: torch.fx.GraphModule | Variant, name: str) -> Tensor:
+    value: Tensor = graph.constants[name] if isinstance(graph, Variant) else getattr(graph, name)
+    return value
 
 
 def _differ(what: str) -> UnsupportedGraph:

@@ -25,8 +25,11 @@ class Argument(NamedTuple):
     value: Any
 
 
-def liftable(node: Node) -> set[int]:
-    """Return the positions, among the flattened arguments, of numbers for which ``call`` takes a tensor."""
+def liftable(node: Any) -> set[int]:
+    """Return the positions, among the flattened arguments, of numbers for which ``call`` takes a tensor.
+
+    ``node`` is one of a graph, or an operation of a record (``recorded_step``).
+    """
     if node.op != "call_function" or not _takes_tensors(node.target):
         return set()
     return {
@@ -79,8 +82,8 @@ def flattened(arguments: Any) -> list[Any]:
     return leaves
 
 
-def _arguments(node: Node) -> Iterator[Argument]:
-    schema: Any = node.target._schema  # type: ignore[union-attr]
+def _arguments(node: Any) -> Iterator[Argument]:
+    schema = node.target._schema
     position = 0
     for number, value in enumerate(node.args):
         yield Argument(position, schema.arguments[number].name, value)

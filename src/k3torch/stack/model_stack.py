@@ -8,7 +8,7 @@ by one, or captured on an accelerator.
 """
 
 import bisect
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 import math
 from time import perf_counter
 
@@ -53,6 +53,7 @@ class ModelStack:
         graphs: of each model, from one call of ``StepGraphs.of``, where the models differ in numbers; they are then
             trained by compiled C++ loops or not at all.
         verified: whether the steps of these graphs were compared with Keras's own before.
+        kinds: of each model, as ``compare_with_keras`` gets them.
         compiled: whether to compile, for a stack that goes on with an earlier one; None decides by the work.
 
     Attributes:
@@ -79,11 +80,12 @@ class ModelStack:
         required: bool = True,
         graphs: Sequence[StepGraphs] | None = None,
         verified: bool = False,
+        kinds: Sequence[Hashable] | None = None,
         compiled: bool | None = None,
     ):
         self.models = list(models)
         self._training, self._validation, self._batch_size = training, validation, batch_size
-        self._notice, self._status = notice, status
+        self._notice, self._status, self._kinds = notice, status, kinds
         for model in self.models:
             stateless.build(model, training[0].x, training[0].y, training[0].sample_weight)
         self.names = stateless.metric_names(self.models[0])
@@ -233,8 +235,7 @@ class ModelStack:
             raise NotCompiled("compiled C++ loops run on the CPU alone")
         groups = self._with_graphs(graphs)
         if not verified:
-            first = {id(own): number for number, own in reversed(list(enumerate(graphs)))}
-            self._verify(groups, first.values())
+            self._verify(groups)
         self._compile(groups)
         return list(groups)
 
@@ -264,9 +265,9 @@ class ModelStack:
             )
         return [group]
 
-    def _verify(self, groups: Sequence[ModelGroup], of_settings: Collection[int] | None = None) -> Comparison:
+    def _verify(self, groups: Sequence[ModelGroup]) -> Comparison:
         self._status("checking the step against Keras")
-        compared = compare_with_keras(groups, of_settings)
+        compared = compare_with_keras(groups, self._kinds)
         if compared.difference:
             raise DifferentStep(f"its step differs from Keras's own: {compared.difference}")
         return compared

@@ -6,11 +6,12 @@ differ only in numbers, such as a dropout rate, share that graph: the numbers ar
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from k3torch.stack import graphs
 from k3torch.stack.device_choice import graph_on_cpu
 from k3torch.stack.joined_graph import JoinedGraph
+from k3torch.stack.recorded_step import Record, Variant
 import torch
 
 Tensor = torch.Tensor
@@ -88,6 +89,16 @@ def trace_step(
 
 def trace_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[Tensor]) -> torch.fx.GraphModule:
     """Trace ``step`` for one size of batch; the other arguments and the errors are those of ``trace_step``."""
+    return graph_on_cpu(graphs.trace(*_writing(size, step, state, rows)))
+
+
+def record_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[Tensor]) -> Record:
+    """Record what ``trace_at`` traces, for a state on the CPU; errors of any kind may be raised."""
+    return Record(*_writing(size, step, state, rows))
+
+
+def _writing(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
+    """Return a function that writes the new state into the old, and its inputs."""
 
     def write(*inputs: Tensor) -> None:
         old, batch = list(inputs[: len(state)]), list(inputs[len(state) : -1])
@@ -96,13 +107,13 @@ def trace_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[
         inputs[-1].copy_(inputs[-1] + 1)
 
     batch = [row.new_zeros((size, *row.shape[1:])) for row in rows]
-    return graph_on_cpu(graphs.trace(write, [*state, *batch, torch.zeros((), dtype=torch.int64)]))
+    return write, [*state, *batch, torch.zeros((), dtype=torch.int64)]
 
 
 def join_graphs(
     of_sizes: Sequence[torch.fx.GraphModule],
     sizes: Sequence[int],
-    variants: Sequence[torch.fx.GraphModule],
+    variants: Sequence[torch.fx.GraphModule | Variant],
     state: int,
     rows: Sequence[Tensor],
     name: str,

@@ -1,12 +1,12 @@
 """A stack is used because its step was compared with Keras's own, on the model and the data at hand.
 
-Two training batches and two validation batches go through Keras's own steps, on the first model, and
-through the stack's graphs, from the same state. Random layers get the same fixed numbers in both
-(``fixed_randomness``), since the random numbers of a stack are its own otherwise. The compiled loops are compared
-with the graphs separately (``compiled_check``).
+Two training batches and two validation batches of the first model go through Keras's own steps and through the stack's
+graphs, from the same state. Random layers get the same fixed numbers in both (``fixed_randomness``), since the random
+numbers of a stack are its own otherwise. The compiled loops are compared with the graphs separately
+(``compiled_check``).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 Step = Callable[[], int]
+PARTS: tuple[Kind, ...] = ("training", "validation")
 
 
 @dataclass
@@ -34,32 +35,33 @@ class Comparison:
     keras_seconds: float = 0.0
 
 
-def compare_with_keras(groups: Sequence[ModelGroup], of_settings: Collection[int] | None = None) -> Comparison:
+def compare_with_keras(groups: Sequence[ModelGroup], kinds: Sequence[Hashable] | None = None) -> Comparison:
     """Compare a stack's steps with Keras's own. All state is as before when this returns.
 
-    Two training batches and two validation batches of the first model are compared. Of each further model, which may
-    differ from the first in what no configuration shows, one training batch is compared.
+    Compared are one model of each kind, by a batch of training and one of validation, and each model with a size of
+    batches that no model before it has, by two of each.
 
     Args:
         groups: in the state that the stack begins with; their models are too.
-        of_settings: where the models have several settings, the number of one model of each. Only these are compared,
-            each by a batch of training and one of validation: a comparison takes longer than an epoch of a small model.
+        kinds: of each model; models of one kind differ in nothing but weights and samples. None for a kind of each.
     """
     comparison = Comparison()
     members = [(group, member) for group in groups for member in range(len(group.models))]
+    known: set[Hashable] = set()
     for number, (group, member) in enumerate(members):
-        if number and of_settings is not None and number not in of_settings:
+        sizes = {(part, len(batch[0])) for part in PARTS for batch in group.batches(part, member, 2)}
+        kind = (number if kinds is None else kinds[number],)
+        if kind in known and sizes <= known:
             continue
+        count = 1 if sizes <= known else 2
+        known |= {kind, *sizes}
         model = group.models[member]
-        kinds: list[tuple[Kind, int]] = [("training", 2), ("validation", 2)]
-        if number:
-            kinds = [("training", 1)] if of_settings is None else [("training", 1), ("validation", 1)]
         before, mode = State(model), model.training
         try:
-            for kind, count in kinds:
-                times = comparison if (number, kind) == (0, "training") else Comparison()
-                if difference := _difference(group, member, kind, count, before, times):
-                    comparison.difference = f"in {kind}, {difference}" + (f" (model {number + 1})" if number else "")
+            for part in PARTS:
+                times = comparison if (number, part) == (0, "training") else Comparison()
+                if difference := _difference(group, member, part, count, before, times):
+                    comparison.difference = f"in {part}, {difference}" + (f" (model {number + 1})" if number else "")
                     return comparison
         finally:
             before.restore()

@@ -102,13 +102,16 @@ def share_graphs(candidates: Sequence[Candidate], folds: Sequence[Fold], batch_s
         Why candidates are trained on their own, in a few words, if they are.
     """
     sizes = sizes_of_batches([part for fold in folds for part in (fold.training, fold.validation)], batch_size)
+    alike: dict[str, list[tuple[Candidate, TracedSteps]]] = {}
     groups: dict[str, list[tuple[Candidate, TracedSteps]]] = {}
-    reason = None
+    reason, size = None, sizes_to_trace(sizes)[0]
     for candidate in candidates:
         job: Job = make(candidate)
         steps = TracedSteps(job.model, dense(job.training))
+        alike.setdefault(steps.quick_signature(size), []).append((candidate, steps))
+    for members in alike.values():
         try:
-            groups.setdefault(steps.signature(sizes_to_trace(sizes)[0]), []).append((candidate, steps))
+            groups.setdefault(members[0][1].signature(size), []).extend(members)
         except (UntraceableStep, NotCompiled) as error:
             reason = str(error)
     for number, members in enumerate(groups.values()):
@@ -119,6 +122,7 @@ def share_graphs(candidates: Sequence[Candidate], folds: Sequence[Fold], batch_s
             continue
         for (candidate, _), graphs in zip(members, of_members, strict=True):
             candidate.group, candidate.graphs = number, graphs
+    alike.clear()
     groups.clear()
     gc.collect()  # traced graphs are cycles of very many objects, which would slow down the building of the models
     return reason

@@ -5,6 +5,7 @@ import functools
 import inspect
 from typing import Any, ParamSpec, TypeVar
 
+from k3torch import runtime
 from k3torch.errors import refuse
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
@@ -129,9 +130,10 @@ def cross_validate(
         scaling: dict[str, Any] = {
             "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": seed
         }  # fmt: skip
-        jobs = make_jobs(build_model, data, splits, **scaling)
-        for job in jobs:  # both engines begin with the same variables, and the same random states
-            engines.build(job)
+        with runtime.garbage_collection_paused():
+            jobs = make_jobs(build_model, data, splits, **scaling)
+            for job in jobs:  # both engines begin with the same variables, and the same random states
+                engines.build(job)
         if normalize_y:
             jobs = with_units(jobs)
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))

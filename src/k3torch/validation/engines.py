@@ -1,6 +1,6 @@
 """Trains the models of a cross-validation as one stack; ``fit_engine`` does it with Keras's ``fit``."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 import math
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from k3torch.training.checkpoint_state import model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
 from k3torch.training.keras_internals import MissingPart
-from k3torch.training.python_state import reachable
+from k3torch.training.python_state import is_own, reachable
 from k3torch.validation.bag_samples import dense
 from k3torch.validation.checkpoints import Current
 from k3torch.validation.differences import difference_between_models
@@ -136,11 +136,12 @@ def stacked(
         some = slice(start, start + size)
         if load_finished(current, start, jobs[some], rules[some], histories, kept):
             continue
-        graphs = None if shared is None else shared.graphs[some]
+        graphs, verified = (None, False) if shared is None else (shared.graphs[some], shared.verified)
+        kinds = None if verified else _kinds([job.model for job in jobs[some]], graphs)
         stack = ModelStack(
             [job.model for job in jobs[some]], [dense(job.training) for job in jobs[some]],
             [dense(job.validation) for job in jobs[some]], batch_size, epochs.stop, bar.notice, bar.status,
-            required or current.engine is not None, graphs, shared is not None and shared.verified, current.compiled,
+            required or current.engine is not None, graphs, verified, kinds, current.compiled,
         )  # fmt: skip
         current.compiled_as(stack.compiled)
         one_stack(stack, jobs[some], epochs, rules[some], bar, histories, kept, last, start, current)
@@ -149,6 +150,16 @@ def stacked(
                 values = model_values(jobs[job].model)
                 current.jobs[job] = finished(values, histories[job], kept[job], rules[job] if rules else None)
     bar.title, bar.done = title, before + len(epochs) * stacks
+
+
+def _kinds(models: Sequence[keras.Model], graphs: Sequence[StepGraphs] | None) -> list[Hashable]:
+    """Return the same for models that differ in nothing but their weights, given that ``why_not_stacked`` is None.
+
+    Equal configurations say that of Keras's own objects. An object of the caller's may hold more than its configuration
+    shows, so models are of one kind only if they hold the same ones, such as a loss function.
+    """
+    own = [frozenset(id(item) for item in reachable(model) if is_own(item)) for model in models]
+    return list(zip([None] * len(own) if graphs is None else map(id, graphs), own, strict=True))
 
 
 def build(job: Job) -> None:

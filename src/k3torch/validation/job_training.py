@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import re
 from typing import Any, Literal, NamedTuple
 
+from k3torch import runtime
 from k3torch.errors import InputError, first_line
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
@@ -156,6 +157,7 @@ class Training:
         self.bar.notice(f"training with fit, fold after fold: {reason}")
         return False
 
+    @runtime.garbage_collection_paused()
     def result(self, data: Data, names_of_features: list[str] | None, repeats: int, complete: bool) -> CrossValidation:
         """Return the result of the jobs; NaN for those that were not begun."""
         jobs = self.jobs

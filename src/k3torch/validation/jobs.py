@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from k3torch import runtime
 from k3torch.data.bags import BagDataset
 from k3torch.errors import InputError
 from k3torch.stack.batch_loop import Samples
@@ -150,6 +151,7 @@ def scaled_folds(
     return made
 
 
+@runtime.garbage_collection_paused()
 def jobs_of(
     build_model: Callable[[], keras.Model], data: Data, folds: Sequence[Fold], *, normalized: bool
 ) -> list[Job]:
@@ -159,9 +161,10 @@ def jobs_of(
         InputError: as ``make_jobs``.
     """
     jobs: list[Job] = []
+    held: set[int] = set()
     for fold in folds:
         keras.utils.set_random_seed(int(np.random.SeedSequence(fold.key).generate_state(1)[0]))
-        model = _new_model(build_model, data.x, jobs)
+        model = _new_model(build_model, data.x, held)
         if normalized:
             check_can_normalize(model)
         jobs.append(Job(model, fold.split, fold.scaling, fold.training, fold.validation, fold.order))
@@ -182,23 +185,26 @@ def _order(samples: int, shuffle: bool, key: tuple[int, ...]) -> EpochOrder:
     return lambda epoch: np.random.default_rng([*key, epoch]).permutation(samples)
 
 
-def _new_model(build_model: Callable[[], keras.Model], x: Features, others: Sequence[Job]) -> keras.Model:
+def _new_model(build_model: Callable[[], keras.Model], x: Features, held: set[int]) -> keras.Model:
+    """Return a new model; ``held``, the ids of the optimizers and layers of earlier ones, gets those of this one."""
     model = build_model()
     if not isinstance(model, keras.Model) or not model.compiled:
         raise InputError(f"expected build_model() to return a compiled Keras model, got {model!r}: call compile in it")
     if model.optimizer is None:
         raise InputError("expected build_model() to return a model with an optimizer, got none: pass one to compile")
-    if any(model is other.model or model.optimizer is other.model.optimizer for other in others):
+    if {id(model), id(model.optimizer)} & held:
         raise InputError(
             "expected build_model() to return a new model with a new optimizer, got one of an earlier call: create "
             "both in build_model"
         )
-    held = {id(part) for other in others for part in layers_of(other.model)}
-    if shared := next((part.name for part in layers_of(model) if id(part) in held), None):
+    layers = layers_of(model)
+    if shared := next((part.name for part in layers if id(part) in held), None):
         raise InputError(
             f"expected build_model() to return a model with new layers, got layer {shared!r} of an earlier call, "
             "whose training it would continue: create the layers in build_model"
         )
     if isinstance(model, keras.Sequential) and not model.built:  # without an Input layer it needs the shape of x
         model.build((None, *x.shape[1:]))
+        layers = layers_of(model)
+    held.update({id(model.optimizer), *map(id, layers)})
     return model

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from k3torch import runtime
 from k3torch.errors import InputError
 from k3torch.stack import stateless
 from k3torch.training.epoch_bar import EpochBar
@@ -62,6 +63,7 @@ class Settings:
         left_out = ("bar", "checkpoints", "n_jobs", "scaling")
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
 
+    @runtime.garbage_collection_paused()
     def jobs(self, candidate: Candidate, data: Data, folds: Sequence[Fold]) -> list[Job]:
         """Return a job of the candidate for each fold, with built models."""
         jobs = jobs_of(candidate.build, data, folds, normalized=self.normalized)
