@@ -29,6 +29,6 @@ def start(script, arguments, log, checkpoints="auto"):
     """Start a script and return its process; what it prints is appended to the file ``log``."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=True)
+    process = context.Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=False)
     process.start()
     return process

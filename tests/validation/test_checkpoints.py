@@ -5,8 +5,9 @@ import shutil
 from k3torch import InputError, cross_validate
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.validation import engines
-from k3torch.validation.checkpoints import Checkpoints, Current, Stored
+from k3torch.validation.checkpoints import Checkpoints, Current, Stored, claimed
 import keras
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path
         ({"build": lambda: build(5)}, "expected weights 3x4, 4, 4x1, 1, as in .*, got weights 3x5, 5, 5x1, 1: "),
         ({"build": lambda: build(optimizer="sgd")}, "expected optimizer Adam"),
         ({"callbacks": stopping()}, r"expected callbacks none, as in .*EarlyStopping\(monitor=val_loss, patience=1"),
-        ({"n_jobs": 1}, "expected divided False"),
+        ({"n_jobs": 1}, "expected n_jobs None, as in .*000001.npz, got n_jobs as a number: give the same"),
         ({"sample_weight": np.ones(24)}, "expected sample weights None"),
     ],
 )
@@ -147,15 +148,24 @@ def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
         current.compiled_as(False)
 
 
+def test_a_checkpoint_of_other_versions_is_refused_in_one_line(killed, tmp_path, monkeypatch):
+    killed(lambda: validated(tmp_path), 1)
+    before = keras.__version__
+    monkeypatch.setattr(keras, "__version__", "9.9.9")
+    with pytest.raises(InputError, match=f"^expected keras {before}, as in .*, got keras 9.9.9: give the same, or"):
+        validated(tmp_path)
+
+
 def test_a_checkpoint_keeps_what_the_call_has_not_come_to_yet(tmp_path):
-    first = Checkpoints(tmp_path, {})
+    folder = CheckpointFolder(tmp_path)
+    first = Checkpoints(folder, {})
     first.complete({"a": Stored({"n": 1}), "b": Stored({"n": 2}), "c": Stored({"n": 3})})
     first.write()
-    second = Checkpoints(tmp_path, {})
+    second = Checkpoints(folder, {})
     second.complete({"a": Stored({"n": 4})})
     second.forget("c")
     second.write()
-    third = Checkpoints(tmp_path, {})
+    third = Checkpoints(folder, {})
     assert [third.trained(key) for key in "abc"] == [{"n": 4}, {"n": 2}, None]
 
 
@@ -169,7 +179,21 @@ def test_without_a_folder_nothing_is_stored():
 @pytest.mark.parametrize("where", [5, True, ["folder"]])
 def test_a_checkpoint_that_is_no_folder_is_refused(where):
     with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
-        Checkpoints(where, {})
+        validated(where)
+
+
+def test_a_folder_that_another_call_uses_is_refused_before_any_work(tmp_path):
+    def build_nothing():
+        raise AssertionError
+
+    with (
+        claimed(tmp_path / "folder") as folder,
+        pytest.raises(InputError, match=f"^expected a folder for checkpoints of its own, got {folder.path}, which "),
+    ):
+        validated(tmp_path / "folder", build=build_nothing)
+    with pytest.raises(AssertionError):
+        validated(tmp_path / "folder", build=build_nothing)
+    assert list(tmp_path.iterdir()) == []  # nothing is left of what was refused
 
 
 def test_what_is_kept_of_a_training_does_not_follow_its_models():

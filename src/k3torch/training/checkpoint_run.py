@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import k3torch
 from k3torch import processes
 from k3torch.errors import InputError, Problem, refuse, unless
 from k3torch.training.checkpoint_state import generator_count
 from k3torch.training.keras_internals import Functional
 import keras
+import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 Settings = dict[str, Any]
@@ -76,8 +79,9 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
 
 
 def model_settings(model: keras.Model) -> Settings:
-    """Return the settings of a compiled model and its optimizer, by their names for the user."""
+    """Return the settings of a compiled model and its optimizer, and the versions, by their names for the user."""
     return {
+        **{library.__name__: str(library.__version__) for library in (k3torch, keras, torch, np)},  # their bits may differ
         **_optimizer_settings(getattr(model, "optimizer", None)),
         "loss": described(getattr(model, "loss", None)),
         "layers": _layers(model),
