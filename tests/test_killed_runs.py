@@ -137,19 +137,22 @@ def waited(process, seconds):
 def test_a_killed_run_is_resumed_to_the_same_bits(kill, uninterrupted, tmp_path):
     draw = random.Random(kill)
     expected, script, arguments, seconds = uninterrupted(list(RUNS)[kill % len(RUNS)])
-    log, folder, killed = tmp_path / "log", tmp_path / "run", 0
+    log, folder = tmp_path / "log", tmp_path / "run"
+    log.touch()
+    killed = resumed = 0
     delays = [draw.uniform(0.3, 0.9) * seconds for _ in range(draw.randint(1, 3))]
     for delay in [*delays, LIMIT]:
         begun = (folder / "config.json").exists()
         options = ["--resume", folder] if begun else [*arguments, "--out", folder, "--force"]
+        said = len(log.read_text())
         process = start(script, options, log, draw.choice(["auto", "epoch", "batch"]))
         waited(process, delay)
+        resumed += "resuming from" in log.read_text()[said:]
         killed += process.is_alive()
         process.kill()
         process.join(LIMIT)
         if status(folder) == "complete":
             break
-    resumed = log.read_text().count("resuming from")
     print(f"{list(RUNS)[kill % len(RUNS)]}: killed {killed} times, resumed from a checkpoint {resumed} times")
     assert process.exitcode == 0 or delay < LIMIT, log.read_text()
     assert names(folder) == names(expected)
