@@ -37,7 +37,9 @@ RUNS = {  # the first four are those of the default tests
     "search": [SEARCH],
     "search with halving": [SEARCH, "--halving", 2, "--early-stopping", 3],
     "nested search": [SEARCH, "--epochs", 4, "--outer", 2],
-    "search with all": [SEARCH, "--epochs", 9, "--outer", 2, "--halving", 2, "--early-stopping", 2, "--normalize", "fold"],
+    "nested search with halving": [
+        SEARCH, "--epochs", 9, "--outer", 2, "--halving", 2, "--early-stopping", 2, "--normalize", "fold"
+    ],
     "search with an epoch": [SEARCH, "--epochs", 9, "--choose-epochs", "--normalize", "train", "--outer", 2],
     "search in processes": [SEARCH, "--n-jobs", 2, "--halving", 2, "--early-stopping", 2, "--normalize", "fold"],
     "search by fit in processes": [SEARCH, "--n-jobs", 2, "--epochs", 3, "--optimizer", "nadam", "--early-stopping", 1],

@@ -185,6 +185,10 @@ def test_a_claimed_folder_is_made_and_one_without_files_is_removed(tmp_path):
         "folder, or wait for it"
     )
     assert not folder.path.exists()
+    folder.path.mkdir()
+    with folder.claimed():
+        pass
+    assert folder.path.exists()  # it is the user's
     with folder.claimed():
         folder.write(1, {"a": 1})
     with other.claimed():
@@ -196,7 +200,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path,
     with pytest.raises(InputError, match=r"^expected to write a checkpoint to .*below, got: Not a directory$"):
         CheckpointFolder(tmp_path / "file" / "below").claimed().__enter__()
     monkeypatch.setattr(checkpoint_file.os, "access", lambda path, mode: False)  # the superuser may write anywhere
-    with pytest.raises(InputError, match="^expected to write a checkpoint to .*, got: it is read-only$"):
+    with pytest.raises(InputError, match=r"^expected to write a checkpoint to .*, got: it is read-only$"):
         CheckpointFolder(tmp_path).claimed().__enter__()
     monkeypatch.undo()
     CheckpointFolder(tmp_path).claimed().__enter__()  # the claim had ended

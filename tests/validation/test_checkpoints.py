@@ -1,8 +1,9 @@
 """An interrupted cross-validation goes on from its checkpoint to the same bits; what cannot be used is refused."""
 
+import errno
 import shutil
 
-from k3torch import InputError, cross_validate
+from k3torch import InputError, cross_validate, search
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
 from k3torch.training.checkpoint_file import CheckpointFolder
@@ -16,9 +17,10 @@ rng = np.random.default_rng(3)
 X, Y = rng.normal(3, 2, (24, 3)), rng.normal(size=24)
 
 
-def build(units=4, optimizer="adam"):
+def build(units=4, optimizer="adam", activation="relu"):
     dropout = keras.layers.Dropout(0.3)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, "relu"), dropout, keras.layers.Dense(1)])
+    hidden = keras.layers.Dense(units, activation)
+    model = keras.Sequential([keras.Input((3,)), hidden, dropout, keras.layers.Dense(1)])
     model.compile(optimizer, "mse", metrics=["mae"])
     return model
 
@@ -119,6 +121,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path
         ({"folds": 4}, r"expected folds 3 \(16, checksum"),
         ({"build": lambda: build(5)}, "expected weights 3x4, 4, 4x1, 1, as in .*, got weights 3x5, 5, 5x1, 1: "),
         ({"build": lambda: build(optimizer="sgd")}, "expected optimizer Adam"),
+        ({"build": lambda: build(optimizer=keras.optimizers.Adam(0.5))}, "expected learning rate 0.001, as in"),
+        ({"build": lambda: build(activation="tanh")}, "expected layer 1.activation relu, as in .*, got layer 1.acti"),
         ({"callbacks": stopping()}, r"expected callbacks none, as in .*EarlyStopping\(monitor=val_loss, patience=1"),
         ({"n_jobs": 1}, "expected n_jobs None, as in .*000001.npz, got n_jobs as a number: give the same"),
         ({"sample_weight": np.ones(24)}, "expected sample weights None"),
@@ -146,6 +150,35 @@ def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
     current.compiled_as(True)
     with pytest.raises(InputError, match="expected a compiled step, as before the interruption, got an uncompiled"):
         current.compiled_as(False)
+
+
+def test_a_search_of_other_candidates_is_refused_in_one_line(killed, tmp_path):
+    def searched(rates):
+        grid = {"learning_rate": rates}
+        return search(lambda learning_rate: build(optimizer=keras.optimizers.Adam(0.1)), grid, X, Y, folds=2, epochs=1,
+                      batch_size=12, checkpoint=tmp_path, verbose=0)  # fmt: skip
+
+    killed(lambda: searched([0.1, 0.2]), 1)
+    with pytest.raises(InputError, match=r"^expected candidates \[.*0.2.*, as in .*, got candidates \[.*0.3.*: give"):
+        searched([0.1, 0.3])
+
+
+def test_a_full_disk_ends_a_call_in_one_line_and_it_goes_on_later_to_the_same_bits(monkeypatch, tmp_path):
+    expected, savez = bits(validated()), np.savez
+
+    def full(path, **arrays):
+        if path.parent == tmp_path and len(list(tmp_path.glob("checkpoint-*"))) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        savez(path, **arrays)
+
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)
+    with monkeypatch.context() as patched, pytest.raises(InputError) as refused:  # noqa: PT012
+        patched.setattr(checkpoint_file.np, "savez", full)
+        validated(tmp_path)
+    assert str(refused.value) == f"expected to write a checkpoint to {tmp_path}, got: No space left on device"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001.npz", "checkpoint-000002.npz"]
+    assert bits(validated(tmp_path)) == expected
 
 
 def test_a_checkpoint_of_other_versions_is_refused_in_one_line(killed, tmp_path, monkeypatch):

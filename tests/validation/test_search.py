@@ -297,7 +297,7 @@ def test_early_stopping_with_halving_is_refused_for_a_sparse_x_before_any_work()
     def build(units):
         raise AssertionError
 
-    with pytest.raises(InputError, match="^expected one of early_stopping and halving for a sparse x, got both$"):
+    with pytest.raises(InputError, match=r"^expected one of early_stopping and halving for a sparse x, got both$"):
         search(build, {"units": [4]}, scipy.sparse.csr_matrix(X), Y, halving=2, early_stopping=1)
 
 

@@ -52,11 +52,14 @@ class CheckpointFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[Self]:
-        """Keep other processes from this folder within the block; it is made, and removed if it is empty at the end.
+        """Keep other processes from this folder within the block.
+
+        The folder is made if missing, and is removed again if it is empty at the end.
 
         Raises:
             InputError: if another process uses the folder, or if nothing can be written to it.
         """
+        is_new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             end = claim(self.path)
@@ -73,8 +76,9 @@ class CheckpointFolder:
         try:
             yield self
         finally:
-            with suppress(OSError):  # it has files
-                self.path.rmdir()
+            if is_new:
+                with suppress(OSError):  # it has files
+                    self.path.rmdir()
             end()
 
     def _not_written(self, error: OSError) -> InputError:

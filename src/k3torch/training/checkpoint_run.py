@@ -1,6 +1,8 @@
 """What has to be the same when a run is resumed: the model's optimizer and loss, and the arguments of ``fit``."""
 
 from collections.abc import Mapping, Sequence
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import torch
 from torch.utils.data import DataLoader
 
 Settings = dict[str, Any]
+# Settings of a layer that may differ between two processes with the same script: Keras numbers names, and the code of a
+# lambda holds its place in the file.
+_VARYING = frozenset({"name", "shared_object_id", "code"})
 
 
 def check_data(arguments: Mapping[str, Any]) -> None:
@@ -81,10 +86,13 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
 def model_settings(model: keras.Model) -> Settings:
     """Return the settings of a compiled model and its optimizer, and the versions, by their names for the user."""
     return {
-        **{library.__name__: str(library.__version__) for library in (k3torch, keras, torch, np)},  # their bits may differ
+        **{library.__name__: str(library.__version__) for library in (k3torch, keras, torch, np)},
         **_optimizer_settings(getattr(model, "optimizer", None)),
         "loss": described(getattr(model, "loss", None)),
+        **_config("loss", getattr(model, "loss", None)),
+        "metrics": _metrics(model),
         "layers": _layers(model),
+        **_layer_settings(model),
     }
 
 
@@ -107,6 +115,43 @@ def _layers(model: keras.Model) -> str:
     if not isinstance(model, Functional | keras.Sequential):
         return type(model).__name__
     return ", ".join(type(layer).__name__ for layer in model.layers)
+
+
+def _layer_settings(model: Any, before: str = "") -> Settings:
+    """Return the settings of each layer of a model and of the models in it; layers are counted from 1."""
+    if not isinstance(model, Functional | keras.Sequential):
+        return {}
+    found: Settings = {}
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    for number, layer in enumerate(layers, start=1):
+        name = f"{before}layer {number}"
+        is_model = isinstance(layer, Functional | keras.Sequential)
+        found |= _layer_settings(layer, f"{name}, ") if is_model else _config(name, layer)
+    return found
+
+
+def _config(name: str, item: Any) -> Settings:
+    """Return the settings of a layer or loss, without those that may differ between processes."""
+    try:
+        config = dict(item.get_config())
+    except Exception:  # it has none, or is of the caller's own class
+        return {}
+    if "dtype" in config:
+        config["dtype"] = getattr(getattr(item, "dtype_policy", None), "name", None)
+    return {f"{name}.{key}": _short(described(value)) for key, value in config.items() if key not in _VARYING}
+
+
+def _metrics(model: Any) -> Any:
+    try:
+        return _short(described(model.get_compile_config().get("metrics")))
+    except Exception:  # it is of the caller's own class
+        return None
+
+
+def _short(value: Any) -> Any:
+    """Return a setting, or a checksum of one that fills more than two lines."""
+    text = json.dumps(value)
+    return value if len(text) <= 200 else f"with checksum {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def _samples(data: Any) -> int | None:
@@ -154,7 +199,7 @@ def described(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        left_out = {"name", "shared_object_id"}
+        left_out = set(_VARYING)
         if isinstance(value.get("learning_rate"), int | float):
             left_out.add("learning_rate")  # callbacks may change it
         return {str(key): described(item) for key, item in value.items() if key not in left_out}

@@ -45,9 +45,16 @@ def call_settings(
         "n_jobs": None if n_jobs is None else "as a number",
         **{name: described(value) for name, value in arguments.items()},
         **model_settings(model),
+        "learning rate": _learning_rate(model),
         "weights": ", ".join("x".join(map(str, weight.shape)) or "1" for weight in model.weights),
         "callbacks": ", ".join(map(_callback, callbacks or ())) or "none",
     }
+
+
+def _learning_rate(model: keras.Model) -> float | None:
+    """Return the learning rate of a new model; that of a schedule is among the optimizer's settings."""
+    rate = model.optimizer.get_config().get("learning_rate")
+    return float(rate) if isinstance(rate, int | float) else None
 
 
 def _callback(callback: Any) -> str:

@@ -156,7 +156,7 @@ def _described(
     return call_settings(
         "search", job.model, data, [[fold.split for fold in problem.folds] for problem in problems],
         [] if s.early_stopping is None else [s.early_stopping],
-        candidates=[candidate.params for candidate in candidates], epochs=s.epochs, batch_size=batch_size,
+        candidates=[list(candidate.params.items()) for candidate in candidates], epochs=s.epochs, batch_size=batch_size,
         choose_epochs=s.choose_epochs, halving=s.halving, n_jobs=s.n_jobs, **s.scaling,
     )  # fmt: skip
 
