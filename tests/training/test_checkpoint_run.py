@@ -128,12 +128,20 @@ def test_settings_of_layers_that_change_a_run_are_found(first, second, names):
 
 def test_other_metrics_and_settings_of_a_loss_are_found():
     found = []
-    for delta, metrics in ((1.0, ["mae"]), (2.0, [keras.metrics.AUC(name="auc_1")]), (2.0, [keras.metrics.AUC()])):
+    for smooth, metrics in ((0.1, ["mae"]), (0.2, [keras.metrics.AUC(name="auc_1")]), (0.2, [keras.metrics.AUC()])):
         made = keras.Sequential([L.Dense(1)])
-        made.compile("sgd", keras.losses.Huber(delta), metrics=metrics)
+        made.compile("sgd", keras.losses.BinaryCrossentropy(label_smoothing=smooth), metrics=metrics)
         found.append(model_settings(made))
-    assert changed(*found[:2]) == {"loss.delta", "metrics"}
+    assert changed(*found[:2]) == {"loss.label_smoothing", "metrics"}
     assert changed(*found[1:]) == set()
+
+
+def test_a_lambda_as_loss_and_metric_gives_no_warning(recwarn):
+    made = keras.Sequential([L.Dense(1)])
+    made.compile("sgd", lambda y, z: (y - z) ** 2, metrics=[lambda y, z: abs(y - z)])
+    recwarn.clear()  # Keras's own
+    assert model_settings(made)["loss"] == "<lambda>"
+    assert not recwarn.list
 
 
 def test_settings_that_differ_are_named():

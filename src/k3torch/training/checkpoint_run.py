@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+import warnings
 
 import k3torch
 from k3torch import processes
@@ -103,6 +104,8 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         InputError: names those that differ.
     """
     names = [name for name in stored | found if stored.get(name) != found.get(name)]
+    if "layers" in names:
+        names = [name for name in names if not name.startswith("layer ")]
     if names:
         before, now = ([f"{name} {each.get(name)}" for name in names[:3]] for each in (stored, found))
         raise InputError(
@@ -142,10 +145,11 @@ def _config(name: str, item: Any) -> Settings:
 
 
 def _metrics(model: Any) -> Any:
-    try:
-        return _short(described(model.get_compile_config().get("metrics")))
-    except Exception:  # it is of the caller's own class
-        return None
+    with warnings.catch_warnings(action="ignore"):  # of a lambda, which is not loaded again
+        try:
+            return _short(described(model.get_compile_config().get("metrics")))
+        except Exception:  # it is of the caller's own class
+            return None
 
 
 def _short(value: Any) -> Any:

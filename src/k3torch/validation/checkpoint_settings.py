@@ -54,7 +54,7 @@ def call_settings(
 def _learning_rate(model: keras.Model) -> float | None:
     """Return the learning rate of a new model; that of a schedule is among the optimizer's settings."""
     rate = model.optimizer.get_config().get("learning_rate")
-    return float(rate) if isinstance(rate, int | float) else None
+    return float(f"{rate:.6g}") if isinstance(rate, int | float) else None  # Keras has rounded it to float32
 
 
 def _callback(callback: Any) -> str:
