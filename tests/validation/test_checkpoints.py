@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path
         ({"folds": 4}, r"expected folds 3 \(16, checksum"),
         (
             {"build": lambda: build(5)},
-            "expected layer 1.units 4, weights 3x4, 4, 4x1, 1, as in .*, got layer 1.units 5, wei",
+            "expected layer 1.units 4, weights 3x4, 4, 4x1, 1, as in .*, got layer 1",
         ),
         ({"build": lambda: build(optimizer="sgd")}, "expected optimizer Adam"),
         ({"build": lambda: build(optimizer=keras.optimizers.Adam(0.5))}, "expected learning rate 0.001, as in"),
