@@ -18,9 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 Settings = dict[str, Any]
-# Settings of a layer that may differ between two processes with the same script: Keras numbers names, and the code of a
-# lambda holds its place in the file.
-_VARYING = frozenset({"name", "shared_object_id", "code"})
+_VARYING = frozenset({"name", "shared_object_id"})  # in two processes with the same script: Keras numbers names
 
 
 def check_data(arguments: Mapping[str, Any]) -> None:
@@ -203,6 +201,8 @@ def described(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
+        if value.get("class_name") == "__lambda__":
+            return "<lambda>"  # its code holds its place in the file
         left_out = set(_VARYING)
         if isinstance(value.get("learning_rate"), int | float):
             left_out.add("learning_rate")  # callbacks may change it
