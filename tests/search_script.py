@@ -1,10 +1,11 @@
 # ruff: noqa: E402
-"""A script that searches, for runs that are killed and resumed: halving, early stopping and outer folds."""
+"""A script that searches or cross-validates, for runs that are killed and resumed: halving, outer folds, processes."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from k3torch import cli
-from k3torch.options import Machine, Resumable
+from k3torch.options import Flag, Machine, Resumable
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,14 @@ class Settings:
     """Stop each model by itself."""
     outer: int | None = None
     """Outer folds."""
+    choose_epochs: Flag = False
+    """Select the number of epochs too."""
+    normalize: Literal["fold", "train"] | None = None
+    """Scale the samples, and the targets."""
+    only: Flag = False
+    """Cross-validate one candidate instead."""
+    n_jobs: int | None = None
+    """Processes; none trains in this one."""
     optimizer: str = "adam"
     """Of all candidates."""
     output: Resumable = Resumable()
@@ -28,7 +37,7 @@ class Settings:
 if __name__ == "__main__":
     SETTINGS = cli.parse(Settings, __doc__)
 
-from k3torch import runtime, search
+from k3torch import cross_validate, runtime, search
 from k3torch.reports.run_folder import CHECKPOINTS, RunFolder
 from k3torch.training.checkpoint_file import CheckpointFolder
 import keras
@@ -54,20 +63,35 @@ def main(settings):
     runtime.configure(**vars(settings.machine))
     x = np.random.default_rng(0).normal(size=(120, 4))
     y = x @ [1.0, -2.0, 0.5, 0.0]
-    grid = {"rate": [0.003, 0.01, 0.03], "units": [4, 6], "optimizer": [settings.optimizer]}
     with RunFolder("search", settings) as run:
-        found = search(
-            build, grid, x, y, folds=3, epochs=settings.epochs, batch_size=4, halving=settings.halving,
-            early_stopping=settings.early_stopping, outer=settings.outer, seed=settings.machine.seed,
-            checkpoint=CheckpointFolder(run.path / CHECKPOINTS / "search", run.checkpoint),
-        )  # fmt: skip
-        run.metrics |= {
-            "best": found.best_params, "scores": found.scores, "epochs": found.epochs,
-            "outer": found.outer_scores, "history": found.ensemble.history, "out_of_fold": found.ensemble.out_of_fold,
+        shared = {
+            "folds": 3, "epochs": settings.epochs, "batch_size": 4, "normalize": settings.normalize,
+            "normalize_y": settings.normalize is not None, "seed": settings.machine.seed, "n_jobs": settings.n_jobs,
+            "checkpoint": CheckpointFolder(run.path / CHECKPOINTS / "search", run.checkpoint),
         }  # fmt: skip
-        run.save_model(found.best_model)
-        for number, model in enumerate(found.ensemble.models):
+        validation = validated(settings, x, y, shared) if settings.only else searched(settings, x, y, shared, run)
+        run.metrics |= {"history": validation.history, "out_of_fold": validation.out_of_fold}
+        for number, model in enumerate(validation.models):
             run.save_model(model, f"fold_{number}.keras")
+
+
+def validated(settings, x, y, shared):
+    stopping = settings.early_stopping
+    rule = [] if stopping is None else [keras.callbacks.EarlyStopping(patience=stopping, restore_best_weights=True)]
+    return cross_validate(lambda: build(0.01, 6, settings.optimizer), x, y, repeats=2, callbacks=rule, **shared)
+
+
+def searched(settings, x, y, shared, run):
+    grid = {"rate": [0.003, 0.01, 0.03], "units": [4, 6], "optimizer": [settings.optimizer]}
+    found = search(
+        build, grid, x, y, halving=settings.halving, early_stopping=settings.early_stopping, outer=settings.outer,
+        choose_epochs=settings.choose_epochs, **shared,
+    )  # fmt: skip
+    run.metrics |= {
+        "best": found.best_params, "scores": found.scores, "epochs": found.epochs, "outer": found.outer_scores
+    }  # fmt: skip
+    run.save_model(found.best_model)
+    return found.ensemble
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs that are killed at random moments and resumed, compared bit for bit with those that were not.
 
-``pytest tests/test_killed_runs.py --kills 100`` kills as many runs.
+``pytest tests/test_killed_runs.py --kills 100 -rP`` kills as many runs, one to three times each, and prints how often,
+and how often they went on from a checkpoint and not from the beginning.
 """
 
 import csv
@@ -10,7 +11,6 @@ from pathlib import Path
 import random
 import re
 import sys
-import time
 import zipfile
 
 import h5py
@@ -37,11 +37,22 @@ RUNS = {  # the first four are those of the default tests
     "search": [SEARCH],
     "search with halving": [SEARCH, "--halving", 2, "--early-stopping", 3],
     "nested search": [SEARCH, "--epochs", 4, "--outer", 2],
+    "nested search with halving": [
+        SEARCH, "--epochs", 9, "--outer", 2, "--halving", 2, "--early-stopping", 2, "--normalize", "fold"
+    ],
+    "search with an epoch": [SEARCH, "--epochs", 9, "--choose-epochs", "--normalize", "train", "--outer", 2],
+    "search in processes": [SEARCH, "--n-jobs", 2, "--halving", 2, "--early-stopping", 2, "--normalize", "fold"],
+    "search by fit in processes": [SEARCH, "--n-jobs", 2, "--epochs", 3, "--optimizer", "nadam", "--early-stopping", 1],
+    "folds in processes": [SEARCH, "--only", "--n-jobs", 2, "--normalize", "fold", "--early-stopping", 3],
     "imdb": ["train_imdb.py", "--epochs", 8, "--batch-size", 32],
     "digits": ["train_digits.py", "--source", "wheel", "--epochs", 4, "--batch-size", 128, "--momentum", 0.5],
     "imdb by fit on arrays": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 1, "--schedule", "step"],
+    "variants": [
+        "compare_overfitting.py", "--epochs", 6, "--batch-size", 32, "--variants", "original", "dropout", "l2"
+    ],
     "imdb by a loop": ["train_imdb.py", "--epochs", 4, "--batch-size", 64, "--rung", 5],
 }  # fmt: skip
+LIMIT, TICK = 300, 0.01  # seconds
 TIMES = {"seconds", "seconds_total", "seconds_per_epoch", "seconds_training", "peak_memory_mb", "peak_gpu_memory_mb"}
 
 
@@ -66,19 +77,18 @@ def uninterrupted(table, tmp_path_factory):
     """A function that returns the folder of an uninterrupted run by name, its arguments and how long it took."""
     known = {}
     warm = start("train_imdb.py", ["--help"], tmp_path_factory.mktemp("help") / "log")  # loads the libraries once
-    warm.join(100)
+    warm.join(LIMIT)
 
     def run(name):
         if name not in known:
             script, *arguments = RUNS[name]
-            if script == "train_imdb.py":
+            if script in ("train_imdb.py", "compare_overfitting.py"):
                 arguments += ["--source", table]
             folder = tmp_path_factory.mktemp("whole")
-            started = time.monotonic()
             process = start(script, [*arguments, "--out", folder / "run"], folder / "log")
-            process.join(100)
+            seconds = waited(process, LIMIT)
             assert process.exitcode == 0, (folder / "log").read_text()
-            known[name] = folder / "run", script, arguments, time.monotonic() - started
+            known[name] = folder / "run", script, arguments, seconds
         return known[name]
 
     return run
@@ -117,21 +127,36 @@ def names(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
+def waited(process, seconds):
+    """Wait for a process, at most so long, and return how long; while both are stopped no time passes."""
+    ticks = 0
+    while ticks < seconds / TICK and process.exitcode is None:
+        process.join(TICK)
+        ticks += 1
+    return ticks * TICK
+
+
 def test_a_killed_run_is_resumed_to_the_same_bits(kill, uninterrupted, tmp_path):
     draw = random.Random(kill)
     expected, script, arguments, seconds = uninterrupted(list(RUNS)[kill % len(RUNS)])
     log, folder = tmp_path / "log", tmp_path / "run"
-    kills = [draw.uniform(0.3, 0.9) * seconds for _ in range(draw.randint(1, 3))]
-    for delay in [*kills, 100]:
+    log.touch()
+    killed = resumed = 0
+    delays = [draw.uniform(0.3, 0.9) * seconds for _ in range(draw.randint(1, 3))]
+    for delay in [*delays, LIMIT]:
         begun = (folder / "config.json").exists()
         options = ["--resume", folder] if begun else [*arguments, "--out", folder, "--force"]
+        said = len(log.read_text())
         process = start(script, options, log, draw.choice(["auto", "epoch", "batch"]))
-        process.join(delay)
+        waited(process, delay)
+        resumed += "resuming from" in log.read_text()[said:]
+        killed += process.is_alive()
         process.kill()
-        process.join(60)
+        process.join(LIMIT)
         if status(folder) == "complete":
             break
-    assert process.exitcode == 0 or delay < 100, log.read_text()
+    print(f"{list(RUNS)[kill % len(RUNS)]}: killed {killed} times, resumed from a checkpoint {resumed} times")
+    assert process.exitcode == 0 or delay < LIMIT, log.read_text()
     assert names(folder) == names(expected)
     for name in names(folder):
         assert content(folder / name) == content(expected / name), (name, log.read_text())

@@ -23,7 +23,9 @@ RETRIES = 3  # after as many lost workers without a call that has returned, some
 _IDLE = 300  # seconds after which a process that a worker keeps ends
 _STARTING = threading.Lock()
 # Of Dask and Ray, which need not be installed: a worker was lost, more often than they try by themselves.
-_LOST = {"KilledWorker", "WorkerCrashedError", "NodeDiedError", "CommClosedError"}
+_LOST = {
+    "KilledWorker", "CommClosedError", "WorkerCrashedError", "NodeDiedError", "ActorDiedError", "ActorUnavailableError"
+}  # fmt: skip
 
 
 def completed(

@@ -591,8 +591,8 @@ def generator():
 
 
 OTHER_RUNS = {
-    "shapes": (wider, {}, "expected the model of {file}, got another: variable 1 is (5, 4) float32 in the file and "
-        "(5, 9) float32 here; give its model"),
+    "shapes": (wider, {}, "expected layer 1.units 4, as in {file}, got layer 1.units 9: give the same, or another "
+        "folder"),
     "layers": (deeper, {}, "expected layers InputLayer, SparseDense, Dense, as in {file}, got layers InputLayer, "
         "SparseDense, Dense, Dense: give the same, or another folder"),
     "optimizer": (lambda: build(optimizer="nadam"), {}, "expected optimizer Adam"),

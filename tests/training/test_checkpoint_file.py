@@ -176,6 +176,36 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
         CheckpointFolder(tmp_path / "file" / "below").write(1, {})
 
 
+def test_a_claimed_folder_is_made_and_one_without_files_is_removed(tmp_path):
+    folder, other = CheckpointFolder(tmp_path / "new" / "folder"), CheckpointFolder(tmp_path / "new" / "folder")
+    with folder.claimed(), pytest.raises(InputError) as refused, other.claimed():
+        pass
+    assert str(refused.value) == (
+        f"expected a folder for checkpoints of its own, got {folder.path}, which another process uses: give another "
+        "folder, or wait for it"
+    )
+    assert not folder.path.exists()
+    folder.path.mkdir()
+    with folder.claimed():
+        pass
+    assert folder.path.exists()  # it is the user's
+    with folder.claimed():
+        folder.write(1, {"a": 1})
+    with other.claimed():
+        assert other.newest() == (1, {"a": 1})
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"^expected to write a checkpoint to .*below, got: Not a directory$"):
+        CheckpointFolder(tmp_path / "file" / "below").claimed().__enter__()
+    monkeypatch.setattr(checkpoint_file.os, "access", lambda path, mode: False)  # the superuser may write anywhere
+    with pytest.raises(InputError, match=r"^expected to write a checkpoint to .*, got: it is read-only$"):
+        CheckpointFolder(tmp_path).claimed().__enter__()
+    monkeypatch.undo()
+    CheckpointFolder(tmp_path).claimed().__enter__()  # the claim had ended
+
+
 def test_a_checkpoint_is_due_once_writing_the_last_one_took_2_percent_of_the_time(tmp_path, monkeypatch):
     now, savez = [100.0], np.savez
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from k3torch.data.loaders import array_loader
 from k3torch.errors import InputError
-from k3torch.training.checkpoint_run import check_data, check_settings, settings_of_run
+from k3torch.training.checkpoint_run import check_data, check_settings, model_settings, settings_of_run
 import keras
 from keras import optimizers
 import numpy as np
@@ -97,6 +97,51 @@ def test_another_loss_is_found():
 
     found = [settings_of_run(model(loss=loss), {"x": X})["loss"] for loss in (own, keras.losses.Huber(), ["mse"])]
     assert found == ["own", "Huber", ["mse"]]
+
+
+L = keras.layers
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (L.Dense(2, "relu", name="a"), L.Dense(2, "relu", name="b"), set()),
+        (L.Dense(2, "relu"), L.Dense(2, "tanh"), {"layer 1.activation"}),
+        (L.Dropout(0.2), L.Dropout(0.3), {"layer 1.rate"}),
+        (L.Dense(2, dtype="mixed_bfloat16"), L.Dense(2), {"layer 1.dtype"}),
+        (L.Dense(2, kernel_regularizer="l1"), L.Dense(2, kernel_regularizer="l2"), {"layer 1.kernel_regularizer"}),
+        (L.Lambda(lambda x: x + 1), L.Lambda(lambda x: x + 1), set()),
+        (L.Discretization([0.1 * i for i in range(99)]), L.Discretization([0.2] * 99), {"layer 1.bin_boundaries"}),
+        (L.TimeDistributed(L.Dense(2)), L.TimeDistributed(L.Dense(2, use_bias=False)), {"layer 1.layer"}),
+        (keras.Sequential([L.Dropout(0.2)]), keras.Sequential([L.Dropout(0.3)]), {"layer 1, layer 1.rate"}),
+    ],
+)
+def test_settings_of_layers_that_change_a_run_are_found(first, second, names):
+    found = []
+    for layer in (first, second):
+        made = keras.Sequential([layer, L.Dense(1)])
+        made.compile("sgd", "mse")
+        found.append(model_settings(made))
+    assert changed(*found) == names
+    assert max(len(str(value)) for settings in found for value in settings.values()) < 400
+
+
+def test_other_metrics_and_settings_of_a_loss_are_found():
+    found = []
+    for smooth, metrics in ((0.1, ["mae"]), (0.2, [keras.metrics.AUC(name="auc_1")]), (0.2, [keras.metrics.AUC()])):
+        made = keras.Sequential([L.Dense(1)])
+        made.compile("sgd", keras.losses.BinaryCrossentropy(label_smoothing=smooth), metrics=metrics)
+        found.append(model_settings(made))
+    assert changed(*found[:2]) == {"loss.label_smoothing", "metrics"}
+    assert changed(*found[1:]) == set()
+
+
+def test_lambdas_are_equal_wherever_they_are_in_a_file_and_give_no_warning(recwarn):
+    made = keras.Sequential([L.Dense(1)])
+    made.compile("sgd", lambda y, z: (y - z) ** 2, metrics=[lambda y, z: abs(y - z)])
+    found = model_settings(made)
+    assert (found["loss"], found["metrics"]) == ("<lambda>", ["<lambda>"])
+    assert not any("lambda" in str(warning.message) for warning in recwarn)
 
 
 def test_settings_that_differ_are_named():

@@ -1,12 +1,14 @@
 """An interrupted cross-validation goes on from its checkpoint to the same bits; what cannot be used is refused."""
 
+import errno
 import shutil
 
-from k3torch import InputError, cross_validate
+from k3torch import InputError, cross_validate, search
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.validation import engines
-from k3torch.validation.checkpoints import Checkpoints, Current, Stored
+from k3torch.validation.checkpoints import Checkpoints, Current, Stored, claimed
 import keras
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ rng = np.random.default_rng(3)
 X, Y = rng.normal(3, 2, (24, 3)), rng.normal(size=24)
 
 
-def build(units=4, optimizer="adam"):
+def build(units=4, optimizer="adam", activation="relu"):
     dropout = keras.layers.Dropout(0.3)
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, "relu"), dropout, keras.layers.Dense(1)])
+    hidden = keras.layers.Dense(units, activation)
+    model = keras.Sequential([keras.Input((3,)), hidden, dropout, keras.layers.Dense(1)])
     model.compile(optimizer, "mse", metrics=["mae"])
     return model
 
@@ -116,10 +119,15 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path
     [
         ({"epochs": 6}, "expected epochs 5, as in .*000001.npz, got epochs 6: give the same, or another folder"),
         ({"folds": 4}, r"expected folds 3 \(16, checksum"),
-        ({"build": lambda: build(5)}, "expected weights 3x4, 4, 4x1, 1, as in .*, got weights 3x5, 5, 5x1, 1: "),
+        (
+            {"build": lambda: build(5)},
+            "expected layer 1.units 4, weights 3x4, 4, 4x1, 1, as in .*, got layer 1",
+        ),
         ({"build": lambda: build(optimizer="sgd")}, "expected optimizer Adam"),
+        ({"build": lambda: build(optimizer=keras.optimizers.Adam(0.5))}, "expected learning rate 0.001, as in"),
+        ({"build": lambda: build(activation="tanh")}, "expected layer 1.activation relu, as in .*, got layer 1.acti"),
         ({"callbacks": stopping()}, r"expected callbacks none, as in .*EarlyStopping\(monitor=val_loss, patience=1"),
-        ({"n_jobs": 1}, "expected divided False"),
+        ({"n_jobs": 1}, "expected n_jobs None, as in .*000001.npz, got n_jobs as a number: give the same"),
         ({"sample_weight": np.ones(24)}, "expected sample weights None"),
     ],
 )
@@ -147,15 +155,53 @@ def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
         current.compiled_as(False)
 
 
+def test_a_search_of_other_candidates_is_refused_in_one_line(killed, tmp_path):
+    def searched(rates):
+        grid = {"learning_rate": rates}
+        return search(lambda learning_rate: build(optimizer=keras.optimizers.Adam(0.1)), grid, X, Y, folds=2, epochs=1,
+                      batch_size=12, checkpoint=tmp_path, verbose=0)  # fmt: skip
+
+    killed(lambda: searched([0.1, 0.2]), 1)
+    with pytest.raises(InputError, match=r"^expected candidates \[.*0.2.*, as in .*, got candidates \[.*0.3.*: give"):
+        searched([0.1, 0.3])
+
+
+def test_a_full_disk_ends_a_call_in_one_line_and_it_goes_on_later_to_the_same_bits(monkeypatch, tmp_path):
+    expected, savez = bits(validated()), np.savez
+
+    def full(path, **arrays):
+        if path.parent == tmp_path and len(list(tmp_path.glob("checkpoint-*"))) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        savez(path, **arrays)
+
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)
+    with monkeypatch.context() as patched, pytest.raises(InputError) as refused:  # noqa: PT012
+        patched.setattr(checkpoint_file.np, "savez", full)
+        validated(tmp_path)
+    assert str(refused.value) == f"expected to write a checkpoint to {tmp_path}, got: No space left on device"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001.npz", "checkpoint-000002.npz"]
+    assert bits(validated(tmp_path)) == expected
+
+
+def test_a_checkpoint_of_other_versions_is_refused_in_one_line(killed, tmp_path, monkeypatch):
+    killed(lambda: validated(tmp_path), 1)
+    before = keras.__version__
+    monkeypatch.setattr(keras, "__version__", "9.9.9")
+    with pytest.raises(InputError, match=f"^expected keras {before}, as in .*, got keras 9.9.9: give the same, or"):
+        validated(tmp_path)
+
+
 def test_a_checkpoint_keeps_what_the_call_has_not_come_to_yet(tmp_path):
-    first = Checkpoints(tmp_path, {})
+    folder = CheckpointFolder(tmp_path)
+    first = Checkpoints(folder, {})
     first.complete({"a": Stored({"n": 1}), "b": Stored({"n": 2}), "c": Stored({"n": 3})})
     first.write()
-    second = Checkpoints(tmp_path, {})
+    second = Checkpoints(folder, {})
     second.complete({"a": Stored({"n": 4})})
     second.forget("c")
     second.write()
-    third = Checkpoints(tmp_path, {})
+    third = Checkpoints(folder, {})
     assert [third.trained(key) for key in "abc"] == [{"n": 4}, {"n": 2}, None]
 
 
@@ -169,7 +215,21 @@ def test_without_a_folder_nothing_is_stored():
 @pytest.mark.parametrize("where", [5, True, ["folder"]])
 def test_a_checkpoint_that_is_no_folder_is_refused(where):
     with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
-        Checkpoints(where, {})
+        validated(where)
+
+
+def test_a_folder_that_another_call_uses_is_refused_before_any_work(tmp_path):
+    def build_nothing():
+        raise AssertionError
+
+    with (
+        claimed(tmp_path / "folder") as folder,
+        pytest.raises(InputError, match=f"^expected a folder for checkpoints of its own, got {folder.path}, which "),
+    ):
+        validated(tmp_path / "folder", build=build_nothing)
+    with pytest.raises(AssertionError):
+        validated(tmp_path / "folder", build=build_nothing)
+    assert list(tmp_path.iterdir()) == []  # nothing is left of what was refused
 
 
 def test_what_is_kept_of_a_training_does_not_follow_its_models():

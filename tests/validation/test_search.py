@@ -10,6 +10,7 @@ import keras
 from keras import layers
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.model_selection import KFold, ParameterGrid
 
 rng = np.random.default_rng(3)
@@ -290,6 +291,14 @@ def test_what_cannot_be_used_is_refused_in_one_line(grid, arguments, message):
     with pytest.raises((InputError, ValueError), match=message) as error:
         search(regressor, grid, X, Y, **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_early_stopping_with_halving_is_refused_for_a_sparse_x_before_any_work():
+    def build(units):
+        raise AssertionError
+
+    with pytest.raises(InputError, match=r"^expected one of early_stopping and halving for a sparse x, got both$"):
+        search(build, {"units": [4]}, scipy.sparse.csr_matrix(X), Y, halving=2, early_stopping=1)
 
 
 def test_candidates_with_different_metrics_are_refused():

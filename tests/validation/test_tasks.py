@@ -82,6 +82,30 @@ def test_a_dask_cluster_gives_the_same_bits():
         assert bits(validated(-1, engine="auto")) == expected
 
 
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_bits_also_if_a_worker_is_killed(tmp_path, capsys):
+    ray = pytest.importorskip("ray")
+    import joblib
+    from ray.util.joblib import register_ray
+
+    def build():
+        if ray.is_initialized() and os.getpid() != parent and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return built()
+
+    parent, expected = os.getpid(), bits(validated(1, engine="auto"))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        register_ray()
+        with joblib.parallel_config("ray"):
+            assert bits(validated(2, engine="auto")) == expected
+            assert bits(validated(2, build, engine="auto")) == expected
+    finally:
+        ray.shutdown()
+    assert "a worker process was lost: its work is done again" in capsys.readouterr().err
+
+
 def test_what_cannot_be_trained_elsewhere_is_refused():
     with pytest.raises(InputError, match="expected n_jobs as a whole number other than 0, or None, got 0"):
         validated(0)
@@ -103,4 +127,7 @@ def test_values_are_sent_as_plain_values_and_arrays():
     assert all(type(array) is np.ndarray for array in sent[1].values())
     assert tasks.unpacked(sent)["a"][0].tolist() == [0, 1, 2]
     assert sent[2] == ["a notice"]
+    sent[1]["0"].flags.writeable = False  # as Ray returns arrays
+    tasks.unpacked(sent)["a"][0][:] = 7
+    assert sent[1]["0"].tolist() == [0, 1, 2]
     assert not Checkpoints(None, {}).is_due()

@@ -96,9 +96,7 @@ class ModelStack:
             if graphs is not None
             else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
             or self._kernel_groups(seconds)
-            or self._mapped_groups(
-                may_refuse=not required and seconds >= WORTH_LOOKING, compiled=seconds >= WORTH_FUSING
-            )
+            or self._mapped_groups(not required and seconds >= WORTH_LOOKING, seconds >= WORTH_FUSING)
         )
         self.compiled = not self._groups[0].stacked
         self._starts = [0]

@@ -207,8 +207,9 @@ def resume_fit(model: keras.Model, folder: str | Path | None, *args: Any, **kwar
         As ``fit``: the history of all epochs, those before the interruption included.
 
     Raises:
-        InputError: for a checkpoint of another model, optimizer, data set or batch size, or of other callbacks; for
-            data whose place in the epoch cannot be found again; and if all checkpoints are damaged.
+        InputError: for a checkpoint of another model, optimizer, data set or batch size, of other callbacks or
+            versions; for data whose place in the epoch cannot be found again; for a folder that another process uses
+            or that cannot be written to; and if all checkpoints are damaged.
     """
     if "resume" in inspect.signature(model.fit).parameters:
         return model.fit(*args, resume=folder, **kwargs)
@@ -233,23 +234,24 @@ def fit_with_checkpoints(
     settings = settings_of_run(model, call.arguments, others)
     if not any(isinstance(each, keras.callbacks.History) for each in others):
         others.append(keras.callbacks.History())  # Keras would append it after the checkpoint
-    stored = _stored(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
-    if stored is not None:
-        stopped, epochs = stored[1]["stopped"], call.arguments.get("epochs", 1)
-        call.arguments["initial_epoch"] = epochs if stopped else stored[1]["epoch"]
-    call.arguments["callbacks"] = [*others, checkpoint]
-    checkpoint._run = run = _Run(checkpoint, model, call.arguments, others, settings, stored)
-    loggers = [each for each in others if isinstance(each, keras.callbacks.CSVLogger)]
-    append = [each.append for each in loggers]
-    try:
-        for each in loggers:
-            each.append = each.append or stored is not None
-        return fit(*call.args[1:], **call.kwargs)
-    finally:
-        run.put_back()
-        checkpoint._run = None
-        for each, before in zip(loggers, append, strict=True):
-            each.append = before
+    with checkpoint.folder.claimed():
+        stored = _stored(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
+        if stored is not None:
+            stopped, epochs = stored[1]["stopped"], call.arguments.get("epochs", 1)
+            call.arguments["initial_epoch"] = epochs if stopped else stored[1]["epoch"]
+        call.arguments["callbacks"] = [*others, checkpoint]
+        checkpoint._run = run = _Run(checkpoint, model, call.arguments, others, settings, stored)
+        loggers = [each for each in others if isinstance(each, keras.callbacks.CSVLogger)]
+        append = [each.append for each in loggers]
+        try:
+            for each in loggers:
+                each.append = each.append or stored is not None
+            return fit(*call.args[1:], **call.kwargs)
+        finally:
+            run.put_back()
+            checkpoint._run = None
+            for each, before in zip(loggers, append, strict=True):
+                each.append = before
 
 
 def _only_checkpoint(checkpoints: list[ExactCheckpoint], resume: str | Path | None) -> ExactCheckpoint:

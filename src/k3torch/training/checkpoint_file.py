@@ -2,14 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 import json
 import math
+import os
 from pathlib import Path
 import re
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
+from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError, first_line
 from k3torch.files import atomic_path, reason_of, remove_drafts
 import numpy as np
@@ -33,7 +36,7 @@ class CheckpointFolder:
     """A folder of numbered checkpoints, of which the newest two are kept.
 
     Args:
-        folder: is made when the first checkpoint is written.
+        folder: is made by ``claimed``, or when the first checkpoint is written.
         register: is called with the path of each checkpoint before it is written.
 
     Raises:
@@ -46,6 +49,40 @@ class CheckpointFolder:
         self._written, self._due = time.monotonic(), -math.inf
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"expected a folder for checkpoints, got the file {self.path}: give another name")
+
+    @contextmanager
+    def claimed(self) -> Iterator[Self]:
+        """Keep other processes from this folder within the block.
+
+        The folder is made if missing, and is removed again if it is empty at the end.
+
+        Raises:
+            InputError: if another process uses the folder, or if nothing can be written to it.
+        """
+        is_new = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            end = claim(self.path)
+            if not os.access(self.path, os.W_OK):
+                end()
+                raise PermissionError("it is read-only")
+        except Claimed as error:
+            raise InputError(
+                f"expected a folder for checkpoints of its own, got {self.path}, which another process uses: give "
+                "another folder, or wait for it"
+            ) from error
+        except OSError as error:
+            raise self._not_written(error) from error
+        try:
+            yield self
+        finally:
+            if is_new:
+                with suppress(OSError):  # it has files
+                    self.path.rmdir()
+            end()
+
+    def _not_written(self, error: OSError) -> InputError:
+        return InputError(f"expected to write a checkpoint to {self.path}, got: {reason_of(error)}")
 
     def numbers(self) -> list[int]:
         """Return the numbers of the checkpoints that are there, smallest first."""
@@ -78,7 +115,7 @@ class CheckpointFolder:
                 if old <= number - KEPT:
                     self.file(old).unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(f"expected to write a checkpoint to {self.path}, got: {reason_of(error)}") from error
+            raise self._not_written(error) from error
         self._written = time.monotonic()
         self._due = self._written + (self._written - started) / COST
 

@@ -1,17 +1,24 @@
 """What has to be the same when a run is resumed: the model's optimizer and loss, and the arguments of ``fit``."""
 
 from collections.abc import Mapping, Sequence
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
+import warnings
 
+import k3torch
 from k3torch import processes
 from k3torch.errors import InputError, Problem, refuse, unless
 from k3torch.training.checkpoint_state import generator_count
 from k3torch.training.keras_internals import Functional
 import keras
+import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 Settings = dict[str, Any]
+_VARYING = frozenset({"name", "shared_object_id"})  # in two processes with the same script: Keras numbers names
 
 
 def check_data(arguments: Mapping[str, Any]) -> None:
@@ -76,11 +83,15 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
 
 
 def model_settings(model: keras.Model) -> Settings:
-    """Return the settings of a compiled model and its optimizer, by their names for the user."""
+    """Return the settings of a compiled model and its optimizer, and the versions, by their names for the user."""
     return {
+        **{library.__name__: str(library.__version__) for library in (k3torch, keras, torch, np)},
         **_optimizer_settings(getattr(model, "optimizer", None)),
         "loss": described(getattr(model, "loss", None)),
+        **_config("loss", getattr(model, "loss", None)),
+        "metrics": _metrics(model),
         "layers": _layers(model),
+        **_layer_settings(model),
     }
 
 
@@ -91,6 +102,8 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         InputError: names those that differ.
     """
     names = [name for name in stored | found if stored.get(name) != found.get(name)]
+    if "layers" in names:
+        names = [name for name in names if not name.startswith("layer ")]
     if names:
         before, now = ([f"{name} {each.get(name)}" for name in names[:3]] for each in (stored, found))
         raise InputError(
@@ -103,6 +116,44 @@ def _layers(model: keras.Model) -> str:
     if not isinstance(model, Functional | keras.Sequential):
         return type(model).__name__
     return ", ".join(type(layer).__name__ for layer in model.layers)
+
+
+def _layer_settings(model: Any, before: str = "") -> Settings:
+    """Return the settings of each layer of a model and of the models in it; layers are counted from 1."""
+    if not isinstance(model, Functional | keras.Sequential):
+        return {}
+    found: Settings = {}
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    for number, layer in enumerate(layers, start=1):
+        name = f"{before}layer {number}"
+        is_model = isinstance(layer, Functional | keras.Sequential)
+        found |= _layer_settings(layer, f"{name}, ") if is_model else _config(name, layer)
+    return found
+
+
+def _config(name: str, item: Any) -> Settings:
+    """Return the settings of a layer or loss, without those that may differ between processes."""
+    try:
+        config = dict(item.get_config())
+    except Exception:  # it has none, or is of the caller's own class
+        return {}
+    if "dtype" in config:
+        config["dtype"] = getattr(getattr(item, "dtype_policy", None), "name", None)
+    return {f"{name}.{key}": _short(described(value)) for key, value in config.items() if key not in _VARYING}
+
+
+def _metrics(model: Any) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # of a lambda, which is not loaded again
+        try:
+            return _short(described(model.get_compile_config().get("metrics")))
+        except Exception:  # it is of the caller's own class
+            return None
+
+
+def _short(value: Any) -> Any:
+    """Return a setting, or a checksum of one that fills more than two lines."""
+    text = json.dumps(value)
+    return value if len(text) <= 200 else f"with checksum {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def _samples(data: Any) -> int | None:
@@ -150,7 +201,9 @@ def described(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        left_out = {"name", "shared_object_id"}
+        if value.get("class_name") == "__lambda__":
+            return "<lambda>"  # its code holds its place in the file
+        left_out = set(_VARYING)
         if isinstance(value.get("learning_rate"), int | float):
             left_out.add("learning_rate")  # callbacks may change it
         return {str(key): described(item) for key, item in value.items() if key not in left_out}

@@ -20,6 +20,7 @@ def call_settings(
     data: Data,
     splits: Iterable[Sequence[Split]],
     callbacks: Sequence[Any] | None = None,
+    n_jobs: int | None = None,
     **arguments: Any,
 ) -> Settings:
     """Return what changes the result of a call, by its name for the user.
@@ -30,6 +31,7 @@ def call_settings(
         data: all samples.
         splits: the folds of each repeat.
         callbacks: of the caller.
+        n_jobs: of the call; the result is the same for any number.
         arguments: other arguments of the call.
     """
     folds = [split for of_repeat in splits for split in of_repeat]
@@ -40,11 +42,19 @@ def call_settings(
         "sample weights": None if data.weights is None else checksum(data.weights),
         "weights in training": None if data.training_weights is None else checksum(data.training_weights),
         "folds": f"{len(folds)} ({checksum(*(part for split in folds for part in split))})",
+        "n_jobs": None if n_jobs is None else "as a number",
         **{name: described(value) for name, value in arguments.items()},
         **model_settings(model),
+        "learning rate": _learning_rate(model),
         "weights": ", ".join("x".join(map(str, weight.shape)) or "1" for weight in model.weights),
         "callbacks": ", ".join(map(_callback, callbacks or ())) or "none",
     }
+
+
+def _learning_rate(model: keras.Model) -> float | None:
+    """Return the learning rate of a new model; that of a schedule is among the optimizer's settings."""
+    rate = model.optimizer.get_config().get("learning_rate")
+    return float(f"{rate:.6g}") if isinstance(rate, int | float) else None  # Keras has rounded it to float32
 
 
 def _callback(callback: Any) -> str:

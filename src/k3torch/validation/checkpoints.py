@@ -5,7 +5,8 @@ training that is in progress. The call repeats what is cheap and follows from it
 models, and loads the rest in the same order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import sys
@@ -19,6 +20,22 @@ from k3torch.training.model_state import get_random_states
 Checkpoint = str | Path | CheckpointFolder | None
 Values = dict[str, Any]
 _FORMAT = 1  # of the files; another number in a file means that another version of k3torch wrote it
+
+
+@contextmanager
+def claimed(where: Checkpoint) -> Iterator[CheckpointFolder | None]:
+    """Keep other processes from a folder of checkpoints, if one is given, within the block.
+
+    Raises:
+        InputError: for anything else than a folder, and as ``CheckpointFolder.claimed``.
+    """
+    if not isinstance(where, str | Path | CheckpointFolder | None):
+        raise InputError(f"expected checkpoint as a folder, got {where!r}")
+    if where is None:
+        yield None
+        return
+    with (where if isinstance(where, CheckpointFolder) else CheckpointFolder(where)).claimed() as folder:
+        yield folder
 
 
 class Recorded(Protocol):
@@ -96,20 +113,18 @@ class Checkpoints:
     """The checkpoints of one call.
 
     Args:
-        where: their folder, or None for none.
+        folder: where they are, or None for none.
         settings: what has to be the same when the call is repeated, by its name for the user.
 
     Attributes:
         parts: results of what is complete, by name.
 
     Raises:
-        InputError: for anything else than a folder, a checkpoint of other settings, and if all are damaged.
+        InputError: for a checkpoint of other settings, and if all are damaged.
     """
 
-    def __init__(self, where: Checkpoint, settings: Settings):
-        if not isinstance(where, str | Path | CheckpointFolder | None):
-            raise InputError(f"expected checkpoint as a folder, got {where!r}")
-        self.folder = CheckpointFolder(where) if isinstance(where, str | Path) else where
+    def __init__(self, folder: CheckpointFolder | None, settings: Settings):
+        self.folder = folder
         self._settings = settings
         self._number = 0
         self.parts: Values = {}

@@ -11,7 +11,7 @@ from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
 from k3torch.validation.arguments import check_names, check_settings, feature_names
 from k3torch.validation.checkpoint_settings import call_settings
-from k3torch.validation.checkpoints import Checkpoint, Checkpoints
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints, claimed
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.folds import make_repeats
 from k3torch.validation.job_training import Engine, Training, with_units
@@ -112,7 +112,8 @@ def cross_validate(
     Raises:
         InputError: for an argument that cannot be used or does not exist (the message says what scikit-learn's names,
             such as ``cv``, are called here), and with ``engine="stacked"`` for a model that is not
-            supported in a stack; for a checkpoint of another call, and if all checkpoints are damaged.
+            supported in a stack; for a checkpoint of another call or other versions, for a folder of checkpoints that
+            another process uses or that cannot be written to, and if all checkpoints are damaged.
         Interrupted: a KeyboardInterrupt with the result so far.
     """
     check_settings(
@@ -125,7 +126,7 @@ def cross_validate(
     inputs, targets = data.x, data.y
     keras.utils.set_random_seed(seed)  # splitters with random_state=None draw from NumPy's generator
     splits = make_repeats(folds, inputs, targets, groups, repeats=repeats, seed=seed)
-    with EpochBar("cross-validation", epochs, verbose) as bar:
+    with claimed(checkpoint) as folder, EpochBar("cross-validation", epochs, verbose) as bar:
         bar.status("building the models")
         scaling: dict[str, Any] = {
             "normalize": normalize, "normalize_y": normalize_y, "shuffle": shuffle, "seed": seed
@@ -139,9 +140,9 @@ def cross_validate(
         batch_size = min(int(batch_size), max(len(job.training) for job in jobs))
         settings = call_settings(
             "cross_validate", jobs[0].model, data, splits, callbacks=callbacks, epochs=epochs, batch_size=batch_size,
-            engine=engine, divided=n_jobs is not None, **scaling,
+            engine=engine, n_jobs=n_jobs, **scaling,
         )  # fmt: skip
-        checkpoints = Checkpoints(checkpoint, settings)
+        checkpoints = Checkpoints(folder, settings)
         training = Training(jobs, batch_size, range(epochs), callbacks, bar, current=checkpoints.begin("folds"))
         try:
             if (record := checkpoints.trained("folds")) is not None:

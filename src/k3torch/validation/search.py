@@ -11,7 +11,7 @@ from k3torch.validation import candidate_runs
 from k3torch.validation.arguments import check_settings, feature_names
 from k3torch.validation.candidates import Candidate, make_candidates
 from k3torch.validation.checkpoint_settings import call_settings
-from k3torch.validation.checkpoints import Checkpoint, Checkpoints
+from k3torch.validation.checkpoints import Checkpoint, Checkpoints, claimed
 from k3torch.validation.cross_validate import checked_and_locked
 from k3torch.validation.fold_scaling import Normalize
 from k3torch.validation.job_training import Engine
@@ -84,7 +84,7 @@ def search(
             mean of the smoothed validation curves, as ``CrossValidation.best_epoch``. Not with ``early_stopping`` or
             ``halving``.
         halving: drop candidates early: 3 goes on with the better third of them after a ninth and after a third of the
-            epochs. They go on where they stand. None trains all to the end.
+            epochs. They go on where they stand. None trains all to the end. Not with ``early_stopping`` for a sparse x.
         outer: number of outer folds, or a splitter, or pairs of index arrays: the whole search is repeated on the
             training samples of each outer fold, and the selected candidate, trained on all of these, is tested on the
             others.
@@ -107,7 +107,7 @@ def search(
     """
     candidates = make_candidates(build_model, param_grid)
     rule = _early_stopping(early_stopping)
-    _check(rule, choose_epochs, halving, outer, groups)
+    _check(rule, choose_epochs, halving, outer, groups, sparse=scipy.sparse.issparse(x))
     check_settings(
         build_model=candidates[0].build, repeats=repeats, epochs=epochs, batch_size=batch_size, normalize=normalize,
         normalize_y=normalize_y, engine="auto", shuffle=shuffle, seed=seed, callbacks=None, verbose=verbose,
@@ -119,15 +119,15 @@ def search(
     division = Division(folds, int(repeats), outer, groups, int(seed), scaling)
     problems = division.problems(data, int(batch_size))
     size = min(int(batch_size), max(len(fold.training) for problem in problems for fold in problem.folds))
-    with EpochBar("search", int(epochs), verbose) as bar:
+    with claimed(checkpoint) as folder, EpochBar("search", int(epochs), verbose) as bar:
         engine: Engine = "fit" if scipy.sparse.issparse(data.x) else "auto"
         settings = Settings(
             size, int(epochs), rule, choose_epochs, halving, normalize is not None, normalize_y, int(seed), bar,
             scaling={"seed": int(seed), **scaling}, n_jobs=None if n_jobs is None else int(n_jobs), engine=engine,
         )  # fmt: skip
-        if checkpoint is not None:
+        if folder is not None:
             described = _described(candidates, data, problems, int(batch_size), settings)
-            settings = replace(settings, checkpoints=Checkpoints(checkpoint, described))
+            settings = replace(settings, checkpoints=Checkpoints(folder, described))
         if n_jobs is None:
             candidate_runs.find_groups(candidates, data, problems, settings)
         whole, *of_outer_folds = problems
@@ -156,8 +156,8 @@ def _described(
     return call_settings(
         "search", job.model, data, [[fold.split for fold in problem.folds] for problem in problems],
         [] if s.early_stopping is None else [s.early_stopping],
-        candidates=[candidate.params for candidate in candidates], epochs=s.epochs, batch_size=batch_size,
-        choose_epochs=s.choose_epochs, halving=s.halving, divided=s.n_jobs is not None, **s.scaling,
+        candidates=[list(candidate.params.items()) for candidate in candidates], epochs=s.epochs, batch_size=batch_size,
+        choose_epochs=s.choose_epochs, halving=s.halving, n_jobs=s.n_jobs, **s.scaling,
     )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:
     return keras.callbacks.EarlyStopping(patience=int(given), restore_best_weights=True)
 
 
-def _check(rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any) -> None:
+def _check(rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any, *, sparse: bool) -> None:
     """Refuse what cannot be combined.
 
     Raises:
@@ -243,6 +243,7 @@ def _check(rule: Any, choose_epochs: Any, halving: Any, outer: Any, groups: Any)
             None if halving is None else count_problem("halving", halving, minimum=2),
             unless(not (choose_epochs and rule), "one of choose_epochs and early_stopping, got both"),
             unless(not (choose_epochs and halving), "one of choose_epochs and halving, got both"),
+            unless(not (sparse and rule and halving), "one of early_stopping and halving for a sparse x, got both"),
             unless(groups is None or outer is None, "one of groups and outer, got both"),
         ]
     )

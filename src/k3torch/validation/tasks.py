@@ -117,8 +117,9 @@ def packed(values: Any, notices: Sequence[str] = ()) -> Result:
 
 
 def unpacked(result: Result) -> Any:
-    """Return what ``packed`` was given."""
-    return decode(result[0], result[1])
+    """Return what ``packed`` was given; its arrays can be written to, which those that Ray returns cannot."""
+    values, arrays, _ = result
+    return decode(values, {name: each if each.flags.writeable else each.copy() for name, each in arrays.items()})
 
 
 @dataclass(frozen=True)
