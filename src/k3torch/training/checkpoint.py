@@ -35,7 +35,7 @@ class ExactCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         folder: of the checkpoints; made if missing.
         every: "auto": at the end of an epoch, and each minute within a long one, but no more often than writing the
-            checkpoints takes 2% of the time; and at the end of the last epoch. "epoch": at the end of each epoch. A
+            checkpoints takes 1% of the time; and at the end of the last epoch. "epoch": at the end of each epoch. A
             number of batches: after as many within an epoch, and at the end of each epoch.
         register: is called with the path of each checkpoint before it is written, or None.
 

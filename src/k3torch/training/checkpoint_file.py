@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import torch
 
 KEPT = 2  # checkpoints in a folder: the newest, and the one before in case that the newest is damaged
-COST = 0.02  # the fraction of the time between two checkpoints that writing one may take
+COST = 0.01  # the fraction of the time since the last checkpoint that writing one may take
 _NAME = re.compile(r"checkpoint-(\d{6,})\.npz")
 _JSON = "json"  # the array of a file that holds all values that are no arrays, as UTF-8
 _CONTAINERS: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "deque": deque}

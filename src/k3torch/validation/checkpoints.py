@@ -170,7 +170,7 @@ class Checkpoints:
         self._trainings.pop(key, None)
 
     def is_due(self) -> bool:
-        """Return whether writing the last checkpoint took at most 2% of the time since then."""
+        """Return whether writing the last checkpoint took at most 1% of the time since then."""
         return self.folder is not None and self.folder.is_due()
 
     def write_if_due(self) -> None:

@@ -96,7 +96,7 @@ def cross_validate(
             each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
             require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
-        checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 2% of the time, and
+        checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 1% of the time, and
             at the end. The same call goes on from there after an interruption; its result is that of an uninterrupted
             call, bit for bit.
         n_jobs: None trains all models in this process. Otherwise the repeats, or the folds of a single one, are trained
