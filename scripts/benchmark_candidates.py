@@ -1,4 +1,4 @@
-"""Time a search whose candidates differ in numbers, beside one candidate with as many models.
+"""Time a search whose candidates differ in numbers.
 
     make bench-candidates
     make bench-candidates ARGS="--batch-sizes 1 --rounds 1"

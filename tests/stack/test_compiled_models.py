@@ -2,7 +2,7 @@
 
 from k3torch.stack import compiled_loops, stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import READING, CompiledModel, StepGraphs, TracedSteps, batch_sizes
+from k3torch.stack.compiled_models import CompiledModel, StepGraphs, batch_sizes
 from k3torch.stack.reasons import UnsupportedGraph
 import keras
 import numpy as np
@@ -38,12 +38,6 @@ def bound(model, training, validation, batch_size):
 )
 def test_batch_sizes_are_the_full_one_and_the_rest(samples, batch_size, sizes):
     assert batch_sizes(samples, batch_size) == sizes
-
-
-def test_the_reading_of_metrics_is_traced_once_for_all_sizes():
-    traced = TracedSteps(build(), samples(4))
-    assert traced.at(5)[READING] is traced.at(7)[READING]
-    assert traced.at(5)["training"] is not traced.at(7)["training"]
 
 
 @pytest.mark.parametrize("weighted", [False, True])

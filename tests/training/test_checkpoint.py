@@ -478,9 +478,9 @@ def test_a_finished_run_can_be_made_longer(tmp_path, capsys, monkeypatch):
     ]
 
 
-def test_by_default_a_checkpoint_is_written_at_most_2_percent_of_the_time_and_at_the_end(tmp_path, monkeypatch):
+def test_by_default_a_checkpoint_is_written_at_most_1_percent_of_the_time_and_at_the_end(tmp_path, monkeypatch):
     class Clock(callbacks.Callback):
-        """An epoch takes a second, and a checkpoint 0.05 s, so that the time until the next one is 2.5 s."""
+        """An epoch takes a second, and a checkpoint 0.025 s, so that the time until the next one is 2.5 s."""
 
         now = 0.0
 
@@ -490,7 +490,7 @@ def test_by_default_a_checkpoint_is_written_at_most_2_percent_of_the_time_and_at
     clock, written, write = Clock(), [], checkpoint_file.np.savez
 
     def counted(draft, **arrays):
-        clock.now += 0.05
+        clock.now += 0.025
         written.append(len(build_history.epoch))
         write(draft, **arrays)
 

@@ -15,11 +15,13 @@ from . import graph_rewrites as graph_rewrites
 from . import graphs as graphs
 from . import inductor_cpp as inductor_cpp
 from . import joined_graph as joined_graph
+from . import late_templates as late_templates
 from . import lifted_numbers as lifted_numbers
 from . import mapped_models as mapped_models
 from . import model_group as model_group
 from . import model_stack as model_stack
 from . import reasons as reasons
+from . import recorded_step as recorded_step
 from . import stateless as stateless
 from . import step_graphs as step_graphs
 from . import torch_internals as torch_internals

@@ -26,6 +26,7 @@ from . import sampled_rows as sampled_rows
 from . import saving as saving
 from . import scaling_layers as scaling_layers
 from . import shared_verification as shared_verification
+from . import sparse_inputs as sparse_inputs
 from . import sparse_updates as sparse_updates
 from . import state_comparison as state_comparison
 from . import step_callbacks as step_callbacks

@@ -54,12 +54,12 @@ class CheckpointFolder:
     def claimed(self) -> Iterator[Self]:
         """Keep other processes from this folder within the block.
 
-        The folder is made if missing, and is removed again if it is empty at the end.
+        The folder and those above it are made if missing, and those made are removed again if empty at the end.
 
         Raises:
             InputError: if another process uses the folder, or if nothing can be written to it.
         """
-        is_new = not self.path.exists()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             end = claim(self.path)
@@ -76,9 +76,9 @@ class CheckpointFolder:
         try:
             yield self
         finally:
-            if is_new:
-                with suppress(OSError):  # it has files
-                    self.path.rmdir()
+            with suppress(OSError):  # one has files
+                for folder in made:
+                    folder.rmdir()
             end()
 
     def _not_written(self, error: OSError) -> InputError:
