@@ -55,7 +55,9 @@ Graph = torch.fx.GraphModule
 # a third of the time and with faster code than torch's own vector classes, for which it takes what is the same for all
 # elements out of a loop (a power of Adam's). No patterns: they would join a matrix product with the sum after it, which
 # is faster as part of the loop that follows. No passes over the graph, partitions and assertions either: they change
-# nothing in these loops, and take a tenth of the time.
+# nothing in these loops, and take a tenth of the time. What is made of more than two arrays, such as a layer's output
+# after dropout, is computed once and kept: as a part of the loops of a product, which use each element many times, g++
+# would not vectorise it.
 OPTIONS = {
     "cpp.threads": 1,
     "cpp.simdlen": 1,
@@ -66,6 +68,7 @@ OPTIONS = {
     "graph_partition": False,
     "size_asserts": False,
     "alignment_asserts": False,
+    "realize_reads_threshold": 2,
 }
 # Sums may be computed in another order, and a library's function needs not set errno: else no loop would be vectorised.
 FLAGS = (
