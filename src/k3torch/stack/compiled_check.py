@@ -106,7 +106,16 @@ def _first_difference(
     expected: Tensors,
     where: str = "",
 ) -> str | None:
-    """Return which input of a graph was left with other numbers than ``run(before)``, ``expected``, or None."""
+    """Return which input of a graph was left with other numbers than its operators leave, and by how much, or None.
+
+    Args:
+        graph: writes into its inputs.
+        run: returns the inputs as the operators leave them, without changing its argument.
+        before: the inputs.
+        computed: the inputs as something else than the operators has left them.
+        expected: ``run(before)``.
+        where: is added to the number of the input in the text.
+    """
     drawn = random_inputs(graph)
     nearby: Tensors | None = None
     for number, (mine, theirs) in enumerate(zip(computed, expected, strict=True)):
