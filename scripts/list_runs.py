@@ -64,13 +64,14 @@ def show(name: str, runs: list[Run], settings: Settings) -> None:
 
 def fitting(runs: list[Run], metrics: list[str], settings: list[str]) -> tuple[list[str], list[str]]:
     """Return the metrics and settings that the terminal has room for: one metric, then settings, then other metrics."""
-    kept: tuple[list[str], list[str]] = ([], [])
-    for kind, names in enumerate((metrics[:1], settings, metrics[1:])):
+    kept_metrics: list[str] = []
+    kept_settings: list[str] = []
+    for names, kept in ((metrics[:1], kept_metrics), (settings, kept_settings), (metrics[1:], kept_metrics)):
         for name in names:
-            kept[kind % 2].append(name)
-            if not tables.fits(*table(runs, *kept)):
-                kept[kind % 2].pop()
-    return kept
+            kept.append(name)
+            if not tables.fits(*table(runs, kept_metrics, kept_settings)):
+                kept.pop()
+    return kept_metrics, kept_settings
 
 
 def table(runs: list[Run], metrics: list[str], settings: list[str]) -> tuple[list[str], list[tuple[object, ...]]]:

@@ -27,6 +27,6 @@ def work(script, arguments, log, checkpoints):
 
 def start(script, arguments, log, checkpoints="auto"):
     """Start a script and return its process; what it prints is appended to the file ``log``."""
-    process = forked.context().Process(target=work, args=(script, arguments, str(log), checkpoints), daemon=False)
+    process = forked.context().Process(target=work, args=(script, arguments, str(log), checkpoints))
     process.start()
     return process

@@ -238,7 +238,8 @@ def test_garbage_collection_that_the_caller_manages_stays_as_it_is():
     try:
         frozen = gc.get_freeze_count()
         with runtime.garbage_collection_paused():
-            assert gc.isenabled()
+            assert not gc.isenabled()
+        assert gc.isenabled()
         assert gc.get_freeze_count() >= frozen > 0
     finally:
         gc.unfreeze()

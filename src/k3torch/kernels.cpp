@@ -61,7 +61,7 @@ class Digits {
     while (words > int64_t{1} << bits) ++bits;
     digits = (bits + MOST_BITS - 1) / MOST_BITS;
     size = (bits + digits - 1) / digits;
-    // In two tables: adding twice in a row to one number is slow, and the most frequent words are many.
+    // In two tables by turns: adding twice in a row to one counter is slow, and frequent words follow one another.
     for (int64_t k = 0; k < count; ++k)
       for (int digit = 0; digit < digits; ++digit) ++starts[k % 2][digit][of(ids[k], digit)];
     for (int digit = 0; digit < digits; ++digit) {

@@ -33,7 +33,7 @@ def are_plain(*tensors: Tensor) -> bool:
 class SortedWords:
     """The words of a batch of bags, sorted by their ids, which are rows of weights.
 
-    The next batch is written over it: new memory for each batch costs more than sorting.
+    The next batch overwrites it, because allocating memory for each batch takes longer than sorting.
 
     Attributes:
         words: int32, (values, 3): of each value of the batch its id, the number of its bag, and the bits of the

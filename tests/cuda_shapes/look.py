@@ -18,7 +18,7 @@ device.enable(FOLDER.name)
 os.environ |= {"KERAS_TORCH_DEVICE": "cuda", "K3TORCH_CACHE": FOLDER.name}
 
 import k3torch  # noqa: F401
-from k3torch.data import bags
+from k3torch.data import bags, device_bags
 from k3torch.models.builders import boston_regressor, digit_classifier, imdb_classifier
 from k3torch.stack import compiled_loops, model_stack
 from k3torch.stack.batch_loop import Samples
@@ -366,7 +366,7 @@ LOOKS = {
 
 def main():
     warnings.simplefilter("ignore")
-    bags._csr = shapes.Bags
+    bags.csr_tensor = device_bags.csr_tensor = shapes.Bags
     model_stack._epoch = epoch_of
     proxy_tensor.CONSTANT_NUMEL_LIMIT = -1  # tracing computes no constants on the device: there are no values there
     found = {}

@@ -56,57 +56,6 @@ def test_a_batch_holds_the_samples_in_the_order_of_their_indices(reviews, data):
     assert weight.tolist() == [i / 2 for i in index]
 
 
-@pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
-@settings(max_examples=40, deadline=None)
-@given(reviews=some_reviews, data=st.data())
-def test_the_gather_for_accelerators_makes_the_same_batch(layout, reviews, data):
-    index = np.array(data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10)))
-    bags = bag_of_words(*flat(reviews), WORDS, counts=True).asformat(layout)
-    dataset = BagDataset(bags, np.zeros(len(reviews)))
-    dataset._copy_matrix()
-
-    there, here = dataset._gather_on_device(index, torch.from_numpy(index)), dataset._gather(index)
-
-    for part in ("crow_indices", "col_indices", "values"):
-        expected = getattr(here, part)()
-        torch.testing.assert_close(getattr(there, part)(), expected, rtol=0, atol=0, check_dtype=False)
-
-
-@settings(max_examples=40, deadline=None)
-@given(reviews=some_reviews, data=st.data())
-def test_the_dense_gather_for_accelerators_makes_the_dense_matrix_of_the_same_batch(reviews, data):
-    index = np.array(data.draw(st.lists(st.integers(0, len(reviews) - 1), min_size=1, max_size=10)))
-    bags = bag_of_words(*flat(reviews), WORDS, counts=True)
-    dataset = BagDataset(bags, np.zeros(len(reviews)), dense=True)
-    dataset._copy_matrix()
-    expected = bags[index].toarray()
-    assert dataset._dense_on_device(torch.from_numpy(index)).tolist() == expected.tolist()
-    assert dataset.__getitems__(index)[0].tolist() == expected.tolist()
-    assert dataset[int(index[0])][0].tolist() == expected[0].tolist()
-
-
-@pytest.mark.parametrize(
-    ("value", "limit", "in_bytes"),
-    [(255, 12, True), (255, 11, False), (256, 12, False), (-1, 12, False), (0.5, 12, False)],
-)
-def test_a_dense_matrix_is_kept_in_bytes_where_these_hold_its_values(monkeypatch, value, limit, in_bytes):
-    monkeypatch.setattr("k3torch.data.bags.DENSE_BYTES", limit)
-    bags = scipy.sparse.csr_matrix(np.array([[0, value, 0, 1], [2, 0, 0, 0], [0, 0, 0, 0]], "float32"))
-    dataset = BagDataset(bags, range(3), dense=True)
-    dataset._copy_matrix()
-    x = dataset._dense_on_device(torch.tensor([2, 0, 1, 0]))
-    assert (dataset._bytes is not None) == in_bytes
-    assert (x.dtype, x.is_contiguous()) == (torch.float32, True)
-    assert x.tolist() == bags.toarray()[[2, 0, 1, 0]].tolist()
-
-
-def test_values_that_a_matrix_stores_twice_are_summed_in_a_dense_batch():
-    twice = scipy.sparse.csr_matrix(([1.0, 2.0, 3.0], [2, 2, 1], [0, 2, 3]), shape=(2, 4))
-    dataset = BagDataset(twice, [0, 1], dense=True)
-    dataset._copy_matrix()
-    assert dataset._dense_on_device(torch.tensor([1, 0])).tolist() == [[0, 3, 0, 0], [0, 0, 3, 0]]
-
-
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 @pytest.mark.parametrize("layout", ["csr", "csc", "coo"])
 def test_every_format_gives_the_same_batch_on_every_device(layout, device):
@@ -123,10 +72,10 @@ def test_the_values_on_a_device_are_those_of_the_converted_matrix(monkeypatch):
     """The meta device keeps shapes and types: enough to see which arrays were copied, without an accelerator."""
     counts = scipy.sparse.coo_matrix(([1.0, 2.0, 3.0], ([0, 0, 1], [2, 2, 1])), shape=(2, 4))
     monkeypatch.setattr("k3torch.data.bags._usable_device", torch.device)
-    dataset = BagDataset(counts, [0, 1], device="meta")
-    assert dataset._ids.shape == dataset._values.shape == (2,)  # the two values of one place are summed
-    assert dataset._ids.dtype == torch.int32
-    assert dataset._values.dtype == torch.float32
+    there = BagDataset(counts, [0, 1], device="meta")._on_device
+    assert there._ids.shape == there._values.shape == (2,)  # the two values of one place are summed
+    assert there._ids.dtype == torch.int32
+    assert there._values.dtype == torch.float32
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 5])

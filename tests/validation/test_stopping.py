@@ -55,7 +55,7 @@ def fitted(rule):
     return validated("fit", [EarlyStopping(**RULES[rule])])
 
 
-# Both ways share what decides: some rules show that a compiled loop does as it says.
+# The same code decides for both kinds of stacks, so some rules are enough to test compiled loops.
 USUAL = ("last weights", "best weights", "training loss", "never")
 RULES_OF_KINDS = [
     *(pytest.param("compiled", rule, marks=() if rule in USUAL else pytest.mark.slow) for rule in RULES),

@@ -9,6 +9,7 @@ from . import column as column
 from . import column_kinds as column_kinds
 from . import columns as columns
 from . import columns_json as columns_json
+from . import device_bags as device_bags
 from . import digits as digits
 from . import feature_weights as feature_weights
 from . import hashed_ngrams as hashed_ngrams

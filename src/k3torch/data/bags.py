@@ -1,18 +1,18 @@
 """Bags of words as sparse matrices, and the Dataset that makes batches of them.
 
 The inputs of a batch are a torch CSR tensor of shape (batch, num_words). Keras treats it as one input of ``num_words``
-features; it takes about a hundredth of the memory of the dense tensor. On CUDA batches of up to ``DENSE_WORDS`` words
-are dense: a step whose tensors have the same shapes for each batch can be a CUDA graph, which is faster there.
+features; it takes about a hundredth of the memory of the dense tensor. On CUDA batches of up to 2**15 words are dense:
+a step whose tensors have the same shapes for each batch can be a CUDA graph, which is faster there.
 """
 
 from collections.abc import Sequence
 import operator
 from typing import Any
-import warnings
 
 from k3torch import kernels
 from k3torch.data.arrays import float32_tensor, number_array
 from k3torch.data.batch_loader import BatchLoader, takes_arrays
+from k3torch.data.device_bags import DeviceBags, csr_tensor, suits_dense_batches
 from k3torch.data.loaders import identity, loader_problems
 from k3torch.data.sparse import checked_csr, is_partition
 from k3torch.errors import InputError, choice_problem, count_problem, refuse, unless
@@ -23,12 +23,8 @@ from scipy.sparse import csr_matrix
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-
 Batch = tuple[torch.Tensor, ...]
 CHUNK = 512  # reviews that are counted at a time
-DENSE_WORDS = 2**15  # a batch of 512 reviews of as many words takes 67 MB
-PADDED_IDS, DENSE_BYTES = 2**28, 2**30  # of all samples: ids padded to the longest (1 GB), elements of one byte
 
 
 def bag_of_words(ids: ArrayLike, offsets: ArrayLike, num_words: int, counts: bool = False) -> csr_matrix:
@@ -103,16 +99,14 @@ class BagDataset(Dataset[Batch]):
         sample_weight: shape (samples,), or None. Batches hold them as float32.
         device: where batches are gathered. On an accelerator the whole matrix is copied there once; a batch then costs
             one asynchronous copy, of the sample numbers, from pinned memory.
-        dense: whether the inputs of a batch are dense. None: on CUDA up to ``DENSE_WORDS`` words, if the ids of all
-            samples, padded to the length of the longest, are at most ``PADDED_IDS``. A dense matrix of whole numbers
-            from 0 to 255 is kept on an accelerator in bytes, if these are at most ``DENSE_BYTES``.
+        dense: whether the inputs of a batch are dense. None: on CUDA up to 2**15 words, if the ids of all samples,
+            padded to the length of the longest, are at most 2**28. An accelerator keeps a dense matrix of whole numbers
+            from 0 to 255 in bytes, if these are at most 2**30.
 
     Raises:
         InputError: for a matrix with inconsistent or non-finite arrays, labels or weights that are not finite numbers,
             lengths that differ, and a device that this machine does not have.
     """
-
-    _bytes: torch.Tensor | None = None  # the dense matrix
 
     def __init__(
         self,
@@ -125,9 +119,7 @@ class BagDataset(Dataset[Batch]):
         refuse([choice_problem("dense", dense, (None, True, False))])
         self.bags = checked_csr("bags", bags)
         self.device = _usable_device(device)
-        self._longest = int(np.diff(self.bags.indptr).max(initial=0))
-        few = self.bags.shape[1] <= DENSE_WORDS and len(self) * self._longest <= PADDED_IDS
-        self.dense = self.device.type == "cuda" and few if dense is None else bool(dense)
+        self.dense = bool(self.device.type == "cuda" and suits_dense_batches(self.bags) if dense is None else dense)
         targets = float32_tensor("labels", labels)
         labels_and_weights = [targets[:, None] if targets.ndim == 1 else targets]
         if sample_weight is not None:
@@ -139,40 +131,7 @@ class BagDataset(Dataset[Batch]):
             for name, tensor in zip(("labels", "sample weights"), labels_and_weights, strict=False)
         )
         self.labels_and_weights = [tensor.to(self.device) for tensor in labels_and_weights]
-        if self.device.type != "cpu":
-            self._copy_matrix()
-
-    def _copy_matrix(self) -> None:
-        bounds, ids, values = self.bags.indptr, self.bags.indices, self.bags.data
-        if self.dense:
-            if (places := self._places()) and self._fits_bytes():
-                rows, columns, numbers = map(
-                    self._on_device, (places[0], ids.astype(np.int64), values.astype(np.uint8))
-                )
-                matrix = torch.zeros(len(self), int(self.bags.shape[1]), dtype=torch.uint8, device=self.device)
-                self._bytes = matrix.index_put_((rows, columns), numbers)
-                return
-            filling = np.arange(self._longest) % self.bags.shape[1]  # different columns, to which zeros are added
-            ids = _padded(ids, places, (len(self), self._longest), filling)
-            values = _padded(values, places, ids.shape, 0)
-        arrays = (bounds[:-1], np.diff(bounds), ids, values)
-        self._starts, self._lengths, self._ids, self._values = map(self._on_device, arrays)
-
-    def _on_device(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-    def _fits_bytes(self) -> bool:
-        """Return whether the dense matrix can be kept on the device, as numbers of one byte."""
-        if len(self) * int(self.bags.shape[1]) > DENSE_BYTES or not self.bags.has_canonical_format:
-            return False
-        with np.errstate(invalid="ignore"):  # what is out of range becomes another number
-            return bool((self.bags.data.astype(np.uint8) == self.bags.data).all())
-
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return of each stored value its sample, and its number among those of the sample."""
-        lengths = np.diff(self.bags.indptr)
-        samples = np.repeat(np.arange(len(self)), lengths)
-        return samples, np.arange(len(samples)) - np.repeat(self.bags.indptr[:-1], lengths)
+        self._on_device = None if self.device.type == "cpu" else DeviceBags(self.bags, self.device, self.dense)
 
     def __len__(self) -> int:
         return int(self.bags.shape[0])
@@ -213,10 +172,10 @@ class BagDataset(Dataset[Batch]):
         if low < 0:
             rows = np.where(rows < 0, rows + len(self), rows)
         on_device = self._copied(torch.from_numpy(rows))
-        if self.device.type == "cpu":
-            x = self._gather(rows).to_dense() if self.dense else self._gather(rows)
+        if self._on_device is not None:
+            x = self._on_device.batch(rows, on_device)
         else:
-            x = self._dense_on_device(on_device) if self.dense else self._gather_on_device(rows, on_device)
+            x = self._gather(rows).to_dense() if self.dense else self._gather(rows)
         return (x, *(tensor[on_device] for tensor in self.labels_and_weights))
 
     def _copied(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -228,26 +187,10 @@ class BagDataset(Dataset[Batch]):
     def _gather(self, rows: NDArray[np.int64]) -> torch.Tensor:
         compiled, shape = kernels.load(), (len(rows), self.bags.shape[1])
         if compiled is not None and (arrays := compiled.gather_rows(self.bags, rows)) is not None:
-            return _csr(*arrays, shape)
+            return csr_tensor(*arrays, shape)
         batch = self.bags[rows]
         offsets, ids, values = map(torch.from_numpy, (batch.indptr, batch.indices, batch.data))
-        return _csr(offsets, ids, values, shape)
-
-    def _dense_on_device(self, rows: torch.Tensor) -> torch.Tensor:
-        # Without gaps between rows, as in the copy that a CUDA graph reads: cuBLAS chooses products by that.
-        if self._bytes is not None:
-            return self._bytes.index_select(0, rows).float()
-        x = torch.zeros(len(rows), int(self.bags.shape[1]), device=self.device)
-        return x.scatter_add_(1, self._ids[rows].long(), self._values[rows])
-
-    def _gather_on_device(self, rows: NDArray[np.int64], on_device: torch.Tensor) -> torch.Tensor:
-        # The number of values is computed on the CPU, so that it need not be read back from the device.
-        total = int((self.bags.indptr[rows + 1] - self.bags.indptr[rows]).sum(dtype=np.int64))
-        lengths = self._lengths[on_device]
-        bounds = torch.nn.functional.pad(lengths.cumsum(0, dtype=lengths.dtype), (1, 0))
-        shift = torch.repeat_interleave(self._starts[on_device] - bounds[:-1], lengths, output_size=total)
-        source = torch.arange(total, device=self.device, dtype=shift.dtype) + shift
-        return _csr(bounds, self._ids[source], self._values[source], (len(rows), self.bags.shape[1]))
+        return csr_tensor(offsets, ids, values, shape)
 
 
 def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, seed: int = 0) -> DataLoader[Batch]:
@@ -265,17 +208,6 @@ def bag_loader(dataset: Dataset[Batch], batch_size: int, shuffle: bool = False, 
     refuse(loader_problems(batch_size, shuffle, seed))
     order = torch.Generator().manual_seed(int(seed))
     return BatchLoader(dataset, batch_size=int(batch_size), shuffle=shuffle, generator=order, collate_fn=identity)
-
-
-def _csr(offsets: torch.Tensor, ids: torch.Tensor, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    return torch.sparse_csr_tensor(offsets, ids, values, shape, check_invariants=False)
-
-
-def _padded(values: NDArray[Any], places: Any, shape: tuple[int, int], filling: ArrayLike) -> NDArray[Any]:
-    """Return an array of this shape, each row filled with these numbers, with the values in their places."""
-    array = np.full(shape, filling, values.dtype)
-    array[places] = values
-    return array
 
 
 def _index_array(indices: Any) -> NDArray[Any]:

@@ -16,7 +16,7 @@ def has_logits(model: keras.Model) -> bool:
 
 
 def has_margins(model: keras.Model) -> bool:
-    """Return whether a compiled model returns margins: it has a hinge loss, which makes no probabilities of outputs."""
+    """Return whether the outputs of a compiled model are margins, not probabilities: whether it has a hinge loss."""
     return any("hinge" in name for name in loss_names(model))
 
 
@@ -26,7 +26,7 @@ def activated(model: keras.Model, outputs: Any) -> Any:
     Args:
         model: compiled with one loss.
         outputs: of the model, (samples, outputs). A sigmoid is applied to the logits of a binary loss and to a single
-            one, a softmax to others. What are no logits is returned as it is.
+            logit, a softmax to others. Outputs that are not logits are returned unchanged.
     """
     if not has_logits(model):
         return outputs

@@ -1,4 +1,4 @@
-"""The processes of a benchmark's contenders: what they are told of the machine, and the results that they print."""
+"""The processes of a benchmark's contenders: their environment variables, and the results that they print."""
 
 from collections.abc import Mapping, Sequence
 import json
@@ -15,7 +15,7 @@ _NOT_PASSED_ON = ("KERAS_", "JAX_COMPILATION_CACHE", "TORCHINDUCTOR_CACHE")
 def environment_on(device: str) -> dict[str, str]:
     """Return the environment in which a contender computes on this device, as far as it can.
 
-    Keras on torch and the peers in PyTorch read the device. Numba's compute on the CPU in any case.
+    Keras on torch and the programs in PyTorch read ``KERAS_TORCH_DEVICE``. Numba computes on the CPU in any case.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_PASSED_ON)}
     others = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}

@@ -75,18 +75,9 @@ def _difference(example: Example, loop: Loop, current: Tensors, size: int) -> tu
     before = [new if new.is_floating_point() else old.clone() for old, new in zip(current, run(current), strict=False)]
     computed, seed = [tensor.clone() for tensor in before], torch.zeros((), dtype=torch.int64)
     loop.bind(computed, example.arrays, seed)(size, 1, order)
-    expected, drawn = run(before), random_inputs(graph)
-    nearby: list[torch.Tensor] | None = None
-    for number, (mine, theirs) in enumerate(zip([*computed, seed], expected, strict=True)):
-        if number in drawn:
-            agree = _finite_where(theirs, mine)
-        elif not (agree := _agree(mine, theirs, theirs)):
-            nearby = nearby or run(_with_noise(before, written_inputs(graph)))
-            agree = _agree(mine, theirs, nearby[number])
-        if not agree:
-            found = f"input {number} of the graph of {example.step.name}, batches of {size}, {_size(mine, theirs)}"
-            return found, expected[:-1]
-    return None, expected[:-1]
+    expected = run(before)
+    where = f" of the graph of {example.step.name}, batches of {size},"
+    return _first_difference(graph, run, before, [*computed, seed], expected, where), expected[:-1]
 
 
 def disagreement(graph: torch.fx.GraphModule, before: Tensors, computed: Tensors) -> str | None:
@@ -104,8 +95,29 @@ def disagreement(graph: torch.fx.GraphModule, before: Tensors, computed: Tensors
             graph(*copies)
         return copies
 
-    drawn, expected = random_inputs(graph), run(before)
-    nearby: list[torch.Tensor] | None = None
+    return _first_difference(graph, run, before, computed, run(before))
+
+
+def _first_difference(
+    graph: torch.fx.GraphModule,
+    run: Callable[[Tensors], Tensors],
+    before: Tensors,
+    computed: Tensors,
+    expected: Tensors,
+    where: str = "",
+) -> str | None:
+    """Return which input of a graph was left with other numbers than its operators leave, and by how much, or None.
+
+    Args:
+        graph: writes into its inputs.
+        run: returns the inputs as the operators leave them, without changing its argument.
+        before: the inputs.
+        computed: the inputs as something else than the operators has left them.
+        expected: ``run(before)``.
+        where: is added to the number of the input in the text.
+    """
+    drawn = random_inputs(graph)
+    nearby: Tensors | None = None
     for number, (mine, theirs) in enumerate(zip(computed, expected, strict=True)):
         if number in drawn:
             agree = _finite_where(theirs, mine)
@@ -113,7 +125,7 @@ def disagreement(graph: torch.fx.GraphModule, before: Tensors, computed: Tensors
             nearby = nearby or run(_with_noise(before, written_inputs(graph)))
             agree = _agree(mine, theirs, nearby[number])
         if not agree:
-            return f"input {number} {_size(mine, theirs)}"
+            return f"input {number}{where} {_size(mine, theirs)}"
     return None
 
 

@@ -96,7 +96,7 @@ class ModelStack:
             if graphs is not None
             else (None if compiled is False else self._compiled_groups(math.inf if compiled else seconds))
             or self._kernel_groups(seconds)
-            or self._mapped_groups(not required and seconds >= WORTH_LOOKING, seconds >= WORTH_FUSING)
+            or self._mapped_groups(seconds, required)
         )
         self.compiled = not self._groups[0].stacked
         self._starts = [0]
@@ -247,18 +247,18 @@ class ModelStack:
         for group in groups:
             group.bind(loops)
 
-    def _mapped_groups(self, may_refuse: bool, compiled: bool) -> list[ModelGroup]:
-        """Return one group of all models, or refuse it if it may be and is clearly slower than ``fit``."""
-        threads = self._threads_of_each(1)
+    def _mapped_groups(self, seconds: float, required: bool) -> list[ModelGroup]:
+        """Return one group of all models; refuse it, unless ``required``, if it is clearly slower than ``fit``."""
+        threads, compiled = self._threads_of_each(1), seconds >= WORTH_FUSING
         with restored(self.models[0]):
             group = MappedModels(
                 self.models, self._training, self._validation, self._batch_size, threads, self._notice, compiled
             )
         compared = self._verify([group])
-        seconds = _seconds_of_step(group) if may_refuse else 0.0
-        if seconds > 1.5 * len(self.models) * compared.keras_seconds:
+        step = 0.0 if required or seconds < WORTH_LOOKING else _seconds_of_step(group)
+        if step > 1.5 * len(self.models) * compared.keras_seconds:
             raise SlowerThanFit(
-                f"a step of all models takes {1000 * seconds:.1f} ms, Keras's own "
+                f"a step of all models takes {1000 * step:.1f} ms, Keras's own "
                 f"{1000 * compared.keras_seconds:.1f} ms a model"
             )
         return [group]

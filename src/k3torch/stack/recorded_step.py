@@ -1,8 +1,8 @@
-"""A quick way to the numbers of a step, where the graph of a step that differs in nothing else was traced before.
+"""Graphs of steps that differ in nothing but numbers from a step that was traced before, without tracing them.
 
-To record the operators of a step while it is computed takes a tenth of the time of tracing it. The record of the traced
-model is matched with its graph, operator by operator; so the record of another model, if it is the same but for
-numbers, says what is in that model's graph.
+Recording the operators of a step while it is computed takes a tenth of the time of tracing it. The record of the traced
+model is matched with its graph, operator by operator. A record of another model that differs from it in nothing but
+numbers then gives the numbers in the graph of that model.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Source:
 
 
 INPUT, CONSTANT = -1, -2
-_NAMES = {torch.ops.aten.lift_fresh.default: torch.ops.aten.lift_fresh_copy.default}  # as they are traced
+_NAMES = {torch.ops.aten.lift_fresh.default: torch.ops.aten.lift_fresh_copy.default}  # recorded: traced
 
 
 class Operation(NamedTuple):
@@ -108,9 +108,12 @@ class Record(Mode):  # type: ignore[misc]
 
 
 def variant(graph: torch.fx.GraphModule, record: Record, other: Record) -> Variant | None:
-    """Return the graph of another model, given that of a model and the records of both, or None if they do not match.
+    """Return the graph of another model, or None if the record of the first does not match its graph.
 
-    The records have the same signature.
+    Args:
+        graph: of the first model.
+        record: of the first model.
+        other: of the other model, with the same signature.
     """
     matched = _Matched(graph, record, {})
     nodes: list[Any] = []
@@ -131,7 +134,7 @@ def variant(graph: torch.fx.GraphModule, record: Record, other: Record) -> Varia
 
 @dataclass
 class _Matched:
-    """The nodes of a graph in the order of a record, which also has operations of no use that the graph lacks.
+    """Finds the operation of each node of a graph in a record, which also has operations whose results are not used.
 
     Attributes:
         graph: of a step.

@@ -38,23 +38,25 @@ class Comparison:
 def compare_with_keras(groups: Sequence[ModelGroup], kinds: Sequence[Hashable] | None = None) -> Comparison:
     """Compare a stack's steps with Keras's own. All state is as before when this returns.
 
-    Compared are one model of each kind, by a batch of training and one of validation, and each model with a size of
-    batches that no model before it has, by two of each.
+    One model of each kind is compared, on a batch of training and one of validation, and so is each model with a batch
+    size that no earlier model has, on two of each.
 
     Args:
         groups: in the state that the stack begins with; their models are too.
-        kinds: of each model; models of one kind differ in nothing but weights and samples. None for a kind of each.
+        kinds: of each model; models of one kind differ in nothing but weights and samples. None: all kinds differ.
     """
     comparison = Comparison()
     members = [(group, member) for group in groups for member in range(len(group.models))]
-    known: set[Hashable] = set()
+    known_kinds: set[Hashable] = set()
+    known_sizes: set[tuple[Kind, int]] = set()
     for number, (group, member) in enumerate(members):
         sizes = {(part, len(batch[0])) for part in PARTS for batch in group.batches(part, member, 2)}
-        kind = (number if kinds is None else kinds[number],)
-        if kind in known and sizes <= known:
+        kind = number if kinds is None else kinds[number]
+        if kind in known_kinds and sizes <= known_sizes:
             continue
-        count = 1 if sizes <= known else 2
-        known |= {kind, *sizes}
+        count = 1 if sizes <= known_sizes else 2
+        known_kinds.add(kind)
+        known_sizes |= sizes
         model = group.models[member]
         before, mode = State(model), model.training
         try:

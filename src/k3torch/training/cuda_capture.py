@@ -1,13 +1,12 @@
 """Recording what runs on a CUDA device as a CUDA graph."""
 
 from collections.abc import Callable, Iterator
-import contextlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import functools
-import gc
 from typing import Any
 import warnings
 
+from k3torch import runtime
 import torch
 
 Run = Callable[[], object]
@@ -52,18 +51,19 @@ def record(run: Run, pool: Any = None, **options: Any) -> Any:
     except RuntimeError:
         # The random generators of torch still count the draws of the failed capture, and refuse to draw outside of
         # one. A capture that succeeds ends that.
-        with contextlib.suppress(RuntimeError):
+        with suppress(RuntimeError):
             _recorded(lambda: torch.zeros(1, device="cuda"), None)
         raise
 
 
 def _recorded(run: Run, pool: Any, **options: Any) -> Any:
     graph, side = torch.cuda.CUDAGraph(), _side_stream()
-    # torch.cuda.graph sets the stream too, but leaves it set if the capture fails. Threads that load batches may go on
-    # copying them to pinned memory: only this thread must not do what a graph cannot hold.
+    # The destruction of another graph would end this capture with an error. torch.cuda.graph sets the stream too, but
+    # leaves it set if the capture fails. Threads that load batches may go on copying them to pinned memory: only this
+    # thread must not do what a graph cannot hold.
     options |= {"pool": pool, "stream": side, "capture_error_mode": "thread_local"}
     try:
-        with _no_garbage_collection(), torch.cuda.stream(side), torch.cuda.graph(graph, **options):
+        with runtime.garbage_collection_paused(), torch.cuda.stream(side), torch.cuda.graph(graph, **options):
             run()
     except BaseException:
         _failed.append(graph)
@@ -85,15 +85,3 @@ def _synchronisation_is_an_error() -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode(before)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep the garbage collector from destroying another graph, which would spoil the one that is being recorded."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -1,4 +1,4 @@
-"""Refusal of SciPy's sparse matrices, which Keras's methods would hand to torch."""
+"""Refusal of SciPy's sparse matrices, which Keras's methods cannot train on."""
 
 from typing import Any
 

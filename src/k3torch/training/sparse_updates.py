@@ -40,7 +40,8 @@ import torch
 # least WORDS_PER_VALUE words for each value of the batch. Steps with gradient zero, which depend on one another, are
 # faster in rows of UNITS weights or more. Measured with 15,000 bags of 212 words, RMSprop and 16 units, seconds of
 # processor time an epoch, dense and sparse, in batches of 512: 100,000 words 0.14 and 0.06, 300,000 words 0.6 and 0.07,
-# a million 0.9 and 0.12. Of 30,000 words in batches of 32: 0.25 and 0.32. One unit, a million words: 0.03 and 0.10.
+# a million 0.9 and 0.12 (0.08 since words are sorted; the others were not measured again). Of 30,000 words in batches
+# of 32: 0.25 and 0.32. One unit, a million words: 0.03 and 0.10.
 WEIGHTS, WORDS_PER_VALUE, UNITS = 2**20, 0.5, 4
 # What a model says if it takes other steps, with the reason.
 DENSE_STEPS = (

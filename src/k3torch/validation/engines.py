@@ -153,10 +153,11 @@ def stacked(
 
 
 def _kinds(models: Sequence[keras.Model], graphs: Sequence[StepGraphs] | None) -> list[Hashable]:
-    """Return the same for models that differ in nothing but their weights, given that ``why_not_stacked`` is None.
+    """Return for each model a key that is equal for models that differ in nothing but their weights.
 
-    Equal configurations say that of Keras's own objects. An object of the caller's may hold more than its configuration
-    shows, so models are of one kind only if they hold the same ones, such as a loss function.
+    Models without graphs have equal configurations (``why_not_stacked``), and so have those of a candidate, which share
+    its graphs. For Keras's own objects that is enough. An object of the caller's may hold more than its configuration
+    shows, so models have the same key only if they hold the same ones, such as a loss function.
     """
     own = [frozenset(id(item) for item in reachable(model) if is_own(item)) for model in models]
     return list(zip([None] * len(own) if graphs is None else map(id, graphs), own, strict=True))

@@ -84,7 +84,7 @@ def search(
             mean of the smoothed validation curves, as ``CrossValidation.best_epoch``. Not with ``early_stopping`` or
             ``halving``.
         halving: drop candidates early: 3 goes on with the better third of them after a ninth and after a third of the
-            epochs. They go on where they stand. None trains all to the end. Not with ``early_stopping`` for a sparse x.
+            epochs. Their training continues. None trains all to the end. Not with ``early_stopping`` for a sparse x.
         outer: number of outer folds, or a splitter, or pairs of index arrays: the whole search is repeated on the
             training samples of each outer fold, and the selected candidate, trained on all of these, is tested on the
             others.
