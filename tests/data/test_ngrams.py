@@ -4,11 +4,12 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from k3torch.data import ngrams
+from k3torch.data import ngrams, pair_sort
 from k3torch.data.ngrams import Ngrams
 from k3torch.errors import InputError
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
 
 # Ids below 4 are no words: they separate n-grams, as the end of a review does.
 some_reviews = st.lists(st.lists(st.integers(0, 8), max_size=9), min_size=1, max_size=8)
@@ -92,6 +93,26 @@ def test_fit_transform_returns_what_fit_and_transform_return(reviews, n, min_cou
     assert [keys.tolist() for keys in found.keys] == [keys.tolist() for keys in expected.keys]
     assert bags.dtype == np.float32
     np.testing.assert_array_equal(bags.toarray(), expected.transform(*flat(reviews)).toarray())
+
+
+@settings(max_examples=100, deadline=None)
+@given(some_reviews, st.integers(1, 4), st.booleans(), st.sampled_from([0, 64]))
+def test_the_counts_are_those_of_scikit_learn_on_the_texts(reviews, n, counts, bits):
+    reviews = [[max(word, 4) for word in review] for review in reviews]  # every id is a word in the texts
+    if not counted(reviews, n, 1):
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair_sort, "BITS", bits)  # with 0, no pair is sorted as one integer
+        found, bags = Ngrams.fit_transform(*flat(reviews), n, min_count=1)
+        if counts:
+            bags = found.transform(*flat(reviews), counts=True)
+    vectorizer = CountVectorizer(ngram_range=(1, n), binary=not counts, token_pattern=r"\S+")
+    expected = vectorizer.fit_transform([" ".join(map(str, review)) for review in reviews])
+    names = [" ".join(map(str, gram)) for gram in found.word_ids(range(found.num_features))]
+    assert sorted(names) == sorted(vectorizer.vocabulary_)
+    columns = [vectorizer.vocabulary_[name] for name in names]
+    np.testing.assert_array_equal(bags.toarray(), expected.toarray()[:, columns])
+    assert names == sorted(names, key=lambda name: (name.count(" "), name))  # ids of one digit
 
 
 def test_of_equally_frequent_ngrams_the_shorter_are_kept_then_those_of_smaller_numbers():

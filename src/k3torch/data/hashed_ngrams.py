@@ -4,6 +4,7 @@ Two n-grams may have the same column. With about as many columns as different n-
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from k3torch.data.ngrams import NOT_FOUND, bags_in_chunks, checked_reviews, first_of_pairs, n_problem
 from k3torch.data.text import FIRST_WORD
@@ -58,10 +59,11 @@ class HashedNgrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        return bags_in_chunks(lambda part, here: self._columns(words[part], here), bounds, self.num_features, counts)
+        return bags_in_chunks(partial(self._columns, words), bounds, self.n, self.num_features, counts)
 
-    def _columns(self, words: NDArray[np.int32], bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-        """Return for each order the column of the n-gram that begins at each position, -1 for none."""
+    def _columns(self, words: NDArray[np.int32], part: slice, bounds: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        """Return for each order the column of the n-gram that begins at each position of a part, -1 for none."""
+        words = words[part]
         present, hashes = words >= FIRST_WORD, _mixed(words.astype(np.uint64))
         found = []
         for order in range(1, self.n + 1):

@@ -7,11 +7,13 @@ n-gram is looked up only where both of its parts were found. ``fit`` sorts the k
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from k3torch.data.arrays import number_array
 from k3torch.data.bags import CHUNK, bag_of_words
+from k3torch.data.pair_sort import sort_pairs
 from k3torch.data.sparse import is_partition
 from k3torch.data.text import FIRST_WORD
 from k3torch.errors import InputError, Problem, count_problem, refuse, unless
@@ -66,7 +68,8 @@ class Ngrams:
     ) -> tuple["Ngrams", csr_matrix]:
         """Return what ``fit`` and ``transform`` return, in less time; arguments and errors are those of ``fit``."""
         orders, frequencies, found, bounds = _learn(ids, offsets, n, min_count, max_features, keep=True)
-        bags = bags_in_chunks(lambda part, _: [columns[part] for columns in found], bounds, sum(map(len, orders)))
+        size = sum(map(len, orders))
+        bags = bags_in_chunks(lambda part, _: [columns[part] for columns in found], bounds, n, size, counts=False)
         if max_features is not None:
             bags = bags[:, _ranking(frequencies, max_features)]
         return cls(tuple(_most_frequent(orders, frequencies, max_features))), bags
@@ -93,14 +96,16 @@ class Ngrams:
             InputError: for ids and offsets that are not reviews.
         """
         words, bounds = checked_reviews(ids, offsets)
-        return bags_in_chunks(lambda part, here: self._columns(words[part], here), bounds, self.num_features, counts)
+        return bags_in_chunks(partial(self._columns, words), bounds, self.n, self.num_features, counts)
 
-    def _columns(self, words: NDArray[np.int32], bounds: Ints) -> list[NDArray[np.int32]]:
-        """Return for each order the column of the n-gram that begins at each position, -1 for none."""
+    def _columns(self, words: NDArray[np.int32], part: slice, bounds: Ints) -> list[NDArray[np.int32]]:
+        """Return for each order the column of the n-gram that begins at each position of a part, -1 for none."""
+        words = words[part]
         numbers, first = _word_numbers(words, self.keys[0]), len(self.keys[0])
         found = [numbers]
         for below, keys in pairwise(self.keys):
-            numbers = _numbers_of(_overlapping(numbers, len(below), bounds if len(found) == 1 else None), keys)
+            here = _overlapping(numbers, len(below), bounds if len(found) == 1 else None)
+            numbers = _numbers_of(*here, keys, len(words))
             found.append(np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first)))
             first += len(keys)
         return found
@@ -176,9 +181,11 @@ def _learn(
     numbers, first = words, 0
     for order in range(1, n + 1):
         if order == 1:
-            keys, counts, numbers = _count(np.where(words < FIRST_WORD, NOT_FOUND, words), min_count)
+            here = np.flatnonzero(words >= FIRST_WORD), words[words >= FIRST_WORD].astype(np.int64)
         else:
-            keys, counts, numbers = _count(_overlapping(numbers, len(keys), bounds if order == 2 else None), min_count)
+            here = _overlapping(numbers, len(orders[-1]), bounds if order == 2 else None)
+        keys, counts, numbers = _count(*here, min_count, len(words))
+        del here  # arrays of all words are large
         if keep:
             found.append(np.where(numbers == NOT_FOUND, NOT_FOUND, numbers + np.int32(first)))
         first += len(keys)
@@ -190,33 +197,35 @@ def _learn(
 
 
 def bags_in_chunks(
-    columns_of: Callable[[slice, Ints], Sequence[NDArray[Any]]], bounds: Ints, num_features: int, counts: bool = False
+    columns_of: Callable[[slice, Ints], Sequence[NDArray[Any]]], bounds: Ints, n: int, num_features: int, counts: bool
 ) -> csr_matrix:
     """Return the bags of the columns that ``columns_of`` finds, for some reviews at a time, which takes less memory.
 
     ``columns_of`` gets a range of positions and the bounds of its reviews, which begin at 0, and returns a column for
-    each position and order, -1 for none.
+    each position and each of ``n`` orders, -1 for none.
     """
-    columns, ends = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
+    columns = np.empty(n * int(bounds[-1]), np.int32)  # only the pages that are written take memory
+    ends = np.zeros(len(bounds), np.int64)
     for first in range(0, len(bounds) - 1, CHUNK):
         here = bounds[first : first + CHUNK + 1]
-        found = np.stack(columns_of(slice(here[0], here[-1]), here - here[0]), axis=1)
-        present = found != NOT_FOUND
-        columns.append(found[present])
-        totals = np.concatenate([[0], np.cumsum(present.sum(axis=1))])
-        ends.append(ends[-1][-1] + totals[here[1:] - here[0]])
-    return bag_of_words(np.concatenate(columns), np.concatenate(ends), num_features, counts)
+        found = np.stack(columns_of(slice(here[0], here[-1]), here - here[0]), axis=1).reshape(-1)
+        present = np.flatnonzero(found != NOT_FOUND)
+        start = ends[first]
+        columns[start : start + len(present)] = found[present]
+        ends[first + 1 : first + len(here)] = start + np.searchsorted(present, n * (here[1:] - here[0]))
+    return bag_of_words(columns[: ends[-1]], ends, num_features, counts)
 
 
-def _overlapping(numbers: NDArray[np.int32], size: int, bounds: Ints | None) -> Ints:
-    """Return the key at each position: of the number there and the next one; -1 where one of them is missing.
+def _overlapping(numbers: NDArray[np.int32], size: int, bounds: Ints | None) -> tuple[Ints, Ints]:
+    """Return the positions that have a number, as the next one has, and the key of both.
 
     ``bounds`` are needed for pairs of words alone: longer n-grams overlap, so none reaches into another review.
     """
-    keys = np.full(len(numbers), NOT_FOUND, np.int64)
-    starts = np.flatnonzero(first_of_pairs(numbers != NOT_FOUND, bounds))
-    keys[starts] = numbers[starts].astype(np.int64) * size + numbers[starts + 1]
-    return keys
+    positions = np.flatnonzero(first_of_pairs(numbers != NOT_FOUND, bounds))
+    keys = numbers[positions].astype(np.int64)
+    keys *= size
+    keys += numbers[1:][positions]
+    return positions, keys
 
 
 def first_of_pairs(present: NDArray[np.bool_], bounds: Ints | None = None) -> NDArray[np.bool_]:
@@ -228,23 +237,18 @@ def first_of_pairs(present: NDArray[np.bool_], bounds: Ints | None = None) -> ND
     return both
 
 
-def _count(keys: NDArray[np.integer], min_count: int) -> tuple[Ints, Ints, NDArray[np.int32]]:
+def _count(positions: Ints, keys: Ints, min_count: int, size: int) -> tuple[Ints, Ints, NDArray[np.int32]]:
     """Return the keys that occur ``min_count`` times or more, sorted, how often they occur, and their numbers.
 
-    The numbers are those at each position of ``keys``: -1 for a key of -1 and for a rare one.
+    The numbers are those at each of ``size`` positions: -1 where there is a rare key or none. Sorts its arguments.
     """
-    size = len(keys)
-    positions = np.flatnonzero(keys != NOT_FOUND).astype(np.int32)
-    keys = keys[positions]  # arrays of all words are large: none is kept for longer than needed
-    order = np.argsort(keys)
-    keys, positions = keys[order], positions[order]
-    del order
+    sort_pairs(keys, positions)
     starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
     counts = np.diff(starts, append=len(keys))
     frequent = counts >= min_count
     numbers = np.full(size, NOT_FOUND, np.int32)
     numbers[positions] = np.repeat(_renumbered(frequent), counts)
-    return keys[starts[frequent]].astype(np.int64), counts[frequent], numbers
+    return keys[starts[frequent]], counts[frequent], numbers
 
 
 def _renumbered(kept: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -284,14 +288,11 @@ def _word_numbers(words: NDArray[np.int32], keys: Ints) -> NDArray[np.int32]:
     return np.where(keys[places] == words, places, NOT_FOUND).astype(np.int32)
 
 
-def _numbers_of(pairs: Ints, keys: Ints) -> NDArray[np.int32]:
-    """Return the number of each key, -1 for a key of -1 and for one that is not in the vocabulary."""
-    numbers = np.full(len(pairs), NOT_FOUND, np.int32)
-    if not len(keys):
-        return numbers
-    positions = np.flatnonzero(pairs != NOT_FOUND)
-    order = np.argsort(pairs[positions])  # a sorted search reads the vocabulary once, from start to end
-    wanted = pairs[positions][order]
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    numbers[positions[order]] = np.where(keys[places] == wanted, places, NOT_FOUND)
+def _numbers_of(positions: Ints, wanted: Ints, keys: Ints, size: int) -> NDArray[np.int32]:
+    """Return the number of the key at each of ``size`` positions, -1 for none and for one not in the vocabulary."""
+    numbers = np.full(size, NOT_FOUND, np.int32)
+    if len(keys):
+        sort_pairs(wanted, positions)  # a sorted search reads the vocabulary once, from start to end
+        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        numbers[positions] = np.where(keys[places] == wanted, places, NOT_FOUND)
     return numbers

@@ -68,8 +68,11 @@ class SampledRows:
             for layer, spec in zip(layers, specs, strict=True):
                 layer.input_spec = spec
 
-    def on_all(self, step: Callable[[], R]) -> R:
-        """Return ``step()``, taken on all rows, from the values that these rows have now and to those they get."""
+    def on_all(self, step: Callable[[], R], gradient: torch.Tensor | None = None) -> R:
+        """Return ``step()``, taken on all rows, from the values that these rows have now and to those they get.
+
+        ``gradient`` is that of these rows; by default the one that the step computes.
+        """
         self._write(steps=0)
         self._place(self._whole)
         try:
@@ -80,12 +83,13 @@ class SampledRows:
         finally:
             self._place(self._part)
         if self._steps:
-            self._tensors[0].grad = self._sparse.gradient_of(self._rows)
+            self._tensors[0].grad = self._sparse.gradient_of(self._rows) if gradient is None else gradient
         return result
 
     def update(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Take one step of the sparse update with given gradients; that of the kernel is one of these rows."""
-        self.on_all(lambda: self._sparse.update_rows(self._rows, gradients, variables))
+        gradient = self._tensors[0].grad
+        self.on_all(lambda: self._sparse.update_rows(self._rows, gradients, variables), gradient)
 
     def finish(self, taken: bool) -> None:
         """Write these rows to all rows, of which the others lag by the step if it was taken."""
@@ -144,7 +148,7 @@ def verify_on_rows(
         if training and not problems and verification.is_first(kind, data):
             gradients, after = [v.value.grad for v in model.trainable_variables], State(model, gradients=False)
             before.restore()
-            problems = compare_updates(model, gradients, rows.update, verification.keras_parts.update_weights)
+            problems = compare_updates(model, before, gradients, rows.update, verification.keras_parts.update_weights)
             after.restore()
         if problems:
             before.restore()

@@ -207,7 +207,7 @@ class SparseUpdates:
             return None
         gradient, (ids, bags, bits) = self._last_gradient(), self._words.words.T
         found = torch.zeros(len(rows), gradient.shape[1])
-        parts = bits.contiguous().view(torch.float32)[:, None] * gradient[bags]
+        parts = gradient[bags].mul_(bits.contiguous().view(torch.float32)[:, None])
         return found.index_add_(0, torch.searchsorted(rows, ids.contiguous()), parts)
 
     def count_steps(self, rows: torch.Tensor, steps: int) -> None:

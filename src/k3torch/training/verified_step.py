@@ -101,7 +101,9 @@ class Verification:
         if kind != "test" and self.is_first(kind, data) and parts.update_weights is not self.keras_parts.update_weights:
             after = State(model, gradients=False)
             before.restore()
-            if differing := compare_updates(model, gradients, parts.update_weights, self.keras_parts.update_weights):
+            if differing := compare_updates(
+                model, before, gradients, parts.update_weights, self.keras_parts.update_weights
+            ):
                 reasons.append(f"its optimizer (otherwise this differs: {in_short(differing)})")
                 parts = replace(parts, update_weights=self.keras_parts.update_weights, sparse=None)
             after.restore()
@@ -118,14 +120,20 @@ class Verification:
         self.counts[key] = self.counts.get(key, 0) + 1
 
 
-def compare_updates(model: keras.Model, gradients: list[Any], update: Any, keras_update: Any) -> list[str]:
-    """Compare the updates on the same gradients, where rounding cannot hide another formula or setting."""
+def compare_updates(
+    model: keras.Model, before: State, gradients: list[Any], update: Any, keras_update: Any
+) -> list[str]:
+    """Compare the updates on the same gradients, where rounding cannot hide another formula or setting.
+
+    ``before`` is the present state.
+    """
     variables = list(model.trainable_variables)
     with torch.no_grad():
         return compare_steps(
             model,
             partial(keras_update, gradients, variables),
             partial(update, gradients, variables),
+            before,
         )
 
 
