@@ -20,6 +20,7 @@ from . import ngram_features as ngram_features
 from . import ngram_files as ngram_files
 from . import ngrams as ngrams
 from . import npz as npz
+from . import pair_sort as pair_sort
 from . import review_features as review_features
 from . import review_folder as review_folder
 from . import review_labels as review_labels
