@@ -101,7 +101,7 @@ def test_what_are_no_bags_is_not_sorted(loops, offsets, ids):
 
 @pytest.mark.parametrize(("bags", "values"), [(1, 2), (3, 2), (0, 2), (2, 1), (2, 3)])
 def test_arrays_of_other_lengths_are_not_sorted(loops, bags, values):
-    """torch makes CSR tensors of them; the loops would go beyond the arrays."""
+    """CSR tensors are made of them without a check; the loops would go beyond the arrays."""
     ids = torch.tensor([5, 3], dtype=torch.int32)
     offsets = torch.tensor([0, 1, 2], dtype=torch.int32)
     assert not loops.sort_words(offsets, ids, torch.ones(values), (bags, 64), SortedWords())

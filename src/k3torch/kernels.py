@@ -107,9 +107,7 @@ class Kernels:
         self._add_transposed(*gradient.shape, *pointers)
         return sums
 
-    def sort_words(
-        self, offsets: Tensor, ids: Tensor, values: Tensor, shape: Sequence[int], out: SortedWords
-    ) -> bool:
+    def sort_words(self, offsets: Tensor, ids: Tensor, values: Tensor, shape: Sequence[int], out: SortedWords) -> bool:
         """Sort the words of bags in CSR into ``out``; return False for arrays that are not those of bags.
 
         torch does not check the arrays of a CSR tensor against its shape, (bags, words), or against one another.

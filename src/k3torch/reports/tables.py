@@ -33,7 +33,9 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     """
     console, rows = Console(), list(rows)
     on_one_line, wrapped = _table(columns, rows), _table(columns, rows, wrap_headings=True)
-    console.print(Text(_printable(title), style="bold"))  # the title of a rich table is wrapped to the width of the table
+    console.print(
+        Text(_printable(title), style="bold")
+    )  # the title of a rich table is wrapped to the width of the table
     console.print(wrapped if not _fits(on_one_line, console) and _fits(wrapped, console) else on_one_line)
 
 

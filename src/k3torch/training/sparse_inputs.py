@@ -1,4 +1,4 @@
-"""Refusal of SciPy's sparse matrices, which Keras's methods would hand to torch, and of CSR tensors that are no bags."""
+"""Refusal of inputs that Keras and torch would not: matrices of SciPy, and CSR tensors that are no bags."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def check_bags(x: torch.Tensor) -> None:
     refuse(
         [
             unless(
-                0 <= low and high < words,
+                low >= 0 and high < words,
                 f"word ids from 0 to {words - 1}, got {low} to {high}: make the bags with the layer's num_words",
             ),
             unless(values == len(ids), f"as many values of bags as word ids, got {values} and {len(ids)}"),
