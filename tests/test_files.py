@@ -52,6 +52,12 @@ def test_an_atomic_folder_keeps_files_of_other_names(before, linked, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "result"]
 
 
+def test_an_atomic_folder_may_have_the_longest_name(tmp_path):
+    with atomic_folder(tmp_path / ("n" * 255)) as draft:
+        (draft / "x").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
+
+
 def test_a_file_in_place_of_an_atomic_folder_stays(tmp_path):
     (tmp_path / "result").write_text("mine")
     with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "result"):

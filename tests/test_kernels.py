@@ -81,7 +81,7 @@ def test_words_are_sorted_by_their_ids(words, seed, data):
         values = draw.normal(size=len(ids)).astype(np.float32)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         arrays = [torch.from_numpy(each) for each in (offsets, ids, values)]
-        assert kernels.load().sort_words(*arrays, words, found)
+        assert kernels.load().sort_words(*arrays, (len(lengths), words), found)
         order = np.argsort(ids, kind="stable")
         np.testing.assert_array_equal(found.words[:, 0], ids[order])
         np.testing.assert_array_equal(found.words[:, 1], np.repeat(np.arange(len(lengths)), lengths)[order])
@@ -96,14 +96,22 @@ def test_words_are_sorted_by_their_ids(words, seed, data):
 )
 def test_what_are_no_bags_is_not_sorted(loops, offsets, ids):
     arrays = torch.tensor(offsets, dtype=torch.int32), torch.tensor(ids, dtype=torch.int32), torch.ones(len(ids))
-    assert not loops.sort_words(*arrays, 64, SortedWords())
+    assert not loops.sort_words(*arrays, (len(offsets) - 1, 64), SortedWords())
+
+
+@pytest.mark.parametrize(("bags", "values"), [(1, 2), (3, 2), (0, 2), (2, 1), (2, 3)])
+def test_arrays_of_other_lengths_are_not_sorted(loops, bags, values):
+    """CSR tensors are made of them without a check; the loops would go beyond the arrays."""
+    ids = torch.tensor([5, 3], dtype=torch.int32)
+    offsets = torch.tensor([0, 1, 2], dtype=torch.int32)
+    assert not loops.sort_words(offsets, ids, torch.ones(values), (bags, 64), SortedWords())
 
 
 @pytest.mark.parametrize("units", [*range(1, 18), 63, 64, 127, 130])
 def test_the_product_of_sorted_words_is_scipys(loops, units):
     matrix, words = bags(), SortedWords()
     weights = np.random.default_rng(1).normal(size=(WORDS, units)).astype("float32")
-    assert loops.sort_words(*as_tensors(matrix), WORDS, words)
+    assert loops.sort_words(*as_tensors(matrix), matrix.shape, words)
     found = loops.multiply(words, torch.from_numpy(weights), 9)
     assert found.dtype is torch.float32
     np.testing.assert_allclose(found, matrix @ weights, rtol=1e-5, atol=1e-6)

@@ -63,7 +63,7 @@ def test_a_step_on_words_is_one_on_the_sums_of_their_gradients(optimizer, words,
     arrays = [torch.from_numpy(each) for each in (bags.indptr, bags.indices, bags.data)]
     sums = compiled.transposed_product(*arrays, gradients, words)
     sorted_words = SortedWords()
-    assert compiled.sort_words(*arrays, words, sorted_words)
+    assert compiled.sort_words(*arrays, (20, words), sorted_words)
     found, expected = table(words, units), table(words, units)
     rows = sorted_words.rows
     for _ in range(3):

@@ -112,7 +112,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     Where ``target`` has files already, the new ones are moved to it one by one, and replace those of the same names.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    # A name may be as long as the file system allows, and the draft's is longer.
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
     try:
         draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
         yield draft

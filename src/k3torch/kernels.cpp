@@ -129,6 +129,7 @@ void gather_rows(int64_t rows, const int64_t* chosen, const int32_t* offsets, co
                  const int32_t* out_offsets, int32_t* out_ids, float* out_values) {
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t start = offsets[chosen[i]], target = out_offsets[i], count = out_offsets[i + 1] - target;
+    if (count == 0) continue;  // an array without elements may have no address
     std::memcpy(out_ids + target, ids + start, count * sizeof *ids);
     std::memcpy(out_values + target, values + start, count * sizeof *values);
   }

@@ -4,6 +4,7 @@ They compute what operators of SciPy and torch compute in several passes, up to 
 trust their arguments: the caller checks dtypes, shapes and indices.
 """
 
+from collections.abc import Sequence
 import ctypes
 import functools
 from pathlib import Path
@@ -106,11 +107,17 @@ class Kernels:
         self._add_transposed(*gradient.shape, *pointers)
         return sums
 
-    def sort_words(self, offsets: Tensor, ids: Tensor, values: Tensor, num_words: int, out: SortedWords) -> bool:
-        """Sort the words of bags in CSR into ``out``; return False for offsets or ids that are not those of bags."""
+    def sort_words(self, offsets: Tensor, ids: Tensor, values: Tensor, shape: Sequence[int], out: SortedWords) -> bool:
+        """Sort the words of bags in CSR into ``out``; return False for arrays that are not those of bags.
+
+        torch does not check the arrays of a CSR tensor against its shape, (bags, words), or against one another.
+        """
+        bags, num_words = shape
+        if len(offsets) != bags + 1 or len(ids) != len(values):
+            return False
         words, scratch, rows, starts = out.reserve(len(ids))
         pointers = [tensor.data_ptr() for tensor in (offsets, ids, values, words, scratch, rows, starts)]
-        count = self._sort_words(len(offsets) - 1, len(ids), num_words, *pointers)
+        count = self._sort_words(bags, len(ids), num_words, *pointers)
         out.words, out.rows, out.starts = words.view(-1, 3), rows[: max(count, 0)], starts[: max(count, 0) + 1]
         return bool(count >= 0)
 
@@ -160,7 +167,7 @@ def _agree(kernels: Kernels) -> bool:
     velocity = 0.9 * square + 0.1 * g**2
     found += tensors[2:]
     words, weights = SortedWords(), torch.from_numpy(gradient[:, :29]).float().repeat(2, 1)[:7]
-    if not kernels.sort_words(*gathered, 7, words):
+    if not kernels.sort_words(*gathered, (len(rows), 7), words):
         return False
     found.append(kernels.multiply(words, weights, len(rows)))
     found.append(words.rows)

@@ -39,6 +39,13 @@ def test_brackets_are_no_styles(capsys):
     assert capsys.readouterr().out.split() == ["[red]", "[bold]name", "[/x]", "─" * 22, "[green]", ":smile:"]
 
 
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    """Names of folders may have them."""
+    tables.show("a\x1b[31m", ["b\x07"], [("c\nd\x9b0m",)])
+    said = capsys.readouterr().out
+    assert said.split() == ["a\ufffd[31m", "b\ufffd", "─" * 8, "c\ufffdd\ufffd0m"]
+
+
 def test_results_are_tables_and_lines_with_an_empty_line_before_a_table(capsys):
     one = tables.ResultTable("T", ["a"], [("b",)])
     tables.show_results(["first", "second", one, "last"])

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -99,6 +100,23 @@ def test_a_hinge_loss_of_more_classes_has_a_decision_for_each():
     assert decisions.shape == (60, 3)
     np.testing.assert_array_equal(found.predict(X), decisions.argmax(axis=1))
     assert not hasattr(classifier(epochs=1).fit(X, LABELS), "decision_function")
+
+
+def test_two_outputs_of_a_hinge_loss_have_one_decision():
+    """As scikit-learn expects it for two classes."""
+
+    def two(features):
+        model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(2)])
+        model.compile(keras.optimizers.Adam(0.1), "categorical_hinge")
+        return model
+
+    found = Classifier(two, epochs=5).fit(X, LABELS)
+    decisions = found.decision_function(X)
+    first, second = found.model_.predict(X.astype("float32"), verbose=0).T
+    np.testing.assert_allclose(decisions, second - first, rtol=1e-6)
+    np.testing.assert_array_equal(found.predict(X), np.where(decisions > 0, "yes", "no"))
+    assert get_scorer("roc_auc")(found, X, LABELS) == roc_auc_score(LABELS, decisions)
+    assert CalibratedClassifierCV(found, cv=2).fit(X, LABELS).predict_proba(X).shape == (60, 2)
 
 
 def test_a_sigmoid_for_each_class_gives_probabilities_that_add_up_to_1():

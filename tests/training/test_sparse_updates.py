@@ -373,16 +373,44 @@ def test_a_wrong_catching_up_is_found(monkeypatch):
         fit(model)
 
 
-def test_unknown_ids_are_an_input_error():
+ONE_BAG = "offsets of 1 bags as 2 whole numbers that do not decrease"
+
+
+@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.parametrize(
+    ("offsets", "ids", "count", "said"),
+    [
+        ([0, 1], [WORDS + 3], 1, f"word ids from 0 to {WORDS - 1}, got {WORDS + 3} to {WORDS + 3}"),
+        ([0, 2], [5, -1], 2, f"word ids from 0 to {WORDS - 1}, got -1 to 5"),
+        ([0, 2], [5, 6], 1, "as many values of bags as word ids, got 1 and 2"),
+        ([0, 1, 2], [5, 6], 2, ONE_BAG),
+        ([0], [], 0, ONE_BAG),
+        ([0, 1], [5, 6], 2, ONE_BAG),
+        ([1, 2], [5, 6], 2, ONE_BAG),
+    ],
+)
+def test_arrays_that_are_no_bags_are_an_input_error(verified, offsets, ids, count, said):
+    """In a step that is verified and in a later one; weights and counters stay as they are."""
     model = build("sgd")
     fit(model)
-    ids = torch.tensor([WORDS + 3], dtype=torch.int32)
-    x = torch.sparse_csr_tensor(
-        torch.tensor([0, 1], dtype=torch.int32), ids, torch.ones(1), (1, WORDS), check_invariants=False
-    )
+    if not verified:
+        model._verification.counts.clear()
+    bounds, numbers = (torch.tensor(each, dtype=torch.int32) for each in (offsets, ids))
+    x = torch.sparse_csr_tensor(bounds, numbers, torch.ones(count), (1, WORDS), check_invariants=False)
     model._dense_reason = None  # as within fit
-    with pytest.raises(InputError, match=f"expected word ids from 0 to {WORDS - 1}, got {WORDS + 3}"):
+    before = [value.copy() for value in values(model)]
+    with pytest.raises(InputError, match=f"^expected {said}"):
         model.train_step((x, torch.ones(1, 1)))
+    for a, b in zip(values(model), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_list_as_batch_takes_sparse_steps(steps):
+    """As a loader of torch makes it of a tuple."""
+    model = build("sgd")
+    batch = [list(each) for each in bag_loader(samples(), 7)]
+    model.fit(torch.utils.data.DataLoader(batch, batch_size=None), verbose=0)
+    assert len(steps) > 6
 
 
 def test_callbacks_that_train_take_dense_steps(steps):

@@ -1,6 +1,7 @@
 """Tables on the terminal."""
 
 from collections.abc import Iterable, Sequence
+import re
 from typing import NamedTuple
 
 from k3torch import cli
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 UNLIMITED = 1 << 20  # columns of a terminal on which each table fits
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # in names of files and columns, which a terminal would act on
 
 
 class ResultTable(NamedTuple):
@@ -31,7 +33,9 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     """
     console, rows = Console(), list(rows)
     on_one_line, wrapped = _table(columns, rows), _table(columns, rows, wrap_headings=True)
-    console.print(Text(title, style="bold"))  # the title of a rich table is wrapped to the width of the table
+    console.print(
+        Text(_printable(title), style="bold")
+    )  # the title of a rich table is wrapped to the width of the table
     console.print(wrapped if not _fits(on_one_line, console) and _fits(wrapped, console) else on_one_line)
 
 
@@ -41,7 +45,8 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap_headings: bool = False) -> Table:
-    texts = [[cell(value) for value in row] for row in rows]
+    columns = list(map(_printable, columns))
+    texts = [[_printable(cell(value)) for value in row] for row in rows]
     table = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         whole = [*column.split(), *(row[number] for row in texts)]
@@ -54,6 +59,10 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap_hea
     for row in texts:
         table.add_row(*map(Text, row))
     return table
+
+
+def _printable(text: str) -> str:
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _fits(table: Table, console: Console) -> bool:

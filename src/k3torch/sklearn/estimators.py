@@ -219,11 +219,14 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     @available_if(_has_margins)  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Return the outputs of a model trained with a hinge loss, (samples,) if it has a single one.
+        """Return the outputs of a model trained with a hinge loss, (samples, classes), or (samples,) for two classes.
 
-        A single output is positive for the second of the two classes. Other models do not have this method.
+        The latter is positive for the second class: a single output, or by how much that of the second class is larger.
+        Other models do not have this method.
         """
         outputs = self._outputs(X)
+        if outputs.shape[1] == 2:
+            return np.asarray(outputs[:, 1] - outputs[:, 0])
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def predict(self, X: Any) -> NDArray[Any]:

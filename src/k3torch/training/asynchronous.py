@@ -95,4 +95,4 @@ def unpacked(data: Any, device: torch.device) -> tuple[Any, Any, Any]:
 
 def inputs_of(data: Any) -> Any:
     """Return the x of a batch, or None."""
-    return data[0] if isinstance(data, tuple) and data else None
+    return data[0] if isinstance(data, tuple | list) and data else None

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from k3torch.errors import first_line
 from k3torch.training.model_state import State
+from k3torch.training.sparse_inputs import check_bags
 from k3torch.training.sparse_updates import SparseUpdates
 from k3torch.training.state_comparison import compare_steps, in_short
 from k3torch.training.step_parts import Parts
@@ -126,11 +127,15 @@ def verify_on_rows(
         keras_step: Keras's own step on a batch.
         fast_step: the step on ``data``.
 
+    Raises:
+        InputError: for a CSR tensor whose arrays are not those of bags.
+
     Returns:
         The parts to go on with and the logs. If the steps differ, these are empty, and the model is as it was: the step
         on all rows is still to be taken and to be verified. After training, the parts then have no sparse updates.
     """
     assert parts.sparse is not None
+    check_bags(data[0])
     assert verification.keras_parts is not None
     logs, training = dict[str, Any](), kind == "sparse train"
     rows = SampledRows(model, parts.sparse, data[0], steps=int(training))

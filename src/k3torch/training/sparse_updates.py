@@ -27,12 +27,12 @@ from typing import Any
 
 from k3torch import kernels, sparse_kernels
 from k3torch.kernels import Kernels, SortedWords, are_plain
-from k3torch.models.layers import bag_matmul
 from k3torch.sparse_kernels import ADAGRAD, MOMENTUM, NESTEROV, RMSPROP, SGD, SparseKernels, Table
 from k3torch.training import fast_step
 from k3torch.training.fast_step import Unsupported, UpdateWeights
 from k3torch.training.keras_internals import private_attribute, private_method
 from k3torch.training.python_state import is_own, reachable
+from k3torch.training.sparse_inputs import check_bags
 import keras
 import torch
 
@@ -155,9 +155,8 @@ class SparseUpdates:
     def _multiply(self, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         """Return ``x @ kernel``, from whose gradient the update computes that of the rows that occur."""
         offsets, ids, values = (each.contiguous() for each in (x.crow_indices(), x.col_indices(), x.values()))
-        if not self._bags.sort_words(offsets, ids, values, len(kernel), self._words):
-            product: torch.Tensor = bag_matmul(x, kernel)  # which says what is wrong
-            return product
+        if not self._bags.sort_words(offsets, ids, values, x.shape, self._words):
+            check_bags(x)  # which says what is wrong
         if self._number in (MOMENTUM, NESTEROV):
             self.catch_up(self._words.rows)
         self._product = self._bags.multiply(self._words, self._table.weights, len(x)).requires_grad_()
