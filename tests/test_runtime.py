@@ -226,6 +226,19 @@ def test_no_unused_object_is_searched_for_during_the_block_and_all_can_be_freed_
         gc.callbacks.pop()
 
 
+def test_garbage_of_many_blocks_is_freed():
+    gc.collect()
+    all_objects, searches = len(gc.get_objects()), gc.get_stats()[-1]["collections"]
+    freed = []
+    for _ in range(3):
+        with runtime.garbage_collection_paused():
+            cycles = [Cycle() for _ in range(all_objects // 10)]
+            freed.append(weakref.finalize(cycles[0], bool))
+            del cycles
+    assert gc.get_stats()[-1]["collections"] == searches + 1
+    assert [each.alive for each in freed] == [False, False, False]
+
+
 def test_garbage_collection_that_the_caller_manages_stays_as_it_is():
     gc.disable()
     try:

@@ -19,6 +19,20 @@ class _Scope:
     entered: AbstractContextManager[Any] | None = None
 
 
+class _Unsearched:
+    """How many objects blocks without garbage collection have made since the last full search."""
+
+    objects = 0
+    searches = 0
+
+    @classmethod
+    def add(cls, objects: int) -> None:
+        """Count the objects of a block."""
+        searches = gc.get_stats()[-1]["collections"]
+        cls.objects = objects + (cls.objects if searches == cls.searches else 0)
+        cls.searches = searches
+
+
 def available_devices() -> list[str]:
     """Return the devices of this machine: cuda and mps where they are, and cpu last."""
     found = []
@@ -112,8 +126,9 @@ def garbage_collection_paused() -> Iterator[None]:
     """Keep Python from searching for unused objects during the block.
 
     A search of all objects of Keras and torch takes 0.3 s, and a block that makes many objects causes several. Its
-    objects are in the oldest generation afterwards, as if searches had found them in use: the next full search frees
-    those that are not.
+    objects are in the oldest generation afterwards, as if searches had found them in use. Python does not count them
+    when it decides on a full search, so there is one here when a fifth of all objects are of such blocks: the models of
+    many calls would stay in memory otherwise.
     """
     if not gc.isenabled():  # the caller manages it
         yield
@@ -122,10 +137,20 @@ def garbage_collection_paused() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # unfreeze would return the objects that the caller has frozen, too
-            gc.freeze()
-            gc.unfreeze()
+        due = not gc.get_freeze_count() and _age_all_objects()  # unfreeze would return what the caller has frozen, too
         gc.enable()
+        if due:
+            gc.collect()
+
+
+def _age_all_objects() -> bool:
+    """Put all objects into the oldest generation, and return whether it is time for a full search."""
+    made = gc.get_count()[0]  # less those that were freed
+    gc.freeze()
+    of_all = gc.get_freeze_count()
+    gc.unfreeze()
+    _Unsearched.add(made)
+    return _Unsearched.objects > of_all / 5
 
 
 @contextmanager

@@ -56,6 +56,23 @@ def test_models_that_differ_in_more_than_numbers_have_other_signatures():
     assert len({*signatures, steps(0.3, 0.2, 0.1).quick_signature(5)}) == 2
 
 
+def without_biases(units):
+    hidden = keras.layers.Dense(units, "relu", use_bias=False)
+    model = keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    stateless.build(model, SAMPLES.x, SAMPLES.y)
+    return TracedSteps(model, SAMPLES)
+
+
+def test_models_of_other_widths_have_other_signatures_where_no_operator_names_a_width():
+    assert len({without_biases(units).quick_signature(5) for units in (4, 8, 4)}) == 2
+
+
+def test_records_of_inputs_of_other_types_have_other_signatures():
+    inputs = [torch.zeros(3), torch.zeros(3, dtype=torch.float64), torch.zeros(2)]
+    assert len({Record(lambda x: x.mul_(2.0), [x]).signature() for x in inputs}) == 3
+
+
 def test_the_model_and_the_random_states_stay_as_they_were():
     traced = steps()
     before = State(traced.model)

@@ -95,3 +95,13 @@ def test_a_sequential_without_an_input_is_built_and_its_layers_are_known():
         return model
 
     assert [job.model.built for job in jobs(build_model=late)] == [True] * 4
+
+
+def test_class_weights_give_the_validation_samples_weights_of_one():
+    classes = np.array([0, 1, 1])
+    data = Data.of(X[:3], classes, None, {1: 3.0})
+    assert (data.weights.tolist(), data.training_weights.tolist()) == ([1, 1, 1], [1, 3, 3])
+    assert data.weights.dtype == np.float32
+    weighted = Data.of(X[:3], classes, [1, 2, 3], {1: 3.0})
+    assert (weighted.weights.tolist(), weighted.training_weights.tolist()) == ([1, 2, 3], [1, 6, 9])
+    assert Data.of(X[:3], classes, None, None).weights is None

@@ -45,9 +45,9 @@ def signature(graph: torch.fx.GraphModule) -> str:
     lines = []
     for node in numbers:
         if node.op == "placeholder":
-            lines.append(f"input {_kind(node.meta['val'])}")
+            lines.append(f"input {shape_and_type(node.meta['val'])}")
         elif node.op == "get_attr":
-            lines.append(f"constant {_kind(getattr(graph, str(node.target)))}")
+            lines.append(f"constant {shape_and_type(getattr(graph, str(node.target)))}")
         else:
             lifted = liftable(node)
             leaves = [
@@ -90,7 +90,8 @@ def _arguments(node: Any) -> Iterator[Argument]:
         position += len(flattened(value))
 
 
-def _kind(tensor: torch.Tensor) -> str:
+def shape_and_type(tensor: torch.Tensor) -> str:
+    """Return shape and dtype as a text."""
     return f"{tuple(tensor.shape)} {tensor.dtype}"
 
 

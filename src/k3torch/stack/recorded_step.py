@@ -11,7 +11,7 @@ import operator
 from typing import Any, NamedTuple
 
 from k3torch.stack.fixed_randomness import Mode
-from k3torch.stack.lifted_numbers import flattened, liftable
+from k3torch.stack.lifted_numbers import flattened, liftable, shape_and_type
 import torch
 from torch.fx.node import map_aggregate
 
@@ -60,12 +60,14 @@ class Record(Mode):  # type: ignore[misc]
         inputs: its arguments.
 
     Attributes:
+        inputs: shape and dtype of each, which the calls of many operators do not show.
         operations: in the order of the calls.
         constants: tensors that are neither inputs nor results of operators.
     """
 
     def __init__(self, function: Callable[..., None], inputs: Sequence[Tensor]):
         super().__init__()
+        self.inputs = [shape_and_type(tensor) for tensor in inputs]
         self.operations: list[Operation] = []
         self.constants: list[Tensor] = []
         copies = [tensor.clone() for tensor in inputs]
@@ -90,7 +92,8 @@ class Record(Mode):  # type: ignore[misc]
 
     def signature(self) -> str:
         """Return a text that is the same for records that differ in nothing but numbers that can be lifted."""
-        lines = [f"constant {tuple(tensor.shape)} {tensor.dtype}" for tensor in self.constants]
+        lines = [f"input {kind}" for kind in self.inputs]
+        lines += [f"constant {shape_and_type(tensor)}" for tensor in self.constants]
         for operation in self.operations:
             lifted = liftable(operation)
             leaves = enumerate(flattened((operation.args, operation.kwargs)))

@@ -30,7 +30,7 @@ class Data:
     Attributes:
         x: (samples, ...); a sparse matrix is float32 CSR.
         y: (samples, outputs).
-        weights: (samples,), for validation, or None.
+        weights: (samples,), for validation, or None if there are none for training either.
         training_weights: (samples,), multiplied with those of classes, or None.
     """
 
@@ -48,7 +48,10 @@ class Data:
         """
         inputs, targets = convert_samples(x, y)
         weights = None if sample_weight is None else convert_sample_weight(sample_weight, len(targets))
-        return cls(inputs, targets, weights, training_weights(targets, weights, class_weight))
+        of_training = training_weights(targets, weights, class_weight)
+        if weights is None and of_training is not None:  # the steps of a stack have weights in both parts or in none
+            weights = np.ones(len(targets), "float32")
+        return cls(inputs, targets, weights, of_training)
 
 
 @dataclass(frozen=True)
