@@ -239,6 +239,19 @@ def test_garbage_of_many_blocks_is_freed():
     assert [each.alive for each in freed] == [False, False, False]
 
 
+def test_garbage_collection_goes_on_after_an_interrupt_at_the_end_of_a_block(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    counts = iter([lambda: 0, interrupted])
+    with monkeypatch.context() as patch:
+        patch.setattr(gc, "get_freeze_count", lambda: next(counts)())
+        with pytest.raises(KeyboardInterrupt), runtime.garbage_collection_paused():
+            pass
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
 def test_garbage_collection_that_the_caller_manages_stays_as_it_is():
     gc.disable()
     try:

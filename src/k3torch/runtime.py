@@ -133,22 +133,26 @@ def garbage_collection_paused() -> Iterator[None]:
     if not gc.isenabled():  # the caller manages it
         yield
         return
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
-        due = not gc.get_freeze_count() and _age_all_objects()  # unfreeze would return what the caller has frozen, too
-        gc.enable()
-        if due:
-            gc.collect()
+        try:  # Ctrl-C may come at any line
+            due = not gc.get_freeze_count() and _age_all_objects()  # unfreeze would return what the caller froze, too
+        finally:
+            gc.enable()
+    if due:
+        gc.collect()
 
 
 def _age_all_objects() -> bool:
     """Put all objects into the oldest generation, and return whether it is time for a full search."""
     made = gc.get_count()[0]  # less those that were freed
-    gc.freeze()
-    of_all = gc.get_freeze_count()
-    gc.unfreeze()
+    try:
+        gc.freeze()
+        of_all = gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
     _Unsearched.add(made)
     return _Unsearched.objects > of_all / 5
 
