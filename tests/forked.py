@@ -46,6 +46,11 @@ def work(path, arguments, output, errors, environment):
         os.dup2(file, number)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
+    run_program(path, arguments)
+
+
+def run_program(path, arguments):
+    """Run a program in this process to its end."""
     sys.argv[:] = [str(path), *map(str, arguments)]
     try:
         runpy.run_path(str(path), run_name="__main__")

@@ -2,8 +2,6 @@
 
 import os
 from pathlib import Path
-import runpy
-import sys
 
 from tests import forked
 
@@ -21,8 +19,7 @@ def work(script, arguments, log, checkpoints):
         checkpoint_file.COST = 1e9
     if checkpoints == "batch":
         checkpoint._SECONDS = 0.0
-    sys.argv[:] = [script, *map(str, arguments)]
-    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    forked.run_program(SCRIPTS / script, arguments)
 
 
 def start(script, arguments, log, checkpoints="auto"):
