@@ -124,7 +124,10 @@ def status(folder):
 
 
 def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    """Return all files, without the draft of a run that was killed after it was complete, while it noted the end."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.name.startswith(".manifest-")
+    )
 
 
 def waited(process, seconds):
