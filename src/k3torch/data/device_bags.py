@@ -77,7 +77,8 @@ class DeviceBags:
         columns, numbers = self._bags.indices.astype(np.int64), self._bags.data.astype(np.uint8)
         places = self._copied(_places(self._bags)[0]), self._copied(columns)
         shape = int(self._bags.shape[0]), int(self._bags.shape[1])
-        return torch.zeros(shape, dtype=torch.uint8, device=self._device).index_put_(places, self._copied(numbers))
+        matrix = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        return matrix.index_put_(places, self._copied(numbers))
 
     def _copied(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
