@@ -246,6 +246,8 @@ def test_garbage_collection_goes_on_after_an_interrupt_at_the_end_of_a_block(mon
     counts = iter([lambda: 0, interrupted])
     with monkeypatch.context() as patch:
         patch.setattr(gc, "get_freeze_count", lambda: next(counts)())
+        patch.setattr(runtime._Unsearched, "FEW", -1)
+        patch.setattr(runtime._Unsearched, "few", -1)
         with pytest.raises(KeyboardInterrupt), runtime.garbage_collection_paused():
             pass
     assert gc.isenabled()

@@ -22,15 +22,26 @@ class _Scope:
 class _Unsearched:
     """How many objects blocks without garbage collection have made since the last full search."""
 
+    FEW = 50_000  # no search is due for them: Keras and torch alone are some 450,000
     objects = 0
+    few = FEW
     searches = 0
 
     @classmethod
     def add(cls, objects: int) -> None:
         """Count the objects of a block."""
         searches = gc.get_stats()[-1]["collections"]
-        cls.objects = objects + (cls.objects if searches == cls.searches else 0)
+        if searches != cls.searches:
+            cls.objects, cls.few = 0, cls.FEW
+        cls.objects += objects
         cls.searches = searches
+
+    @classmethod
+    def are_many(cls) -> bool:
+        """Return whether they are more than a fifth of all objects, which are frozen."""
+        if cls.objects > cls.few:  # counting all takes 0.03 s, so the count is kept
+            cls.few = max(cls.FEW, gc.get_freeze_count() // 5)
+        return cls.objects > cls.few
 
 
 def available_devices() -> list[str]:
@@ -150,11 +161,10 @@ def _age_all_objects() -> bool:
     made = gc.get_count()[0]  # less those that were freed
     try:
         gc.freeze()
-        of_all = gc.get_freeze_count()
+        _Unsearched.add(made)
+        return _Unsearched.are_many()
     finally:
         gc.unfreeze()
-    _Unsearched.add(made)
-    return _Unsearched.objects > of_all / 5
 
 
 @contextmanager
