@@ -1,6 +1,7 @@
 """Selects the torch backend before any test imports Keras, and a cache folder other than the user's."""
 
 import os
+import signal
 import tempfile
 import time
 
@@ -12,6 +13,9 @@ import torch
 if not os.environ.get("K3TORCH_TEST_CACHE"):
     os.environ["K3TORCH_TEST_CACHE"] = tempfile.mkdtemp(prefix="k3torch-tests-")
 os.environ["K3TORCH_CACHE"] = os.environ["K3TORCH_TEST_CACHE"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell starts with &: tests send the signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BEGAN = pytest.StashKey[float]()
 
