@@ -169,7 +169,7 @@ for found, expected in (
 # ## How samples are split
 #
 # One split wastes samples and depends on luck. In K-fold cross-validation each part is the validation set once. When the
-# validation samples have been used to *choose* something, a third part is needed that no choice has seen.
+# validation samples have been used to *choose* something, a third part is needed that was not used for that.
 
 
 # %%

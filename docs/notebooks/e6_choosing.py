@@ -15,7 +15,7 @@
 #
 # Width, dropout, learning rate, number of epochs: all have to be chosen, and validation samples are what the choice
 # is made on. This notebook searches over a grid, looks at what the best score is worth, and then asks the same question
-# again with samples that no choice has seen: *nested* cross-validation.
+# again with samples that were not used to choose: *nested* cross-validation.
 #
 # The first cell installs k3torch where it is missing, as in Colab.
 
