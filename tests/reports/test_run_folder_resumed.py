@@ -1,11 +1,13 @@
 """Run folders of interrupted runs that go on, and folders that two runs want at once."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 import json
 import subprocess
 import sys
 import time
 
+from k3torch import processes
 from k3torch.claims import claim, is_claimed
 from k3torch.errors import InputError
 from k3torch.options import Output, Resumable
@@ -95,6 +97,21 @@ def test_a_run_that_is_cut_short_again_can_go_on_again(raised, status, interrupt
     with resumed(interrupted):
         pass
     assert metrics(interrupted)["status"] == "complete"
+
+
+@pytest.mark.parametrize("raised", [None, InputError("refused")])
+def test_of_several_processes_one_goes_on_in_the_folder(raised, interrupted, monkeypatch):
+    monkeypatch.setattr(processes, "is_main", lambda: False)
+    before = contents(interrupted)
+    with pytest.raises(InputError) if raised else nullcontext(), resumed(interrupted) as run:
+        assert run.resumed
+        run.write_json("results.json", {})
+        elsewhere = run.path
+        assert names(elsewhere) == {"config.json", "metrics.json", "manifest.json", "results.json"}
+        if raised:
+            raise raised
+    assert not elsewhere.parent.exists()
+    assert contents(interrupted) == before
 
 
 def test_a_refused_resume_leaves_the_folder_as_it_was(interrupted):

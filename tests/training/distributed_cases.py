@@ -19,6 +19,7 @@ from k3torch.training.distributed import process_group
 import keras
 import numpy as np
 from scipy.sparse import csr_matrix
+from tests.training import shared_checkpoint_cases as checkpoints
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -226,7 +227,6 @@ def refusals(folder):
         "own loss": message(loss.fit, data, verbose=0),
         "own metric": message(dense("sgd", metrics=[OwnMetric()]).fit, data, verbose=0),
         "reductions": message(mixed.fit, plain(TwoTargets()), verbose=0),
-        "resume": message(dense("sgd").fit, data, verbose=0, resume=folder / "checkpoints"),
         "backup": message(dense("sgd").fit, data, verbose=0, callbacks=[backup]),
         "batches": message(dense("sgd").fit, X[: 20 * part], Y[: 20 * part], batch_size=10, verbose=0),
         "batch size": message(dense("sgd").fit, divided(arrays(X, Y), batch_size=1), verbose=0),
@@ -294,10 +294,11 @@ def with_keras_316():
     return model, history, wrapped
 
 
-def script(reviews, out):
+def script(reviews, out, resume=False):
     """Run the script that trains on reviews, and return what it prints."""
     arguments = ["--source", reviews, "--num-words", 45, "--epochs", 2, "--batch-size", 33, "--out", out]
     arguments += ["--units", 4, "--early-stopping", 1, "--best-checkpoint"]
+    arguments = ["--resume", out] if resume else arguments
     said, (argv, stdout) = io.StringIO(), (sys.argv, sys.stdout)
     sys.argv, sys.stdout = ["train_imdb.py", *map(str, arguments)], said
     try:
@@ -323,6 +324,12 @@ def main(folder):
         write(folder, "dropout", *dropout())
         (folder / "refusals.json").write_text(json.dumps(refusals(folder)))
         (folder / "said.json").write_text(json.dumps(script(folder.parent / "reviews.csv", folder.parent / "run")))
+        with checkpoints.interrupted((1, 0), True), suppress(checkpoints.Interrupted):
+            script(folder.parent / "reviews.csv", folder.parent / "resumed")
+        script(None, folder.parent / "resumed", resume=True)
+        (folder / "resumed.json").write_text(json.dumps(checkpoints.resumed(folder.parent / "checkpoints")))
+        refused = checkpoints.refusals(folder.parent / "checkpoints", folder.parent / "alone")
+        (folder / "refused.json").write_text(json.dumps(refused))
         model, history, wrapped = with_keras_316()
         write(folder, "Keras 3.16", model, history)
         (folder / "wrapped.json").write_text(json.dumps(wrapped))

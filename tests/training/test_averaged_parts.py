@@ -106,6 +106,15 @@ def test_without_samples_nothing_is_computed_and_the_weights_move_all_the_same(o
     assert moved[1].tolist() == pytest.approx([-0.03], rel=1e-4)
 
 
+def test_a_first_batch_without_samples_takes_part_in_the_sum_over_masks_of_another_process(other, monkeypatch):
+    monkeypatch.setattr(averaged_parts, "any_of_all", lambda flags, device: [True for _ in flags])
+    parts = averaged(built()).parts()
+    other[0].append([2.0, 3.0])
+    y_pred = parts.forward(torch.ones(0, 2), True)
+    assert parts.loss(torch.ones(0, 1), y_pred, None).item() == 0
+    assert [message.tolist() for message in other[1]] == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     ("losses", "line"),
     [

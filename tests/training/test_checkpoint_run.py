@@ -36,6 +36,7 @@ def test_the_settings_of_a_run():
         [keras.callbacks.TerminateOnNaN()],
     )
 
+    assert found["number of processes"] == 1
     assert found["optimizer"] == "SGD"
     assert found["optimizer.momentum"] == 0.0
     assert (found["loss"], found["layers"], found["x"]) == ("mse", "InputLayer, Dense", "a DataLoader")

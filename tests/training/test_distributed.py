@@ -40,6 +40,7 @@ def pair(tmp_path_factory):
     """The folders of two processes."""
     folder = tmp_path_factory.mktemp("pair")
     write_reviews(folder, 200, words)
+    cases.checkpoints.fit(cases.checkpoints.with_dropout, folder / "alone", 2, epochs=1)
     return run(folder, 2)
 
 
@@ -94,8 +95,7 @@ def test_dropout_differs_between_the_processes_and_weights_do_not(pair):
          "compute_loss"),
         ("own metric", "expected metrics of Keras or subclasses of keras.metrics.Mean in several processes"),
         ("reductions", "expected losses with reduction='sum_over_batch_size', got mean, sum: train it in one process"),
-        ("resume", "expected one process for a checkpoint, got 2: train alone to resume"),
-        ("backup", "expected no BackupAndRestore in several processes: train in one to resume"),
+        ("backup", "expected no BackupAndRestore in several processes: pass resume=folder to fit"),
         ("batches", "expected as many batches in each process, got 2, 4"),
         ("batch size", "expected a batch_size of 2, the number of processes, or more"),
     ],
@@ -126,13 +126,59 @@ def test_the_script_has_the_metrics_of_one_process_and_one_process_prints_and_wr
     assert said[1] == ""
 
 
+def test_the_script_is_resumed_to_the_same_metrics(pair):
+    whole, resumed = (pair[0].parent / name for name in ("run", "resumed"))
+    one, other = (json.loads((run / "metrics.json").read_text()) for run in (whole, resumed))
+    names = {name for name in one if not name.startswith(("seconds", "peak"))}
+    assert {name: other[name] for name in names} == {name: one[name] for name in names}
+    assert {path.name for path in resumed.rglob("*")} == {path.name for path in whole.rglob("*")}
+
+
+def assert_resumed_bit_for_bit(folders):
+    for number, folder in enumerate(folders):
+        found = json.loads((folder / "resumed.json").read_text())
+        lines = {name: each.pop() for name, each in found.items()}
+        assert all(resumed == whole for whole, resumed in found.values()), number
+        assert found["in an epoch"][0][0] != found["in an epoch"][0][4]  # the second fit changes the state
+        where = folder.parent / "checkpoints"
+        files = {
+            "in an epoch": "checkpoint-000003.npz: at epoch 2, batch 3",
+            "before the file is written": "checkpoint-000002.npz: at epoch 2",
+            "before a batch without samples for a process": "checkpoint-000001.npz: at epoch 1, batch 4",
+            "after the last epoch": "checkpoint-000002.npz: the run had ended",
+        }
+        expected = {name: [f"resuming from {where / name}/{line}"] for name, line in files.items()}
+        assert lines == (expected if number == 0 else {name: [] for name in files})
+
+
+def test_interrupted_processes_are_resumed_bit_for_bit(pair):
+    assert_resumed_bit_for_bit(pair)
+
+
+def test_what_processes_cannot_resume_is_one_line_in_each(pair):
+    where = pair[0].parent
+    expected = {
+        "number": f"expected number of processes 1, as in {where}/alone/checkpoint-000002.npz, got number of processes "
+        "2: give the same, or another folder",
+        "new": f"expected a folder without checkpoints for a new run, got {where}/checkpoints/in an epoch: pass "
+        "resume=folder to go on from them, or give another folder",
+        "plain": "expected a FastModel for checkpoints of several processes, got Functional",
+    }
+    assert [json.loads((folder / "refused.json").read_text()) for folder in pair] == [expected] * 2
+    line = "^expected number of processes 2, as in .*, got number of processes 1: give the same, or another folder$"
+    with pytest.raises(InputError, match=line):
+        cases.checkpoints.fit(cases.checkpoints.with_dropout, where / "checkpoints/in an epoch", 2)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_four_processes_train_as_one(tmp_path):
     write_reviews(tmp_path, 200, words)
+    cases.checkpoints.fit(cases.checkpoints.with_dropout, tmp_path / "alone", 2, epochs=1)
     folders = run(tmp_path, 4)
     for name in cases.CASES:
         assert_alone_and_together_are_equal(name, folders)
+    assert_resumed_bit_for_bit(folders)
 
 
 def test_a_process_alone_joins_no_group(monkeypatch):
@@ -140,6 +186,21 @@ def test_a_process_alone_joins_no_group(monkeypatch):
     with distributed.process_group(CPU):
         assert not torch.distributed.is_initialized()
         assert cases.processes.count() == 1
+
+
+def test_an_attempt_of_torchrun_has_names_of_its_own_in_the_store(monkeypatch):
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(distributed, "rendezvous", lambda method: iter([(store, 1, 2)]))
+    for name, value in {"TORCHELASTIC_RESTART_COUNT": "3", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    found = distributed._store_of_attempt()
+    found.pop("store").set("address", "7")
+    assert (found, store.get("k3torch/attempt/3/address")) == ({"rank": 1, "world_size": 2}, b"7")
+    monkeypatch.setenv("WORLD_SIZE", "4")  # several machines
+    assert distributed._store_of_attempt() == {}
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert distributed._store_of_attempt() == {}
 
 
 @pytest.mark.parametrize(

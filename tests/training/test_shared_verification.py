@@ -27,6 +27,7 @@ def two(monkeypatch):
     monkeypatch.setattr(distributed, "prepare_call", lambda model, *_: model._logs_are_read)
     monkeypatch.setattr("k3torch.training.fast_model.prepare_call", lambda model, *_: model._logs_are_read)
     monkeypatch.setattr(shared_verification, "any_of_all", any_of_all)
+    monkeypatch.setattr(shared_verification, "group_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(averaged_parts, "any_of_all", any_of_all)
     for module in (averaged_parts, shared_verification):
         monkeypatch.setattr(module, "sum_of_all", lambda tensor: tensor.mul_(2))
@@ -81,6 +82,15 @@ def test_what_another_process_cannot_train_is_refused_here(two, place, line):
         fitted()
 
 
+def test_a_resumed_run_may_begin_with_a_batch_without_samples_in_another_process(two):
+    keras.utils.set_random_seed(0)
+    model = built()
+    two[6] = True
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(3)
+    assert len(model.fit(X, Y, batch_size=4, epochs=2, verbose=0).history["loss"]) == 2
+
+
 def test_comparisons_are_of_this_process_alone(two, monkeypatch):
     model = built()
     sums = []
@@ -116,6 +126,16 @@ def test_sparse_updates_are_dense_in_several_processes(two, monkeypatch):
     model, _ = fitted()
     parts, _, _ = shared_verification.verified_choice(model)
     assert (parts.sparse, parts.dense_reason) == (None, "several processes")
+
+
+def test_parts_are_chosen_again_if_settings_changed_in_another_process(two, monkeypatch):
+    model, _ = fitted()
+    before = model._verification
+    model._prepare_parts()
+    assert model._verification is before
+    monkeypatch.setattr(shared_verification, "any_of_all", lambda flags, device: [True for _ in flags])
+    model._prepare_parts()
+    assert model._verification is not before
 
 
 def test_keras_wraps_no_fast_model():

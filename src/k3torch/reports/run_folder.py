@@ -82,7 +82,7 @@ class RunFolder:
         self._started = time.perf_counter()
         try:
             with interrupts.held():
-                if self.resumed:
+                if self.resumed and self._temporary is None:
                     self._go_on()
                 else:
                     self._open()

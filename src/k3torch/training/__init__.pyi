@@ -25,6 +25,7 @@ from . import rungs as rungs
 from . import sampled_rows as sampled_rows
 from . import saving as saving
 from . import scaling_layers as scaling_layers
+from . import shared_checkpoint as shared_checkpoint
 from . import shared_verification as shared_verification
 from . import sparse_inputs as sparse_inputs
 from . import sparse_updates as sparse_updates

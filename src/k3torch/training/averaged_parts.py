@@ -50,7 +50,8 @@ class AveragedParts:
 
     def __init__(self, model: keras.Model, local: Parts):
         self.local, self._model, self._reduction = local, model, _reduction(model)
-        self._samples, self._masked = 0, False
+        self._samples = 0
+        self._masked: bool | None = None  # whether outputs have masks in any process
         self._used: list[bool] | None = None  # variables that have gradients in any process
 
     def parts(self) -> Parts:
@@ -86,6 +87,8 @@ class AveragedParts:
         """Return what Keras divides the sum of these samples' losses by, or None if their number will do."""
         outputs = keras.tree.flatten(y_pred)
         masks = [mask for each in outputs if (mask := getattr(each, "_keras_mask", None)) is not None]
+        if self._masked is None:  # a resumed run may begin with a batch that has no samples for this process
+            (self._masked,) = any_of_all([bool(masks)], self.local.device)
         self._masked = self._masked or bool(masks)
         if masks and len(outputs) > 1:
             raise InputError(f"expected outputs without masks of a model with {len(outputs)} outputs: {_ALONE}")

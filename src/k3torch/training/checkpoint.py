@@ -11,18 +11,20 @@ their states at its beginning, so that the same order is drawn, and the batches 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 import inspect
 from pathlib import Path
-import sys
 from typing import Any
 
+from k3torch import processes
 from k3torch.errors import InputError, count_problem, refuse
 from k3torch.training import checkpoint_state as state
+from k3torch.training import shared_checkpoint as shared
 from k3torch.training.checkpoint_file import CheckpointFolder
-from k3torch.training.checkpoint_run import Settings, check_data, check_settings, settings_of_run
+from k3torch.training.checkpoint_run import FORMAT, Settings, check_data, settings_of_run, stored_checkpoint
+from k3torch.training.distributed import callbacks_of_process, own_seed, set_own_seed
 import keras
 
-_FORMAT = 1  # of the files; another number in a file means that another version of k3torch wrote it
 _SECONDS = 60.0  # least time between two checkpoints within an epoch, for every="auto"
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
@@ -31,6 +33,7 @@ class ExactCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes checkpoints from which ``fit`` goes on bit for bit; the last two are kept.
 
     It works in ``FastModel.fit``, and in ``resume_fit`` for any other Keras model. It acts after all other callbacks.
+    Of several processes (``torch.distributed``), which all have it, the first one writes the state of all.
 
     Args:
         folder: of the checkpoints; made if missing.
@@ -83,7 +86,7 @@ class _Run:
         checkpoint: the callback.
         model: compiled.
         arguments: of ``fit``, by name.
-        callbacks: all others of the caller, and Keras's History.
+        callbacks: all others of the caller that this process calls, and Keras's History.
         settings: what has to be the same when the run is resumed.
         stored: the number and the content of the checkpoint to go on from, or None.
     """
@@ -101,6 +104,7 @@ class _Run:
         self._data = [arguments.get("x"), arguments.get("validation_data")]
         self._number = stored[0] if stored else 0
         self._stored = stored[1] if stored else None
+        self._own = self._stored["processes"][processes.rank()] if self._stored else {}
         self._to_skip = self._stored["batches"] if self._stored else 0
         self._epoch = 0
         self._epoch_start: Any = None
@@ -119,7 +123,7 @@ class _Run:
     def begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         if self._to_skip and self._stored:
-            state.set_random_values(self._stored["epoch start"], self._data)
+            state.set_random_values(self._own["epoch start"], self._data)
             self._pass_over_batches()
         self._epoch_start = state.random_values(self._data)
 
@@ -134,39 +138,45 @@ class _Run:
         every, last = self._checkpoint.every, done == self._checkpoint.params.get("steps")
         if every == "epoch" or last or self._model.stop_training:
             return
-        if self._checkpoint.folder.is_due(_SECONDS) if every == "auto" else done % int(every) == 0:
+        if shared.is_due(self._checkpoint.folder, _SECONDS, done) if every == "auto" else done % int(every) == 0:
             self.write(self._epoch, done)
 
     def end_epoch(self, done: int) -> None:
         """``done``: how many epochs are done."""
         last = done == self._checkpoint.params.get("epochs") or self._model.stop_training
-        if last or self._checkpoint.every != "auto" or self._checkpoint.folder.is_due():
+        if last or self._checkpoint.every != "auto" or shared.is_due(self._checkpoint.folder):
             self.write(done, batches=0)
 
     def write(self, epoch: int, batches: int) -> None:
         """Write a checkpoint; ``epoch`` is the one to go on with, from 0, ``batches`` how many of it are done."""
         self._number += 1
-        self._checkpoint.folder.write(
-            self._number,
-            {
-                "format": _FORMAT,
-                "settings": self._settings,
-                "epoch": epoch,
-                "batches": batches,
-                "stopped": bool(self._model.stop_training),
-                "model": state.model_values(self._model),
-                "python": self._python.values(),
-                "callbacks": state.callback_values(self._callbacks),
-                "random": state.random_values(self._data),
-                "epoch start": self._epoch_start if batches else None,
-            },
-        )
+        content = {
+            "format": FORMAT,
+            "settings": self._settings,
+            "epoch": epoch,
+            "batches": batches,
+            "stopped": bool(self._model.stop_training),
+            "model": state.model_values(self._model),
+        }
+        own = {
+            "tensors": shared.own_tensors(self._model),
+            "python": self._python.values(),
+            "callbacks": state.callback_values(self._callbacks),
+            "random": state.random_values(self._data),
+            "epoch start": self._epoch_start if batches else None,
+            "seed": own_seed(),
+        }
+        of_all = shared.of_all(own)
+        if processes.is_main():
+            self._checkpoint.folder.write(self._number, content | {"processes": of_all})
 
     def _load(self, stored: dict[str, Any]) -> None:
         state.load_model_values(self._model, stored["model"], self._where)
-        state.load_callback_values(self._callbacks, stored["callbacks"])
-        self._python.load(stored["python"])
-        state.set_random_values(stored["random"], self._data)
+        shared.load_own_tensors(self._model, self._own["tensors"])
+        state.load_callback_values(self._callbacks, self._own["callbacks"])
+        self._python.load(self._own["python"])
+        state.set_random_values(self._own["random"], self._data)
+        set_own_seed(self._own["seed"])
 
     def _pass_over_batches(self) -> None:
         """Have ``fit`` fetch the batches that are done, without a step and without the caller's callbacks."""
@@ -208,11 +218,13 @@ def resume_fit(model: keras.Model, folder: str | Path | None, *args: Any, **kwar
 
     Raises:
         InputError: for a checkpoint of another model, optimizer, data set or batch size, of other callbacks or
-            versions; for data whose place in the epoch cannot be found again; for a folder that another process uses
-            or that cannot be written to; and if all checkpoints are damaged.
+            versions, or of another number of processes; for data whose place in the epoch cannot be found again; for a
+            folder that another run uses or that cannot be written to; and if all checkpoints are damaged.
     """
     if "resume" in inspect.signature(model.fit).parameters:
         return model.fit(*args, resume=folder, **kwargs)
+    if processes.count() > 1:
+        raise InputError(f"expected a FastModel for checkpoints of several processes, got {type(model).__name__}")
     return fit_with_checkpoints(model, model.fit, folder, *args, **kwargs)
 
 
@@ -234,13 +246,19 @@ def fit_with_checkpoints(
     settings = settings_of_run(model, call.arguments, others)
     if not any(isinstance(each, keras.callbacks.History) for each in others):
         others.append(keras.callbacks.History())  # Keras would append it after the checkpoint
-    with checkpoint.folder.claimed():
-        stored = _stored(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
+    with ExitStack() as claim:
+
+        def opened() -> tuple[int, dict[str, Any]] | None:
+            claim.enter_context(checkpoint.folder.claimed())
+            return stored_checkpoint(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
+
+        stored = shared.of_first(opened)
         if stored is not None:
             stopped, epochs = stored[1]["stopped"], call.arguments.get("epochs", 1)
             call.arguments["initial_epoch"] = epochs if stopped else stored[1]["epoch"]
         call.arguments["callbacks"] = [*others, checkpoint]
-        checkpoint._run = run = _Run(checkpoint, model, call.arguments, others, settings, stored)
+        own = callbacks_of_process(others)
+        checkpoint._run = run = _Run(checkpoint, model, call.arguments, own, settings, stored)
         loggers = [each for each in others if isinstance(each, keras.callbacks.CSVLogger)]
         append = [each.append for each in loggers]
         try:
@@ -266,32 +284,3 @@ def _only_checkpoint(checkpoints: list[ExactCheckpoint], resume: str | Path | No
             f"expected resume and ExactCheckpoint with the same folder, got {resume} and {checkpoint.folder.path}"
         )
     return checkpoint
-
-
-def _stored(
-    folder: CheckpointFolder, resume: str | Path | None, settings: Settings, epochs: int
-) -> tuple[int, dict[str, Any]] | None:
-    """Return the checkpoint to go on from, or None to begin; one line on standard error says which."""
-    if resume is None:
-        if folder.numbers():
-            raise InputError(
-                f"expected a folder without checkpoints for a new run, got {folder.path}: "
-                "pass resume=folder to go on from them, or give another folder"
-            )
-        return None
-    stored = folder.newest()
-    if stored is None:
-        print(f"no checkpoint in {folder.path} yet: training begins", file=sys.stderr)
-        return None
-    number, content = stored
-    where = folder.file(number)
-    if content.get("format") != _FORMAT:
-        raise InputError(f"expected a checkpoint of this version of k3torch in {where}: give another folder to begin")
-    check_settings(content["settings"], settings, where)
-    done = content["epoch"] + (content["batches"] > 0)
-    if epochs < done:
-        raise InputError(f"expected epochs as {done} or more, as trained already in {where}, got {epochs}")
-    place = f"epoch {content['epoch'] + 1}" + (f", batch {content['batches'] + 1}" if content["batches"] else "")
-    ended = content["stopped"] or (content["epoch"] >= epochs and not content["batches"])
-    print(f"resuming from {where}: " + ("the run had ended" if ended else f"at {place}"), file=sys.stderr)
-    return stored

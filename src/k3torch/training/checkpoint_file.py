@@ -10,7 +10,7 @@ from pathlib import Path
 import re
 import sys
 import time
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from k3torch.claims import Claimed, claim
 from k3torch.errors import InputError, first_line
@@ -103,9 +103,7 @@ class CheckpointFolder:
             NotPlain: if a value cannot be stored.
         """
         started = time.monotonic()
-        arrays: Arrays = {}
-        text = json.dumps(encode(content, arrays))
-        arrays[_JSON] = np.frombuffer(text.encode(), np.uint8)
+        arrays = packed(content)
         try:
             if self._register is not None:
                 self._register(self.file(number))
@@ -152,9 +150,21 @@ class CheckpointFolder:
         return None
 
 
-def read(path: Path) -> dict[str, Any]:
+def packed(content: dict[str, Any]) -> Arrays:
+    """Return a checkpoint as the arrays of an ``.npz`` file.
+
+    Raises:
+        NotPlain: if a value cannot be stored.
+    """
+    arrays: Arrays = {}
+    text = json.dumps(encode(content, arrays))
+    arrays[_JSON] = np.frombuffer(text.encode(), np.uint8)
+    return arrays
+
+
+def read(file: Path | BinaryIO) -> dict[str, Any]:
     """Return the content of a checkpoint; the exceptions are those of NumPy, ``zipfile`` and ``json``."""
-    with np.load(path, allow_pickle=False) as stored:
+    with np.load(file, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     content = decode(json.loads(arrays.pop(_JSON).tobytes().decode()), arrays)
     if not isinstance(content, dict):

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 import hashlib
 import json
 from pathlib import Path
+import sys
 from typing import Any
 import warnings
 
 import k3torch
 from k3torch import processes
 from k3torch.errors import InputError, Problem, refuse, unless
+from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.training.checkpoint_state import generator_count
 from k3torch.training.keras_internals import Functional
 import keras
@@ -18,6 +20,7 @@ import torch
 from torch.utils.data import DataLoader
 
 Settings = dict[str, Any]
+FORMAT = 2  # of the files; another number in a file means that another version of k3torch wrote it
 _VARYING = frozenset({"name", "shared_object_id"})  # in two processes with the same script: Keras numbers names
 
 
@@ -39,7 +42,6 @@ def check_data(arguments: Mapping[str, Any]) -> None:
             isinstance(x, DataLoader) or _samples(x) is not None,
             f"x as arrays or a DataLoader for a checkpoint, got {type(x).__name__}: make a DataLoader of it",
         ),
-        unless(processes.count() == 1, f"one process for a checkpoint, got {processes.count()}: train alone to resume"),
         unless(not workers, "a DataLoader with persistent_workers=False for a checkpoint, got True"),
         unless(
             arguments.get("steps_per_epoch") is None,
@@ -65,6 +67,7 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
     weights = arguments.get("class_weight")
     return {
         **model_settings(model),
+        "number of processes": processes.count(),
         "x": "a DataLoader" if isinstance(x, DataLoader) else "arrays",
         "number of samples": _samples(x),
         "batch_size": _batch_size(x, arguments.get("batch_size")),
@@ -109,6 +112,45 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         raise InputError(
             f"expected {', '.join(before)}, as in {where}, got {', '.join(now)}: give the same, or another folder"
         )
+
+
+def stored_checkpoint(
+    folder: CheckpointFolder, resume: str | Path | None, settings: Settings, epochs: int
+) -> tuple[int, dict[str, Any]] | None:
+    """Return the number and content of the checkpoint to go on from, or None to begin; one line says which.
+
+    Args:
+        folder: of the checkpoints.
+        resume: None for a new run.
+        settings: of this run.
+        epochs: of this run.
+
+    Raises:
+        InputError: for a new run in a folder with checkpoints, and a checkpoint of other settings or of more epochs.
+    """
+    if resume is None:
+        if folder.numbers():
+            raise InputError(
+                f"expected a folder without checkpoints for a new run, got {folder.path}: "
+                "pass resume=folder to go on from them, or give another folder"
+            )
+        return None
+    stored = folder.newest()
+    if stored is None:
+        print(f"no checkpoint in {folder.path} yet: training begins", file=sys.stderr)
+        return None
+    number, content = stored
+    where = folder.file(number)
+    if content.get("format") != FORMAT:
+        raise InputError(f"expected a checkpoint of this version of k3torch in {where}: give another folder to begin")
+    check_settings(content["settings"], settings, where)
+    done = content["epoch"] + (content["batches"] > 0)
+    if epochs < done:
+        raise InputError(f"expected epochs as {done} or more, as trained already in {where}, got {epochs}")
+    place = f"epoch {content['epoch'] + 1}" + (f", batch {content['batches'] + 1}" if content["batches"] else "")
+    ended = content["stopped"] or (content["epoch"] >= epochs and not content["batches"])
+    print(f"resuming from {where}: " + ("the run had ended" if ended else f"at {place}"), file=sys.stderr)
+    return stored
 
 
 def _layers(model: keras.Model) -> str:

@@ -19,18 +19,16 @@ from typing import Any
 from k3torch import processes
 from k3torch.errors import InputError, first_line, refuse, unless
 from k3torch.processes import OtherProcessEnded
-from k3torch.training.asynchronous import device_of
-from k3torch.training.checkpoint import ExactCheckpoint
 from k3torch.training.model_state import named_tensors
 import keras
 import torch
 import torch.distributed
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 TIMEOUT = timedelta(minutes=10)  # of one operation: a process waits so long for another that does not answer
 _OF_OTHERS = ("timed out", "timeout", "connection", "peer", "broken pipe", "socket")  # in errors of gloo
 _STRIDE = 1_000_003  # between the seeds of two processes
 _WRITERS = (keras.callbacks.ModelCheckpoint, keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
-_READERS = (keras.callbacks.BackupAndRestore, ExactCheckpoint)
 
 
 class _Seed:
@@ -58,13 +56,27 @@ def process_group(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterato
         refuse([unless(number < found, f"a GPU for each process, got {found} GPUs: start as many processes")])
         torch.cuda.set_device(number)
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=timeout, **_store_of_attempt())
     except (RuntimeError, ValueError) as error:
         raise InputError(f"expected {processes.started()} processes of torchrun, got: {first_line(error)}") from error
     try:
         yield
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _store_of_attempt() -> dict[str, Any]:
+    """Return the store for a process that ``torchrun`` has started anew, with names of its own for each attempt.
+
+    Without them, PyTorch 2.13 finds the addresses of the processes that were killed. On several machines, whose
+    attempts may have other numbers, the user sets TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
+        return {}
+    store, rank, count = next(rendezvous("env://"))
+    return {"store": PrefixStore(f"k3torch/attempt/{attempt}", store), "rank": rank, "world_size": count}
 
 
 def together(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -87,6 +99,12 @@ def sum_of_all(tensor: torch.Tensor) -> torch.Tensor:
     """Replace a tensor by the sum of those of all processes, and return it."""
     together(torch.distributed.all_reduce, tensor)
     return tensor
+
+
+def group_device() -> torch.device:
+    """Return where the processes exchange numbers: NCCL does it on GPUs, gloo on the CPU."""
+    on_gpu = torch.distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def any_of_all(flags: Sequence[bool], device: torch.device) -> list[bool]:
@@ -118,9 +136,19 @@ def share_state(model: keras.Model, steps: int | None = None) -> None:
             if number and is_seed(name):
                 value[0] = (value[0] + number * _STRIDE) % 2**31
             tensor.copy_(value)
-    if number and torch.initial_seed() != _Seed.own:
+    if number and torch.initial_seed() != _Seed.own:  # else an earlier fit has done it
         torch.manual_seed((torch.initial_seed() + number * _STRIDE) % 2**63)
         _Seed.own = torch.initial_seed()
+
+
+def own_seed() -> int | None:
+    """Return the seed that ``share_state`` has given to torch's generator in this process, or None."""
+    return _Seed.own
+
+
+def set_own_seed(seed: int | None) -> None:
+    """Have ``share_state`` keep torch's generator as it is if its seed is this one."""
+    _Seed.own = seed
 
 
 def gathered(own: torch.Tensor) -> list[list[Any]]:
@@ -185,22 +213,21 @@ def prepare_call(model: Any, phase: str, arguments: dict[str, Any]) -> bool:
     for a progress bar or a callback, they are summed over the processes after every batch in all.
 
     Raises:
-        InputError: for callbacks that go on with an interrupted run.
+        InputError: for BackupAndRestore, which goes on with an interrupted run in one process only.
     """
     callbacks = arguments.get("callbacks")
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         given = list(callbacks or [])
-        resuming = [type(each).__name__ for each in given if isinstance(each, _READERS)]
-        refuse([unless(not resuming, f"no {', '.join(resuming)} in several processes: train in one to resume")])
+        if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in given):
+            raise InputError("expected no BackupAndRestore in several processes: pass resume=folder to fit")
         start = [SameWeights()] if phase == "train" else []
-        arguments["callbacks"] = start + [e for e in given if processes.is_main() or not isinstance(e, _WRITERS)]
+        arguments["callbacks"] = start + callbacks_of_process(given)
     elif phase == "train":
         raise InputError("expected callbacks as a list in several processes, got a CallbackList")
-    (read,) = any_of_all([model._logs_are_read], _device(model))
+    (read,) = any_of_all([model._logs_are_read], group_device())
     return read
 
 
-def _device(model: keras.Model) -> torch.device:
-    """Return where the processes exchange numbers: NCCL does it on GPUs, also before the model is built."""
-    on_gpu = torch.distributed.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else device_of(model)
+def callbacks_of_process(callbacks: Sequence[Any]) -> list[Any]:
+    """Return the callbacks of this process: those that write files remain in the first process alone."""
+    return [each for each in callbacks if processes.is_main() or not isinstance(each, _WRITERS)]

@@ -15,7 +15,7 @@ from k3torch.training.keras_internals import Functional, functional_init_argumen
 from k3torch.training.progress import RichProgress, displays
 from k3torch.training.sampled_rows import verify_on_rows
 from k3torch.training.saving import save_as
-from k3torch.training.shared_verification import ProcessStep, verified_choice
+from k3torch.training.shared_verification import ProcessStep, changed_in_any, verified_choice
 from k3torch.training.sparse_inputs import refuse_matrices
 from k3torch.training.sparse_updates import DENSE_STEPS, is_sparse
 from k3torch.training.step_callbacks import (
@@ -226,7 +226,7 @@ class FastStep(ProcessStep):
     def _prepare_parts(self: Any) -> None:
         """Choose the parts again, to be verified again, if anything that the choice depends on has changed."""
         settings = settings_of(self)
-        if settings == self._chosen_for:
+        if not changed_in_any(settings != self._chosen_for):
             return
         self._catch_up()
         self._chosen_for = settings

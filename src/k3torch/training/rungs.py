@@ -78,16 +78,15 @@ def rung_of_processes(rung: Rung, default: Rung, resume: Path | None) -> Rung:
     """Return the rung to train on: that of several processes if ``torchrun`` started some and the default was chosen.
 
     Raises:
-        InputError: if they are to train on another rung, or to go on with the run in the folder ``resume``.
+        InputError: if they are to train on another rung, or to go on with a run of one process.
     """
     if processes.started() == 1:
         return rung
-    refuse(
-        [
-            unless(rung in (default, SEVERAL), f"rung as {SEVERAL} with torchrun, got {rung}"),
-            unless(resume is None, "--resume in one process, got it with torchrun: begin a new run"),
-        ]
-    )
+    if resume is not None and rung != SEVERAL:
+        raise InputError(
+            f"expected a run of several processes in {resume}, got one of rung {rung}: resume it without torchrun"
+        )
+    refuse([unless(rung in (default, SEVERAL), f"rung as {SEVERAL} with torchrun, got {rung}")])
     return 7
 
 
@@ -149,7 +148,7 @@ def train(
         history: gets a dict per epoch: epoch (from 1), seconds and metrics.
         validation: validation data, as ``serve`` returns it, or None.
         callbacks: of ``fit``; the custom training loop ignores them.
-        checkpoint: writes checkpoints, or None; the custom training loop and several processes write none.
+        checkpoint: writes checkpoints, or None; the custom training loop writes none.
         resume: whether to go on from the newest of them; the custom training loop begins again, with the same result.
 
     Raises:
@@ -166,8 +165,6 @@ def train(
     if isinstance(validation, Arrays):
         validation_data = (validation.x, validation.y)
         fit_arguments["validation_batch_size"] = validation.batch_size
-    if processes.count() > 1:
-        checkpoint = None
     fit(model, x, epochs=epochs, title=title, history=history, validation=validation_data,
         callbacks=callbacks, checkpoint=checkpoint, resume=resume, one_thread=rung not in DENSE,
         **fit_arguments)  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 from k3torch import processes
 from k3torch.errors import InputError
 from k3torch.training.averaged_parts import AveragedParts, samples_of
-from k3torch.training.distributed import any_of_all, is_seed, sum_of_all
+from k3torch.training.distributed import any_of_all, group_device, is_seed, sum_of_all
 from k3torch.training.model_state import State, named_tensors
 from k3torch.training.python_state import is_own, reachable
 from k3torch.training.step_parts import Choice, Parts, choose_parts
@@ -65,6 +65,14 @@ def _alone(model: Any) -> Iterator[None]:
         yield
     finally:
         model._is_alone = before
+
+
+def changed_in_any(changed: bool) -> bool:
+    """Return whether the settings of a model changed in any process: the parts are chosen again in all or in none.
+
+    A layer that counts its calls changes in those processes only that have samples in a batch.
+    """
+    return changed if processes.count() == 1 else any_of_all([changed], group_device())[0]
 
 
 def verified_choice(model: keras.Model) -> tuple[Parts | None, Verification, list[str]]:
@@ -136,7 +144,8 @@ class SharedVerification(Verification):
         if self._taken[kind] < BATCHES[kind]:
             verdict = any_of_all(verdict, local.device)
         *fell_back, whole, changes, empty = verdict
-        if empty and not self._taken[kind]:
+        is_trained = int(model.optimizer.iterations) > 0  # then these may be the first steps of parts chosen again
+        if empty and not self._taken[kind] and not is_trained:
             raise InputError(f"expected a batch_size of {processes.count()}, the number of processes, or more")
         if whole:
             _refuse("; ".join(outcome.reasons) or "step, for the samples of another process")
