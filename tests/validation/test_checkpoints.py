@@ -6,6 +6,7 @@ import shutil
 from k3torch import InputError, cross_validate, search
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
+from k3torch.training.checkpoint import resume_fit
 from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.validation import engines
 from k3torch.validation.checkpoints import Checkpoints, Current, Stored, claimed
@@ -148,6 +149,56 @@ def test_a_checkpoint_of_fit_and_a_file_in_place_of_the_folder_are_refused(tmp_p
         validated(tmp_path)
 
 
+def test_fit_refuses_a_checkpoint_of_another_function_in_one_line(tmp_path):
+    validated(tmp_path, epochs=1)
+    with pytest.raises(InputError) as refused:
+        resume_fit(build(), tmp_path, X, Y)
+    where = tmp_path / "checkpoint-000002.npz"
+    assert str(refused.value) == (
+        f"expected a checkpoint of cross_validate, as in {where}, got a checkpoint of fit: give the same, or another "
+        "folder"
+    )
+
+
+def without(values, place):
+    """Return a copy of nested values without the one at a place."""
+    first, *rest = place
+    changed = dict(values) if isinstance(values, dict) else list(values)
+    if rest:
+        changed[first] = without(changed[first], rest)
+    else:
+        del changed[first]
+    return changed
+
+
+PARTS = {
+    "fit": [("parts",), ("settings",), ("current",), ("current", "key"), ("current", "jobs", 0, "stopped"),
+            ("current", "jobs", 1, "stopped"), ("current", "jobs", 1, "model"), ("current", "jobs", 1, "python"),
+            ("current", "jobs", 1, "random", "global", 2, 1, 7)],
+    "stacked": [("current", "random", 1), ("current", "jobs", 0, "state", 0), ("current", "jobs", 1, "history")],
+    "complete": [("trainings", "folds", "models", 0), ("trainings", "folds", "histories", 1),
+                 ("trainings", "folds", "kept"), ("trainings", "folds", "kept", 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_whole_checkpoint_with_other_parts_is_refused_in_one_line(kind, killed, tmp_path):
+    """As another version may have written it."""
+    arguments = {"engine": "stacked" if kind == "stacked" else "fit", "folds": 2, "callbacks": stopping()}
+    folder = CheckpointFolder(tmp_path / "written")
+    if kind == "complete":
+        validated(folder.path, **arguments)
+    else:
+        killed(lambda: validated(folder.path, **arguments), 7 if kind == "fit" else 2)
+    _, content = folder.newest()
+    for place in PARTS[kind]:
+        other = CheckpointFolder(tmp_path / ",".join(map(str, place)))
+        other.write(1, without(content, place))
+        with pytest.raises(InputError, match="expected a checkpoint .*give (the same, or )?another folder") as refused:
+            validated(other.path, **arguments)
+        assert "\n" not in str(refused.value)
+
+
 def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
     current = Current("folds", Checkpoints(None, {}), {"compiled": True, "engine": "stacked", "jobs": {}})
     current.compiled_as(True)
@@ -180,7 +231,7 @@ def test_a_full_disk_ends_a_call_in_one_line_and_it_goes_on_later_to_the_same_bi
         patched.setattr(checkpoint_file.np, "savez", full)
         validated(tmp_path)
     assert str(refused.value) == f"expected to write a checkpoint to {tmp_path}, got: No space left on device"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001.npz", "checkpoint-000002.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000002.npz", "checkpoint-000002.npz"]
     assert bits(validated(tmp_path)) == expected
 
 

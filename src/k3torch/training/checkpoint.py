@@ -18,7 +18,7 @@ from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse
 from k3torch.training import checkpoint_state as state
-from k3torch.training.checkpoint_file import CheckpointFolder
+from k3torch.training.checkpoint_file import CheckpointFolder, fitting
 from k3torch.training.checkpoint_run import Settings, check_data, check_settings, settings_of_run
 import keras
 
@@ -119,7 +119,8 @@ class _Run:
     def begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         if self._to_skip and self._stored:
-            state.set_random_values(self._stored["epoch start"], self._data)
+            with fitting():
+                state.set_random_values(self._stored["epoch start"], self._data)
             self._pass_over_batches()
         self._epoch_start = state.random_values(self._data)
 
@@ -162,6 +163,7 @@ class _Run:
             },
         )
 
+    @fitting()
     def _load(self, stored: dict[str, Any]) -> None:
         state.load_model_values(self._model, stored["model"], self._where)
         state.load_callback_values(self._callbacks, stored["callbacks"])
@@ -268,6 +270,7 @@ def _only_checkpoint(checkpoints: list[ExactCheckpoint], resume: str | Path | No
     return checkpoint
 
 
+@fitting()
 def _stored(
     folder: CheckpointFolder, resume: str | Path | None, settings: Settings, epochs: int
 ) -> tuple[int, dict[str, Any]] | None:
