@@ -214,7 +214,7 @@ def test_values_that_do_not_fit_are_refused_in_one_line():
         fitting(),
     ):
         raise KeyError("x")
-    with pytest.raises(InputError, match="^expected the same$"), fitting():
+    with pytest.raises(InputError, match=r"^expected the same$"), fitting():
         raise InputError("expected the same")
     with pytest.raises(KeyboardInterrupt), fitting():
         raise KeyboardInterrupt

@@ -194,7 +194,7 @@ def test_a_whole_checkpoint_with_other_parts_is_refused_in_one_line(kind, killed
     for place in PARTS[kind]:
         other = CheckpointFolder(tmp_path / ",".join(map(str, place)))
         other.write(1, without(content, place))
-        with pytest.raises(InputError, match="expected a checkpoint .*give (the same, or )?another folder") as refused:
+        with pytest.raises(InputError, match=r"expected a checkpoint .*give (the same, or )?another folder") as refused:
             validated(other.path, **arguments)
         assert "\n" not in str(refused.value)
 
@@ -231,7 +231,7 @@ def test_a_full_disk_ends_a_call_in_one_line_and_it_goes_on_later_to_the_same_bi
         patched.setattr(checkpoint_file.np, "savez", full)
         validated(tmp_path)
     assert str(refused.value) == f"expected to write a checkpoint to {tmp_path}, got: No space left on device"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000002.npz", "checkpoint-000002.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001.npz", "checkpoint-000002.npz"]
     assert bits(validated(tmp_path)) == expected
 
 
