@@ -1,7 +1,10 @@
 """An interrupted cross-validation goes on from its checkpoint to the same bits; what cannot be used is refused."""
 
+import contextlib
 import errno
+import os
 import shutil
+import signal
 
 from k3torch import InputError, cross_validate, search
 from k3torch.stack import model_stack
@@ -267,6 +270,27 @@ def test_without_a_folder_nothing_is_stored():
 def test_a_checkpoint_that_is_no_folder_is_refused(where):
     with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
         validated(where)
+
+
+def test_an_interrupt_that_is_swallowed_ends_the_call_and_it_goes_on_later_to_the_same_bits(tmp_path, monkeypatch):
+    """PyTorch swallows Ctrl-C in callbacks of weak references while a step is traced."""
+    sent = []
+
+    def swallowed(*_):
+        if len(sent) < 2:
+            sent.append(1)
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def rules():
+        return [keras.callbacks.LambdaCallback(on_epoch_begin=swallowed)]
+
+    expected = bits(validated(callbacks=[keras.callbacks.LambdaCallback()]))
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            validated(tmp_path, callbacks=rules())
+    assert bits(validated(tmp_path, callbacks=rules())) == expected
 
 
 def test_a_folder_that_another_call_uses_is_refused_before_any_work(tmp_path):
