@@ -234,6 +234,27 @@ def test_a_cache_that_cannot_be_a_folder_is_replaced_with_one_line(tmp_path, mon
     assert file.read_text() == "not a folder"
 
 
+def test_a_read_only_cache_is_replaced_with_one_line(cache, monkeypatch, capsys):
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)  # the superuser may write anywhere
+    path = cached_file("a", lambda path: path.write_text("content"))
+    assert path.read_text() == "content"
+    assert cache not in path.parents
+    assert capsys.readouterr().err == f"the cache folder {cache} is not used: it is read-only\n"
+
+
+def test_a_lock_that_belongs_to_another_user_is_no_end(cache, monkeypatch, capsys):
+    acquire = files.FileLock.acquire
+
+    def refused(lock, **arguments):
+        if cache in Path(lock.lock_file).parents:
+            raise PermissionError(13, "Permission denied", lock.lock_file)
+        return acquire(lock, **arguments)
+
+    monkeypatch.setattr(files.FileLock, "acquire", refused)
+    np.testing.assert_array_equal(cached_arrays("thing", lambda: {"x": np.arange(3)})["x"], range(3))
+    assert capsys.readouterr().err == f"continuing without the cache folder {cache}: Permission denied\n"
+
+
 def test_a_home_folder_that_is_unknown_is_named(monkeypatch, capsys):
     monkeypatch.setenv("K3TORCH_CACHE", "~no-such-user/x")
     assert files.cache_dir() == files._temporary_dir()

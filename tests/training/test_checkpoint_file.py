@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import random
 
+from k3torch import files
 from k3torch.errors import InputError
 from k3torch.training import checkpoint_file
 from k3torch.training.checkpoint_file import CheckpointFolder, NotPlain, decode, encode, fitting, plain_attributes, read
@@ -296,6 +297,14 @@ def test_a_checkpoint_is_due_once_writing_the_last_one_took_1_percent_of_the_tim
     assert not folder.is_due(60.0)
     now[0] = 160.25
     assert folder.is_due(60.0)
+
+
+def test_a_checkpoint_is_flushed_to_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    folder = CheckpointFolder(tmp_path)
+    folder.write(1, {"a": 1})
+    assert flushed == [folder.file(1).stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_each_checkpoint_is_registered_before_it_is_written(tmp_path):
