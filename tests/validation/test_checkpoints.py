@@ -107,6 +107,33 @@ def test_compiled_and_several_stacks_go_on_to_the_same_bits(callbacks, stack_byt
         assert bits(validated(folder, engine="stacked", callbacks=callbacks)) == expected
 
 
+def searched(folder=None):
+    def build_with(rate):
+        inputs = keras.Input((3,))
+        hidden = keras.layers.Dropout(rate)(keras.layers.Dense(3)(inputs))
+        outputs = keras.layers.Concatenate()([keras.layers.Dense(1)(hidden), keras.layers.Dense(1)(hidden)])
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", "mse", metrics=["mae"])
+        return model
+
+    y = np.stack([Y, X[:, 0]], 1)
+    found = search(
+        build_with, {"rate": [0.0, 0.1]}, X, y, folds=2, epochs=2, batch_size=12, halving=2, outer=2, verbose=0,
+        checkpoint=folder,
+    )  # fmt: skip
+    of_outer = [part for fold in found.outer for part in (fold.predictions, fold.score, fold.inner_score)]
+    variables = [v.numpy() for v in found.best_model.variables]
+    return [np.asarray(part).tobytes() for part in (found.scores, *of_outer, *variables)] + bits(found.ensemble)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoints", [2, 5, 9])
+def test_a_nested_search_with_and_without_dropout_goes_on_to_the_same_bits(checkpoints, killed, tmp_path):
+    expected = searched()
+    killed(lambda: searched(tmp_path), checkpoints)
+    assert searched(tmp_path) == expected
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path, capsys):
     expected = bits(validated())
     killed(lambda: validated(tmp_path), 4)
