@@ -138,7 +138,7 @@ def _remove_folders(parent: Path, prefix: str) -> None:
     """Remove the folders of ``_claimed_folder`` whose processes have been killed, which claim nothing."""
     for left in parent.glob(f"{prefix}????????"):
         with contextlib.suppress(OSError, Claimed):
-            if left.is_symlink() or _access_by_others(left):
+            if left.is_symlink() or not left.is_dir() or _access_by_others(left):
                 continue
             end_claim = claim(left)
             if is_claimed(left):  # else the file system has no locks, and the process may be alive
