@@ -6,9 +6,9 @@
 All 506 samples of the Boston table are divided into 10 outer folds, shuffled by each seed. For each fold, ``search``
 selects a network by inner folds of the samples outside it, and the mean of the selected network's models of the inner
 folds predicts the samples in it, which were not used to choose. There are two searches, one for each activation: the
-table has the better one by the inner folds, and the mean of both. Then the same with Keras's own split, 404 training and
-102 test samples. Gradient boosting of scikit-learn and CatBoost (the extra ``peers``), with their defaults, are trained
-and tested on the same samples. Takes about 10 minutes on two cores.
+table has the better one by the inner folds, and the mean of both. Then the same with Keras's own split, 404 training
+and 102 test samples. Gradient boosting of scikit-learn and CatBoost (the extra ``peers``), with their defaults, are
+trained and tested on the same samples. Takes about 10 minutes on two cores.
 """
 
 from dataclasses import dataclass

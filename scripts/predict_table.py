@@ -61,9 +61,9 @@ def main(settings: Settings) -> None:
     columns = model.columns
     frame, cells = read_frame_and_cells(settings.table, **vars(settings.table_format))
     check_names(model.new_names(), frame, settings.table)
+    outputs = model.outputs(frame)
     if ignored := columns.ignored(frame):
         print(f"ignoring columns that the model was not trained on: {', '.join(ignored)}", file=sys.stderr)
-    outputs = model.outputs(frame)
     found = model.predictions(outputs)
     said = score(columns, valid_target(frame, columns), outputs) if columns.target in frame else None
     write(pd.concat([cells.reset_index(drop=True), found], axis=1), settings.out)

@@ -84,7 +84,7 @@ def test_of_processes_that_claim_in_the_same_moment_one_wins(tmp_path):
         process.communicate("end\n", timeout=20)
 
 
-def test_a_folder_that_was_removed_is_not_claimed(tmp_path):
+def test_a_folder_that_was_removed_is_not_claimed(tmp_path, by_name):
     with pytest.raises(FileNotFoundError):
         claim(tmp_path / "missing")
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import types
 
 from k3torch import files
-from k3torch.claims import claim, is_claimed
+from k3torch.claims import Claimed, claim, is_claimed
 from k3torch.errors import InputError
 from k3torch.files import atomic_folder, atomic_path, cached_arrays, cached_file, is_draft, remove_drafts
 import numpy as np
@@ -56,6 +56,74 @@ def test_an_atomic_folder_may_have_the_longest_name(tmp_path):
     with atomic_folder(tmp_path / ("n" * 255)) as draft:
         (draft / "x").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["n" * 255]
+
+
+DRAFTS = ".k3torch-draft-aaaaaaaa", ".k3torch-draft-bbbbbbbb"
+
+
+def test_drafts_of_folders_of_killed_processes_are_removed_and_nothing_else(tmp_path, without_locks):
+    left, used = (tmp_path / name for name in DRAFTS)
+    others = [tmp_path / name for name in (".result-insiders", ".k3torch-draft-of-mine", "result-2")]
+    for folder in (left, used, *others):
+        (folder / "below").mkdir(parents=True)
+        (folder / "below/x").write_text("content")
+    (tmp_path / ".k3torch-draft-linkedto").symlink_to(others[0])
+    (tmp_path / ".k3torch-draft-afile000").write_text("content")
+    before = set(tmp_path.iterdir())
+    end = claim(used)
+    with atomic_folder(tmp_path / "result") as draft, atomic_folder(tmp_path / "other"):
+        assert draft.is_dir()  # each is claimed as long as it is written
+    end()
+    assert before - set(tmp_path.iterdir()) == (set() if without_locks else {left})
+    assert all((folder / "below/x").read_text() == "content" for folder in (used, *others))
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif(os.name == "nt", reason="locks a file"))])
+def without_locks(request, monkeypatch):
+    """Whether the file system has no locks, so that nobody knows whether a process is alive."""
+    if request.param:
+        import fcntl
+
+        def unsupported(*_):
+            raise OSError(37, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", unsupported)
+    return request.param
+
+
+def test_a_draft_that_another_process_removes_before_it_is_claimed_is_made_again(tmp_path, monkeypatch):
+    made = []
+
+    def claimed(folder):
+        made.append(folder)
+        if len(made) < 3:
+            folder.rmdir()
+            raise (FileNotFoundError, Claimed)[len(made) - 1]
+        return lambda: None
+
+    monkeypatch.setattr(files, "claim", claimed)
+    with atomic_folder(tmp_path / "result") as draft:
+        assert draft == made[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+LONG = ["n" * 255, "n" * 250 + ".json", "é" * 127, "n" * 100 + ".json", "n." + "s" * 253, "n" * 120 + "." + "s" * 134]
+
+
+@pytest.mark.parametrize("name", LONG, ids=range(len(LONG)))
+def test_a_file_may_have_the_longest_name(name, tmp_path):
+    target, other = tmp_path / name, tmp_path / f"m{name[1:]}"
+    with atomic_path(target) as draft:
+        draft.write_text("whole")
+        assert is_draft(draft, target)
+        assert not is_draft(draft, other)
+        assert len(os.fsencode(draft.name)) <= 143  # the longest name in an encrypted home folder
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    draft.write_text("half")
+    remove_drafts(other)
+    assert draft.exists()
+    remove_drafts(target)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_file_in_place_of_an_atomic_folder_stays(tmp_path):
@@ -164,6 +232,27 @@ def test_a_cache_that_cannot_be_a_folder_is_replaced_with_one_line(tmp_path, mon
         assert said.count("\n") == 1
         assert f"the cache folder {chosen} is not used" in said
     assert file.read_text() == "not a folder"
+
+
+def test_a_read_only_cache_is_replaced_with_one_line(cache, monkeypatch, capsys):
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)  # the superuser may write anywhere
+    path = cached_file("a", lambda path: path.write_text("content"))
+    assert path.read_text() == "content"
+    assert cache not in path.parents
+    assert capsys.readouterr().err == f"the cache folder {cache} is not used: it is read-only\n"
+
+
+def test_a_lock_that_belongs_to_another_user_is_no_end(cache, monkeypatch, capsys):
+    acquire = files.FileLock.acquire
+
+    def refused(lock, **arguments):
+        if cache in Path(lock.lock_file).parents:
+            raise PermissionError(13, "Permission denied", lock.lock_file)
+        return acquire(lock, **arguments)
+
+    monkeypatch.setattr(files.FileLock, "acquire", refused)
+    np.testing.assert_array_equal(cached_arrays("thing", lambda: {"x": np.arange(3)})["x"], range(3))
+    assert capsys.readouterr().err == f"continuing without the cache folder {cache}: Permission denied\n"
 
 
 def test_a_home_folder_that_is_unknown_is_named(monkeypatch, capsys):
@@ -304,14 +393,11 @@ def test_temporary_caches_of_killed_processes_are_removed(tmp_path, monkeypatch,
     monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("K3TORCH_CACHE", str(tmp_path / "file"))
     (tmp_path / "file").write_text("")
-    names = {"left": "k3torch-cache-aaaaaaaa", "used": "k3torch-cache-bbbbbbbb", "new": "k3torch-cache-cccccccc",
-             "mine": "k3torch-cache-of-mine"}  # fmt: skip
+    names = {"left": "k3torch-cache-aaaaaaaa", "used": "k3torch-cache-bbbbbbbb", "mine": "k3torch-cache-of-mine"}
     folders = {key: tmp_path / name for key, name in names.items()}
-    for key, folder in folders.items():
+    for folder in folders.values():
         folder.mkdir(mode=0o700)
         (folder / "x").write_text("")
-        if key != "new":
-            os.utime(folder, (1, 1))
     end = claim(folders["used"])
     files._temporary_dir.cache_clear()
     files._usable.cache_clear()
@@ -320,7 +406,7 @@ def test_temporary_caches_of_killed_processes_are_removed(tmp_path, monkeypatch,
     files._usable.cache_clear()
     end()
     assert is_claimed(made)
-    assert {key for key, folder in folders.items() if folder.exists()} == {"used", "new", "mine"}
+    assert {key for key, folder in folders.items() if folder.exists()} == {"used", "mine"}
 
 
 def test_arrays_are_built_where_no_file_can_be_written(cache, monkeypatch, capsys):

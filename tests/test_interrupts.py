@@ -50,6 +50,40 @@ def test_a_swallowed_interrupt_is_raised_again_by_the_next_epoch():
         interrupts.check()
 
 
+def test_a_swallowed_ctrl_c_is_raised_again_in_a_notebook_and_other_handlers_stay():
+    before = [signal.getsignal(number) for number in interrupts._SIGNALS]
+
+    def swallowed():
+        with contextlib.suppress(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+    def block():
+        with interrupts.not_lost():
+            assert signal.getsignal(signal.SIGTERM) is before[1]
+            swallowed()
+            with pytest.raises(KeyboardInterrupt):
+                EpochBar("bar", 3).status("tracing the step")
+
+    assert before[0] is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):  # at the end of the block, once more
+        block()
+    assert [signal.getsignal(number) for number in interrupts._SIGNALS] == before
+    interrupts.check()
+    with interrupts.raising():  # a script: its own block goes on
+        with interrupts.not_lost():
+            swallowed()
+        assert interrupts.received()
+    received = []
+    try:
+        signal.signal(signal.SIGINT, lambda *_: received.append(1))  # a program that handles it
+        with interrupts.not_lost():
+            send(signal.SIGINT)
+            interrupts.check()
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert received == [1]
+
+
 def test_an_interrupt_in_a_destructor_is_neither_printed_nor_lost(capsys):
     class Sends:
         def __del__(self):

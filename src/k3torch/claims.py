@@ -79,4 +79,7 @@ def _lock_name(folder: Path) -> Callable[[], None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise Claimed from error
+    if not folder.is_dir():
+        lock.release()
+        raise FileNotFoundError(f"{folder} was removed")
     return lock.release

@@ -11,11 +11,10 @@ import shutil
 import stat
 import sys
 import tempfile
-import time
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from k3torch.claims import claim, is_claimed
+from k3torch.claims import Claimed, claim, is_claimed
 from k3torch.errors import first_line
 import platformdirs
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
-_TEMPORARY, _NEW = "k3torch-cache-", 60.0  # a temporary folder; seconds in which a process claims the one that it made
+_TEMPORARY, _DRAFT = "k3torch-cache-", ".k3torch-draft-"  # how names of temporary folders begin
+_LONGEST = 100  # bytes of a name, without its suffix, that a draft repeats: a name may have 255 in all, or 143
 LOCK_NOTICE, LOCK_TIMEOUT = 2.0, 600.0  # seconds until a lock that another process holds is mentioned, and given up
 
 
@@ -59,13 +59,9 @@ def _usable(chosen: str) -> Path:
 def _temporary_dir() -> Path:
     import atexit  # only a process without a usable cache needs it
 
-    for left in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}????????"):  # by killed processes, which claim nothing
-        with contextlib.suppress(OSError):
-            old = left.lstat().st_mtime < time.time() - _NEW
-            if old and left.is_dir() and not _access_by_others(left) and not is_claimed(left):
-                shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))  # mode 0700
-    claim(folder)
+    parent = Path(tempfile.gettempdir())
+    _remove_folders(parent, _TEMPORARY)
+    folder, _ = _claimed_folder(parent, _TEMPORARY)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -90,7 +86,7 @@ def atomic_path(target: Path, *, durable: bool = False) -> Iterator[Path]:
     holds only with ``durable``, which waits until the disk has the file: milliseconds to tenths of a second.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_draft_prefix(target), suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=_draft_prefix(target), suffix=_draft_suffix(target), dir=target.parent)
     os.close(handle)
     draft = Path(name)
     try:
@@ -110,10 +106,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target``; it becomes ``target`` when the block succeeds.
 
     Where ``target`` has files already, the new ones are moved to it one by one, and replace those of the same names.
+    Drafts of killed processes beside it are removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # A name may be as long as the file system allows, and the draft's is longer.
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}-", dir=target.parent))
+    _remove_folders(target.parent, _DRAFT)
+    draft, end_claim = _claimed_folder(target.parent, _DRAFT)
     try:
         draft.chmod(0o755)  # mkdtemp gives 0700, which users do not expect of a result
         yield draft
@@ -126,11 +123,32 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 path.replace(target / path.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        end_claim()
+
+
+def _claimed_folder(parent: Path, prefix: str) -> tuple[Path, Callable[[], None]]:
+    """Make a folder of mode 0700 and claim it; return it and what ends the claim."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with contextlib.suppress(Claimed, FileNotFoundError):  # another process takes it for that of a killed one
+            return folder, claim(folder)
+
+
+def _remove_folders(parent: Path, prefix: str) -> None:
+    """Remove the folders of ``_claimed_folder`` whose processes have been killed, which claim nothing."""
+    for left in parent.glob(f"{prefix}????????"):
+        with contextlib.suppress(OSError, Claimed):
+            if left.is_symlink() or not left.is_dir() or _access_by_others(left):
+                continue
+            end_claim = claim(left)
+            if is_claimed(left):  # else the file system has no locks, and the process may be alive
+                shutil.rmtree(left, ignore_errors=True)
+            end_claim()
 
 
 def is_draft(path: Path, target: Path) -> bool:
     """Return whether ``path`` is what a killed process left of writing ``target``, in the same folder."""
-    name = re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(target.suffix)
+    name = re.escape(_draft_prefix(target)) + r"[a-z0-9_]{8}" + re.escape(_draft_suffix(target))
     return bool(re.fullmatch(name, path.name)) and path.is_file() and not path.is_symlink()
 
 
@@ -143,7 +161,12 @@ def remove_drafts(target: Path) -> None:
 
 
 def _draft_prefix(target: Path) -> str:
-    return f".{target.stem}-"
+    name = os.fsencode(target.stem)
+    return f".{target.stem if len(name) <= _LONGEST else hashlib.sha256(name).hexdigest()[:32]}-"
+
+
+def _draft_suffix(target: Path) -> str:
+    return target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST else ""
 
 
 def _flush(path: Path) -> None:

@@ -7,11 +7,12 @@ Python drops what is raised in a destructor. ``check`` raises it again; progress
 This module imports little, because no signal is handled until its import is complete.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -36,10 +37,10 @@ def exit_at_once() -> None:
 
 
 @contextmanager
-def raising() -> Iterator[None]:
+def raising(signals: Sequence[signal.Signals] = _SIGNALS) -> Iterator[None]:
     """Make a signal raise KeyboardInterrupt within the block; the handlers from before come back at its end."""
     _State.received = _State.last = 0
-    previous = _install(_raise)
+    previous = _install(_raise, signals)
     report, sys.unraisablehook = sys.unraisablehook, _without_interrupts
     try:
         yield
@@ -48,6 +49,21 @@ def raising() -> Iterator[None]:
         _State.last, _State.received = _State.received, 0
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def not_lost() -> Iterator[None]:
+    """Have ``check`` raise Ctrl-C again within the block, as ``raising`` does, where Python's own handler is installed.
+
+    It is, in a notebook and in a program that handles no signals. At the end of the block ``check`` is called.
+    """
+    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not own or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with raising((signal.SIGINT,)):
+        yield
+        check()
 
 
 @contextmanager
@@ -105,9 +121,9 @@ def is_script() -> bool:
     return main is not None and os.path.dirname(os.path.abspath(main)) in _FOLDERS  # noqa: PTH100, PTH120
 
 
-def _install(handler: _Handler) -> dict[int, Any]:
+def _install(handler: _Handler, signals: Sequence[signal.Signals] = _SIGNALS) -> dict[int, Any]:
     """Install ``handler`` and return the handlers from before. A signal that the parent process ignores stays so."""
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    previous = {number: signal.getsignal(number) for number in signals}
     handled: dict[int, Any] = {number: old for number, old in previous.items() if old not in (signal.SIG_IGN, None)}
     try:
         for number in handled:

@@ -43,6 +43,15 @@ def test_the_suffix_is_the_format_and_the_text_of_an_svg_is_text(tmp_path):
     assert all(f">{text}</text>" in svg for text in ("Film reviews", "validation", "epoch"))
 
 
+@pytest.mark.parametrize("name", [r"price $\bad$", "a$x_$b", "$", r"US$ and $\frac{1}{2}$"])
+def test_a_name_with_dollar_signs_is_drawn_as_it_is(name, tmp_path):
+    with plots.plot_to(tmp_path / "a.svg") as axes:
+        axes.barh([name], [1], label=name)
+        axes.set(title=name, ylabel=name)
+        plots.legend_below(axes)
+    assert (tmp_path / "a.svg").read_text().count(f">{name}</text>") == 4
+
+
 @pytest.mark.parametrize("suffix", ["svg", "pdf"])
 def test_the_same_plot_is_the_same_file(tmp_path, suffix):
     first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"

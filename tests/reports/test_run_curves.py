@@ -21,10 +21,20 @@ def test_curves_are_read_by_epoch_and_averaged_over_models(tmp_path):
     assert read_curves(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("text", ["", "loss\n1\n", "epoch\n\0\n", 'epoch,a\n1,"2\n'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "loss\n1\n", "epoch\n\0\n", 'epoch,a\n1,"2\n', "epoch,a\ninf,1\n", "epoch,a\n1,1\n,2\n", "epoch,a\n1e300,1\n"],
+)
 def test_a_damaged_history_is_one_line(text, tmp_path):
     with pytest.raises(InputError, match="expected the history of a run in"):
         read_curves(history(tmp_path, text))
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path):
+    curves = read_curves(history(tmp_path, "epoch,loss\n1,1e308\n2,-1e308\n3,inf\n4,0.5\n"))
+    plot_runs(tmp_path / "plot.svg", {"a\udcff$x$": curves, "\ud800": curves}, "Runs of \udcff")
+    said = (tmp_path / "plot.svg").read_text()
+    assert all(text in said for text in (r">a\udcff$x$: training<", r">\ud800: training<", r">Runs of \udcff<"))
 
 
 def test_metrics_that_all_runs_have(tmp_path):

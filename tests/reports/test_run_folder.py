@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 import signal
 
-from k3torch import __version__, interrupts, processes
+from k3torch import __version__, cli, interrupts, processes
 from k3torch.errors import InputError
 from k3torch.options import Output
 from k3torch.reports import run_folder
@@ -62,6 +62,19 @@ def test_a_run_cut_short_says_so_and_keeps_its_history(tmp_path, raised, status)
         cut_short()
     assert metrics(tmp_path / "run")["status"] == status
     assert (tmp_path / "run/history.csv").read_text().split() == ["epoch", "1"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_folder_that_says_so(number, code, tmp_path, capsys):
+    def main(_):
+        with RunFolder("job", at(tmp_path / "run")):
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, None)
+    assert stop.value.code == code
+    assert capsys.readouterr().err == "interrupted\n"
+    assert metrics(tmp_path / "run")["status"] == "interrupted"
 
 
 def test_bad_input_leaves_no_folder(tmp_path):

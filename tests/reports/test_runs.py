@@ -20,7 +20,7 @@ def make(folder, status="complete", metrics=None, begun=0, **settings):
 
 def test_a_run_is_read(tmp_path):
     metrics = {"seed": 0, "seconds_total": 2.5, "peak_memory_mb": 9.0, "loss": 0.5, "nan": None, "confusion": [[1]],
-               "source": "x", "flag": True}  # fmt: skip
+               "source": "x", "flag": True, "huge": 10**400}  # fmt: skip
     run = read_run(make(tmp_path / "run", metrics=metrics, begun=7, epochs=3, units=[4, 5]))
     assert (run.name, run.status, run.begun, run.seconds) == ("imdb", "complete", 7, 2.5)
     assert run.settings == {"epochs": 3, "units": [4, 5]}

@@ -101,3 +101,8 @@ def test_the_plot_of_one_line_without_steady_epochs_has_labelled_axes(tmp_path, 
     assert whole.get_xlim() == pytest.approx((1e11, 1e12))
     assert whole.get_ylim() == pytest.approx((0.1, 10))
     assert not steady.lines
+
+
+def test_ticks_of_logarithmic_axes_are_powers_of_ten(tmp_path):
+    plot_sizes(tmp_path / "sizes.svg", JOB, {2: [results()], 5: [results(3)]}, "Sizes")
+    assert ">$" not in (tmp_path / "sizes.svg").read_text()  # as it would be if drawn as it is

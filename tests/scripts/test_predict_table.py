@@ -104,6 +104,14 @@ def test_the_cells_of_the_user_stay_as_they_are(call, tmp_path):
     assert err == "ignoring columns that the model was not trained on: id, code, empty\n"
 
 
+def test_a_table_of_other_columns_is_one_line(call, tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("note,town\n1,Ulm\n2,Ulm\n")
+    code, out, err = call("predict_table.py", run_of(tmp_path / "run"), path)
+    assert (code, out) == (2, "")
+    assert err == "error: expected the columns 'size', 'town', found none named 'size'\n"
+
+
 @pytest.mark.parametrize("name", ["predicted kind", "probability of dear"])
 def test_a_table_with_a_column_of_the_output_is_refused(call, tmp_path, name):
     path, out = tmp_path / "new.csv", tmp_path / "out.csv"

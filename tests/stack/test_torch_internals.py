@@ -42,6 +42,11 @@ def test_a_graph_is_traced_without_computing():
 def test_private_errors_become_reasons_and_interrupts_pass(monkeypatch):
     with pytest.raises(CompilerChanged, match="TypeError: other"), private_use():
         raise TypeError("other\narguments")
+    with (
+        pytest.raises(CompilerUnavailable, match=r"^the C\+\+ compiler's files cannot .* \(No space left\)$"),
+        private_use(),
+    ):
+        raise OSError(28, "No space left")
     with pytest.raises(KeyboardInterrupt), private_use():
         raise KeyboardInterrupt
     with pytest.raises(CompilerUnavailable, match="no compiler"), private_use():

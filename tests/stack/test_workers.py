@@ -38,3 +38,30 @@ def test_on_leaving_it_waits_for_what_was_submitted():
         gate.set()
     assert done == [1]
     assert not any(thread.is_alive() for thread in workers._threads)
+
+
+def test_an_interrupt_between_waiting_for_a_result_and_having_it_loses_none():
+    class Interrupted:
+        """A queue whose ``get`` is interrupted once it has the item."""
+
+        calls = 0
+
+        def __init__(self, queue):
+            self.put, self._get = queue.put, queue.get
+
+        def get(self):
+            item = self._get(timeout=5)
+            self.calls += 1
+            if self.calls == 1:
+                raise KeyboardInterrupt
+            return item
+
+    with Workers(1, lambda: None) as workers:
+        workers._done = Interrupted(workers._done)
+        workers.submit("a", lambda: 1)
+        with pytest.raises(KeyboardInterrupt):
+            workers.take()
+        assert workers.pending == 1
+        workers.submit("b", lambda: 2)
+        assert [workers.take(), workers.take()] == [("a", 1), ("b", 2)]
+        assert workers.pending == 0

@@ -2,10 +2,14 @@
 
 from collections import OrderedDict, deque, namedtuple
 import json
+import os
+from pathlib import Path
+import random
 
+from k3torch import files
 from k3torch.errors import InputError
 from k3torch.training import checkpoint_file
-from k3torch.training.checkpoint_file import CheckpointFolder, NotPlain, decode, encode, plain_attributes, read
+from k3torch.training.checkpoint_file import CheckpointFolder, NotPlain, decode, encode, fitting, plain_attributes, read
 import keras
 import numpy as np
 import pytest
@@ -176,6 +180,74 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
         CheckpointFolder(tmp_path / "file" / "below").write(1, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("n" * 256, r"'n+': File name too long"),
+        ("~no-such-user/x", "'~no-such-user/x': Could not determine home directory."),
+        (5, "5: .*str.*"),
+        ("dangling", "the dangling link dangling: give another name"),
+        ("fifo", "the file fifo: give another name"),
+    ],
+)
+def test_a_name_that_no_folder_can_have_is_one_line(name, reason, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("dangling").symlink_to("nowhere")
+    os.mkfifo("fifo") if hasattr(os, "mkfifo") else Path("fifo").touch()
+    with pytest.raises(InputError, match=f"^expected a folder for checkpoints, got {reason}$"):
+        CheckpointFolder(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "fifo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("a\0b", "embedded null .*"), ("a\ud800", ".*surrogates not allowed"), ("file/x", ".*")]
+)
+def test_a_folder_that_cannot_be_made_is_one_line(name, reason, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"^expected to write a checkpoint to .*, got: {reason}$"):
+        CheckpointFolder(tmp_path / name).claimed().__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_values_that_do_not_fit_are_refused_in_one_line():
+    with (
+        pytest.raises(InputError, match=r"got another, which does not fit \(KeyError: 'x'\): give another folder"),
+        fitting(),
+    ):
+        raise KeyError("x")
+    with pytest.raises(InputError, match=r"^expected the same$"), fitting():
+        raise InputError("expected the same")
+    with pytest.raises(KeyboardInterrupt), fitting():
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_bits_bytes_and_cuts_are_noticed_or_change_nothing(seed, tmp_path):
+    draw, path = random.Random(seed), tmp_path / "damaged.npz"
+    content = {"tensor": torch.rand(30, 4), "array": np.arange(40.0), "plain": {"x": (1, 2.5, None), 3: {1, 2}}}
+    CheckpointFolder(tmp_path).write(1, content)
+    valid = (tmp_path / "checkpoint-000001.npz").read_bytes()
+    expected = repr(read(tmp_path / "checkpoint-000001.npz"))
+    refused = 0
+    for number in range(60):
+        damaged = bytearray(valid)
+        place = draw.randrange(len(valid))
+        if number % 3 == 0:
+            damaged[place] ^= 1 << draw.randrange(8)
+        elif number % 3 == 1:
+            damaged[place : place + 300] = bytes(len(damaged[place : place + 300]))
+        else:
+            del damaged[place:]
+        path.write_bytes(damaged)
+        try:
+            found = read(path)
+        except Exception:
+            refused += 1
+        else:
+            assert repr(found) == expected
+    assert refused > 50
+
+
 def test_a_claimed_folder_is_made_and_one_without_files_is_removed(tmp_path):
     folder, other = CheckpointFolder(tmp_path / "new" / "folder"), CheckpointFolder(tmp_path / "new" / "folder")
     with folder.claimed(), pytest.raises(InputError) as refused, other.claimed():
@@ -225,6 +297,14 @@ def test_a_checkpoint_is_due_once_writing_the_last_one_took_1_percent_of_the_tim
     assert not folder.is_due(60.0)
     now[0] = 160.25
     assert folder.is_due(60.0)
+
+
+def test_a_checkpoint_is_flushed_to_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    folder = CheckpointFolder(tmp_path)
+    folder.write(1, {"a": 1})
+    assert flushed == [folder.file(1).stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_each_checkpoint_is_registered_before_it_is_written(tmp_path):

@@ -321,6 +321,38 @@ def test_a_damaged_model_file_is_refused_in_one_line(tmp_path, content):
         saving.load_model(path, (None, 5))
 
 
+def runs(code):
+    return lambda content: content.replace(b"keras.layers", code).replace(b"keras.src.layers", code)
+
+
+def test_no_code_in_a_model_file_runs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    ran = tmp_path / "ran"
+
+    def writes(x):
+        open(ran, "w").close()  # noqa: PTH123  (it is stored as code, without imports)
+        return x
+
+    inputs = keras.Input((5,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / "plain.keras")
+    keras.Model(inputs, keras.layers.Lambda(writes, output_shape=(5,))(inputs)).save(tmp_path / "lambda.keras")
+    ran.unlink(missing_ok=True)  # building the layer called it
+    module = tmp_path / "written.py"
+    module.write_text(f"open({str(ran)!r}, 'w').close()")
+    changed(tmp_path / "plain.keras", tmp_path / "module.keras", config=runs(b"written"))
+    changed(
+        tmp_path / "plain.keras",
+        tmp_path / "function.keras",
+        config=lambda content: content.replace(b'"class_name": "Dense"', b'"class_name": "system"').replace(
+            b'"module": "keras.layers"', b'"module": "os"'
+        ),
+    )
+    for name in ("lambda", "module", "function"):
+        with pytest.raises(InputError, match=r"^expected a Keras model in [^\n]*: train again$"):
+            saving.load_model(tmp_path / f"{name}.keras")
+        assert not ran.exists()
+
+
 def changed(source, target, **changes):
     """Copy a .keras file with other content of some members."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:

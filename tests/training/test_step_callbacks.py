@@ -1,7 +1,12 @@
 """What is asked of callbacks: whether they act within an epoch, and whether they read logs or weights there."""
 
 from k3torch.training.checkpoint import ExactCheckpoint
-from k3torch.training.step_callbacks import any_batch_hook, reader_within_epochs, reads_every_batch
+from k3torch.training.step_callbacks import (
+    any_batch_hook,
+    callbacks_of_predict,
+    reader_within_epochs,
+    reads_every_batch,
+)
 import keras
 from keras import callbacks
 import pytest
@@ -67,3 +72,26 @@ def test_hooks_of_a_phase():
 def test_the_bar_of_keras_reads_logs_and_its_lines_do_not():
     assert not reads_every_batch("train", [OnTestBatch()], 2)
     assert reads_every_batch("train", [], 1)
+
+
+class Outputs:
+    """Counts how often they are converted."""
+
+    conversions = 0
+
+    def __float__(self):
+        self.conversions += 1
+        return 0.0
+
+
+def test_outputs_of_predict_are_converted_for_callbacks_and_bars_alone():
+    model, quiet = keras.Sequential([keras.Input((1,))]), [callbacks.History()]
+    assert callbacks_of_predict(model, quiet, 0) is quiet
+    assert callbacks_of_predict(model, None, 1) is None
+    none = callbacks_of_predict(model, [], 0)
+    outputs = Outputs()
+    for callback_list, conversions in ((callbacks.CallbackList(model=model), 1), (none, 1)):
+        callback_list.on_predict_begin()
+        callback_list.on_predict_batch_end(0, {"outputs": outputs})
+        callback_list.on_predict_end()
+        assert outputs.conversions == conversions

@@ -1,11 +1,15 @@
 """An interrupted cross-validation goes on from its checkpoint to the same bits; what cannot be used is refused."""
 
+import contextlib
 import errno
+import os
 import shutil
+import signal
 
 from k3torch import InputError, cross_validate, search
 from k3torch.stack import model_stack
 from k3torch.training import checkpoint_file
+from k3torch.training.checkpoint import resume_fit
 from k3torch.training.checkpoint_file import CheckpointFolder
 from k3torch.validation import engines
 from k3torch.validation.checkpoints import Checkpoints, Current, Stored, claimed
@@ -103,6 +107,33 @@ def test_compiled_and_several_stacks_go_on_to_the_same_bits(callbacks, stack_byt
         assert bits(validated(folder, engine="stacked", callbacks=callbacks)) == expected
 
 
+def searched(folder=None):
+    def build_with(rate):
+        inputs = keras.Input((3,))
+        hidden = keras.layers.Dropout(rate)(keras.layers.Dense(3)(inputs))
+        outputs = keras.layers.Concatenate()([keras.layers.Dense(1)(hidden), keras.layers.Dense(1)(hidden)])
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", "mse", metrics=["mae"])
+        return model
+
+    y = np.stack([Y, X[:, 0]], 1)
+    found = search(
+        build_with, {"rate": [0.0, 0.1]}, X, y, folds=2, epochs=2, batch_size=12, halving=2, outer=2, verbose=0,
+        checkpoint=folder,
+    )  # fmt: skip
+    of_outer = [part for fold in found.outer for part in (fold.predictions, fold.score, fold.inner_score)]
+    variables = [v.numpy() for v in found.best_model.variables]
+    return [np.asarray(part).tobytes() for part in (found.scores, *of_outer, *variables)] + bits(found.ensemble)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoints", [2, 5, 9])
+def test_a_nested_search_with_and_without_dropout_goes_on_to_the_same_bits(checkpoints, killed, tmp_path):
+    expected = searched()
+    killed(lambda: searched(tmp_path), checkpoints)
+    assert searched(tmp_path) == expected
+
+
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(killed, tmp_path, capsys):
     expected = bits(validated())
     killed(lambda: validated(tmp_path), 4)
@@ -146,6 +177,56 @@ def test_a_checkpoint_of_fit_and_a_file_in_place_of_the_folder_are_refused(tmp_p
     tmp_path.touch()
     with pytest.raises(InputError, match="expected a folder for checkpoints, got the file"):
         validated(tmp_path)
+
+
+def test_fit_refuses_a_checkpoint_of_another_function_in_one_line(tmp_path):
+    validated(tmp_path, epochs=1)
+    with pytest.raises(InputError) as refused:
+        resume_fit(build(), tmp_path, X, Y)
+    where = tmp_path / "checkpoint-000002.npz"
+    assert str(refused.value) == (
+        f"expected a checkpoint of cross_validate, as in {where}, got a checkpoint of fit: give the same, or another "
+        "folder"
+    )
+
+
+def without(values, place):
+    """Return a copy of nested values without the one at a place."""
+    first, *rest = place
+    changed = dict(values) if isinstance(values, dict) else list(values)
+    if rest:
+        changed[first] = without(changed[first], rest)
+    else:
+        del changed[first]
+    return changed
+
+
+PARTS = {
+    "fit": [("parts",), ("settings",), ("current",), ("current", "key"), ("current", "jobs", 0, "stopped"),
+            ("current", "jobs", 1, "stopped"), ("current", "jobs", 1, "model"), ("current", "jobs", 1, "python"),
+            ("current", "jobs", 1, "random", "global", 2, 1, 7)],
+    "stacked": [("current", "random", 1), ("current", "jobs", 0, "state", 0), ("current", "jobs", 1, "history")],
+    "complete": [("trainings", "folds", "models", 0), ("trainings", "folds", "histories", 1),
+                 ("trainings", "folds", "kept"), ("trainings", "folds", "kept", 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_whole_checkpoint_with_other_parts_is_refused_in_one_line(kind, killed, tmp_path):
+    """As another version may have written it."""
+    arguments = {"engine": "stacked" if kind == "stacked" else "fit", "folds": 2, "callbacks": stopping()}
+    folder = CheckpointFolder(tmp_path / "written")
+    if kind == "complete":
+        validated(folder.path, **arguments)
+    else:
+        killed(lambda: validated(folder.path, **arguments), 7 if kind == "fit" else 2)
+    _, content = folder.newest()
+    for place in PARTS[kind]:
+        other = CheckpointFolder(tmp_path / ",".join(map(str, place)))
+        other.write(1, without(content, place))
+        with pytest.raises(InputError, match=r"expected a checkpoint .*give (the same, or )?another folder") as refused:
+            validated(other.path, **arguments)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_stack_that_was_compiled_is_not_trained_uncompiled():
@@ -216,6 +297,27 @@ def test_without_a_folder_nothing_is_stored():
 def test_a_checkpoint_that_is_no_folder_is_refused(where):
     with pytest.raises(InputError, match="expected checkpoint as a folder, got "):
         validated(where)
+
+
+def test_an_interrupt_that_is_swallowed_ends_the_call_and_it_goes_on_later_to_the_same_bits(tmp_path, monkeypatch):
+    """PyTorch swallows Ctrl-C in callbacks of weak references while a step is traced."""
+    sent = []
+
+    def swallowed(*_):
+        if len(sent) < 2:
+            sent.append(1)
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def rules():
+        return [keras.callbacks.LambdaCallback(on_epoch_begin=swallowed)]
+
+    expected = bits(validated(callbacks=[keras.callbacks.LambdaCallback()]))
+    monkeypatch.setattr(checkpoint_file, "COST", 1e9)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            validated(tmp_path, callbacks=rules())
+    assert bits(validated(tmp_path, callbacks=rules())) == expected
 
 
 def test_a_folder_that_another_call_uses_is_refused_before_any_work(tmp_path):

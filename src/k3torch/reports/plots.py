@@ -28,7 +28,9 @@ BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK = (
 )  # fmt: skip
 
 # Text stays text, which a reader can search and copy; the same plot is the same file, without a date or random names.
-STYLE = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "k3torch"}
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "k3torch", "text.parse_math": False
+}  # fmt: skip
 UNDATED: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 NUMBERED = 100
 """The most scores that ``plot_scores`` labels with their folds."""
@@ -41,17 +43,19 @@ def figure_to(
     """Yield a figure and its axes, row by row; without an exception, write it to ``path``.
 
     The suffix of ``path`` is the format: .png with 150 dpi, .svg or .pdf. Sizes are in inches; ``layout`` are further
-    arguments of ``plt.subplots``.
+    arguments of ``plt.subplots``. Text between two $ is drawn as it is: it is a name in the user's data, no formula.
     """
-    figure, grid = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **layout)
-    try:
-        for axes in grid.flat:
-            axes.spines[["top", "right"]].set_visible(False)
-        yield figure, list(grid.flat)
-        with atomic_path(path) as draft, plt.rc_context(STYLE):
-            figure.savefig(draft, dpi=150, metadata=UNDATED.get(path.suffix))
-    finally:
-        plt.close(figure)
+    size = {"figsize": (width, height), "layout": "constrained"}
+    with plt.rc_context(STYLE):
+        figure, grid = plt.subplots(rows, columns, squeeze=False, **size, **layout)
+        try:
+            for axes in grid.flat:
+                axes.spines[["top", "right"]].set_visible(False)
+            yield figure, list(grid.flat)
+            with atomic_path(path) as draft:
+                figure.savefig(draft, dpi=150, metadata=UNDATED.get(path.suffix))
+        finally:
+            plt.close(figure)
 
 
 @contextmanager

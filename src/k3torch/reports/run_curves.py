@@ -10,6 +10,7 @@ from k3torch.reports.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, 
 import pandas
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, BLACK)
+_MOST_EPOCHS, _LARGEST = 2**31, 1e300  # what can be drawn
 MOST = 6
 """The most metrics that ``plot_runs`` draws."""
 
@@ -32,7 +33,10 @@ def read_curves(folder: Path) -> Curves:
         numbers = table.select_dtypes("number")
         if "epoch" not in numbers:
             raise ValueError("no column epoch of numbers")
+        if not (numbers["epoch"].abs() < _MOST_EPOCHS).all():
+            raise ValueError("other values in the column epoch")
         means = numbers.groupby("epoch").mean()
+        means = means.where(means.abs() < _LARGEST)
     except (OSError, ValueError) as error:
         raise InputError(f"expected the history of a run in {path}, got: {first_line(error)}") from error
     return {name: means[name] for name in means.columns if name not in NO_METRICS}
@@ -67,11 +71,16 @@ def plot_runs(path: Path, runs: Mapping[str, Curves], title: str) -> None:
                         curve = curves[name]
                         mark = "o" if len(curve) == 1 else None
                         look: dict[str, Any] = {"color": colour, "marker": mark, "linewidth": width}
-                        look["label"] = f"{run}: {part}"
+                        look["label"] = f"{_drawable(run)}: {part}"
                         axes.plot(curve.index, curve, line, **look)
             axes.set(ylabel=metric)
             axes.grid(alpha=0.25)
             epoch_axis(axes, 1, last)
-        figure.suptitle(title)
+        figure.suptitle(_drawable(title))
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+
+
+def _drawable(text: str) -> str:
+    """Return a text without what no font has: bytes of the name of a file that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from k3torch.claims import is_claimed
-from k3torch.errors import InputError
+from k3torch.errors import InputError, is_number
 from k3torch.files import reason_of
 from k3torch.options import typed
 
@@ -60,7 +59,7 @@ def read_run(folder: Path) -> Run:
     except (OSError, ValueError, KeyError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else reason_of(error)
         raise InputError(f"expected a run folder, with config.json and metrics.json, got {folder}: {reason}") from error
-    numbers = {key: float(value) for key, value in found.items() if _is_number(value)}
+    numbers = {key: float(value) for key, value in found.items() if is_number(value)}
     return Run(
         folder,
         name,
@@ -118,7 +117,3 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"other content in {path.name}")
     return content
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

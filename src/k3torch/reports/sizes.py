@@ -107,6 +107,8 @@ def plot_sizes(path: Path, job: Job, results: Results, title: str) -> None:
             (left, low), (right, high) = axes.dataLim.min, axes.dataLim.max
             axes.set(xscale="log", yscale="log", xlim=_decades(left, right), ylim=_decades(low, high))
             axes.grid(alpha=0.25)
+            for label in (*axes.get_xticklabels(which="both"), *axes.get_yticklabels(which="both")):
+                label.set_parse_math(True)  # powers of ten
         whole.plot([], [], " ", label="numbers: lines of the table")
         for line in steady.lines:
             line.set_label(None)  # in the legend once

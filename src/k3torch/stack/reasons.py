@@ -22,7 +22,7 @@ class UnsupportedGraph(NotCompiled):
 
 
 class CompilerUnavailable(NotCompiled):
-    """No C++ compiler works on this machine."""
+    """No C++ compiler works on this machine, or its files cannot be written."""
 
 
 class CompilerChanged(NotCompiled):

@@ -10,8 +10,8 @@ import pkgutil
 from typing import Any
 
 from k3torch.errors import first_line
-from k3torch.files import private_compiler_cache
-from k3torch.stack.reasons import CompilerChanged, NotCompiled
+from k3torch.files import private_compiler_cache, reason_of
+from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, NotCompiled
 import torch
 
 Tensors = Sequence[torch.Tensor]
@@ -73,6 +73,8 @@ def private_use() -> Iterator[None]:
     except NotCompiled:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # the disk is full, say; a library that is none has no number
+            raise CompilerUnavailable(f"the C++ compiler's files cannot be used ({reason_of(error)})") from error
         raise CompilerChanged(
             f"PyTorch {torch.__version__} differs from the version that compiled C++ loops are written for "
             f"({first_line(error, with_type=True)})"

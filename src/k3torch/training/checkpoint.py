@@ -20,7 +20,7 @@ from k3torch import processes
 from k3torch.errors import InputError, count_problem, refuse
 from k3torch.training import checkpoint_state as state
 from k3torch.training import shared_checkpoint as shared
-from k3torch.training.checkpoint_file import CheckpointFolder
+from k3torch.training.checkpoint_file import CheckpointFolder, fitting
 from k3torch.training.checkpoint_run import FORMAT, Settings, check_data, settings_of_run, stored_checkpoint
 from k3torch.training.distributed import callbacks_of_process, own_seed, set_own_seed
 import keras
@@ -104,7 +104,8 @@ class _Run:
         self._data = [arguments.get("x"), arguments.get("validation_data")]
         self._number = stored[0] if stored else 0
         self._stored = stored[1] if stored else None
-        self._own = self._stored["processes"][processes.rank()] if self._stored else {}
+        with fitting():
+            self._own = self._stored["processes"][processes.rank()] if self._stored else {}
         self._to_skip = self._stored["batches"] if self._stored else 0
         self._epoch = 0
         self._epoch_start: Any = None
@@ -123,7 +124,8 @@ class _Run:
     def begin_epoch(self, epoch: int) -> None:
         self._epoch = epoch
         if self._to_skip and self._stored:
-            state.set_random_values(self._own["epoch start"], self._data)
+            with fitting():
+                state.set_random_values(self._own["epoch start"], self._data)
             self._pass_over_batches()
         self._epoch_start = state.random_values(self._data)
 
@@ -170,6 +172,7 @@ class _Run:
         if processes.is_main():
             self._checkpoint.folder.write(self._number, content | {"processes": of_all})
 
+    @fitting()
     def _load(self, stored: dict[str, Any]) -> None:
         state.load_model_values(self._model, stored["model"], self._where)
         shared.load_own_tensors(self._model, self._own["tensors"])

@@ -40,15 +40,20 @@ class CheckpointFolder:
         register: is called with the path of each checkpoint before it is written.
 
     Raises:
-        InputError: if a file has the folder's name.
+        InputError: if a file has the folder's name, or if no folder can have it.
     """
 
     def __init__(self, folder: str | Path, register: Callable[[Path], object] | None = None):
-        self.path = Path(folder).expanduser()
         self._register = register
         self._written, self._due = time.monotonic(), -math.inf
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"expected a folder for checkpoints, got the file {self.path}: give another name")
+        try:
+            self.path = Path(folder).expanduser()
+            is_there = self.path.exists()
+        except (OSError, ValueError, RuntimeError, TypeError) as error:  # too long, no home folder, no text
+            raise InputError(f"expected a folder for checkpoints, got {folder!r}: {reason_of(error)}") from error
+        if (is_there or self.path.is_symlink()) and not self.path.is_dir():
+            kind = "file" if is_there else "dangling link"
+            raise InputError(f"expected a folder for checkpoints, got the {kind} {self.path}: give another name")
 
     @contextmanager
     def claimed(self) -> Iterator[Self]:
@@ -71,7 +76,7 @@ class CheckpointFolder:
                 f"expected a folder for checkpoints of its own, got {self.path}, which another process uses: give "
                 "another folder, or wait for it"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise self._not_written(error) from error
         try:
             yield self
@@ -81,7 +86,7 @@ class CheckpointFolder:
                     folder.rmdir()
             end()
 
-    def _not_written(self, error: OSError) -> InputError:
+    def _not_written(self, error: OSError | ValueError) -> InputError:
         return InputError(f"expected to write a checkpoint to {self.path}, got: {reason_of(error)}")
 
     def numbers(self) -> list[int]:
@@ -162,8 +167,32 @@ def packed(content: dict[str, Any]) -> Arrays:
     return arrays
 
 
-def read(file: Path | BinaryIO) -> dict[str, Any]:
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Refuse values of a checkpoint that do not fit, within the block that loads them: another program wrote them.
+
+    Raises:
+        InputError: instead of any other exception.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            "expected a checkpoint of this version of k3torch, got another, which does not fit "
+            f"({first_line(error, with_type=True)}): give another folder to begin"
+        ) from error
+
+
+def read(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint; the exceptions are those of NumPy, ``zipfile`` and ``json``."""
+    with path.open("rb") as file:
+        return unpacked(file)
+
+
+def unpacked(file: BinaryIO) -> dict[str, Any]:
+    """Return the content of an ``.npz`` file of the arrays that ``packed`` returns, or raise as ``read`` does."""
     with np.load(file, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     content = decode(json.loads(arrays.pop(_JSON).tobytes().decode()), arrays)

@@ -11,7 +11,7 @@ import warnings
 import k3torch
 from k3torch import processes
 from k3torch.errors import InputError, Problem, refuse, unless
-from k3torch.training.checkpoint_file import CheckpointFolder
+from k3torch.training.checkpoint_file import CheckpointFolder, fitting
 from k3torch.training.checkpoint_state import generator_count
 from k3torch.training.keras_internals import Functional
 import keras
@@ -66,6 +66,7 @@ def settings_of_run(model: keras.Model, arguments: Mapping[str, Any], callbacks:
     x, validation = arguments.get("x"), arguments.get("validation_data")
     weights = arguments.get("class_weight")
     return {
+        "a checkpoint of": "fit",
         **model_settings(model),
         "number of processes": processes.count(),
         "x": "a DataLoader" if isinstance(x, DataLoader) else "arrays",
@@ -105,6 +106,8 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         InputError: names those that differ.
     """
     names = [name for name in stored | found if stored.get(name) != found.get(name)]
+    if "a checkpoint of" in names:
+        names = ["a checkpoint of"]
     if "layers" in names:
         names = [name for name in names if not name.startswith("layer ")]
     if names:
@@ -114,6 +117,7 @@ def check_settings(stored: Settings, found: Settings, where: Path) -> None:
         )
 
 
+@fitting()
 def stored_checkpoint(
     folder: CheckpointFolder, resume: str | Path | None, settings: Settings, epochs: int
 ) -> tuple[int, dict[str, Any]] | None:
@@ -141,7 +145,8 @@ def stored_checkpoint(
         return None
     number, content = stored
     where = folder.file(number)
-    if content.get("format") != FORMAT:
+    of_fit = content.get("settings", {}).get("a checkpoint of", "fit") == "fit"  # else the settings differ
+    if of_fit and content.get("format") != FORMAT:
         raise InputError(f"expected a checkpoint of this version of k3torch in {where}: give another folder to begin")
     check_settings(content["settings"], settings, where)
     done = content["epoch"] + (content["batches"] > 0)

@@ -104,6 +104,7 @@ class EpochBar:
 
     def status(self, text: str) -> None:
         """Show in a few words what is being done, in place of metrics, until the first batch or epoch is complete."""
+        interrupts.check()
         self._status = text
         if EpochBar._drawn is self and self._place == "notebook":
             self._draw()

@@ -22,6 +22,7 @@ from k3torch.training.step_callbacks import (
     AfterCallbacks,
     BeforeCallbacks,
     any_batch_hook,
+    callbacks_of_predict,
     reader_within_epochs,
     reads_every_batch,
 )
@@ -177,7 +178,8 @@ class FastStep(ProcessStep):
         self._catch_up()
         call = inspect.signature(super().predict).bind(*args, **kwargs)  # type: ignore[misc]
         refuse_matrices(call.arguments)
-        call.arguments["verbose"], _ = displays("predict", call.arguments.get("verbose", "auto"), [])
+        call.arguments["verbose"] = verbose = displays("predict", call.arguments.get("verbose", "auto"), [])[0]
+        call.arguments["callbacks"] = callbacks_of_predict(self, call.arguments.get("callbacks"), verbose)
         threads = threads_for(self, call.arguments["x"], call.arguments.get("batch_size"))
         with threads, asynchronous(device_of(self)):
             return super().predict(*call.args, **call.kwargs)  # type: ignore[misc]

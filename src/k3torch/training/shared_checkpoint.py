@@ -11,7 +11,7 @@ from typing import Any
 
 from k3torch import processes
 from k3torch.errors import InputError
-from k3torch.training.checkpoint_file import CheckpointFolder, packed, read
+from k3torch.training.checkpoint_file import CheckpointFolder, packed, unpacked
 from k3torch.training.distributed import any_of_all, gathered, group_device, is_seed, together
 from k3torch.training.model_state import named_tensors
 import keras
@@ -96,7 +96,7 @@ def _to_bytes(values: Values) -> bytes:
 
 
 def _from_bytes(message: torch.Tensor) -> Values:
-    return read(io.BytesIO(message.cpu().numpy().tobytes()))
+    return unpacked(io.BytesIO(message.cpu().numpy().tobytes()))
 
 
 def _message(content: bytes, size: int) -> torch.Tensor:

@@ -58,6 +58,18 @@ class AfterCallbacks(keras.callbacks.Callback):  # type: ignore[misc]
             prepare()
 
 
+class _NoCallbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
+    """A list of no callbacks: Keras's own converts the outputs of each batch for them, in a second thread."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Do nothing."""
+
+
+def callbacks_of_predict(model: keras.Model, callbacks: Any, verbose: int) -> Any:
+    """Return the callbacks to call ``predict`` with: the caller's, or for none a list that does nothing."""
+    return callbacks if callbacks or verbose else _NoCallbacks(model=model)
+
+
 def reads_every_batch(phase: str, callbacks: Any, verbose: Any) -> bool:
     """Return whether anything reads the logs of single batches; ``phase`` is "train" or "test"."""
     if isinstance(callbacks, keras.callbacks.CallbackList):  # from inside fit, its progress bar included

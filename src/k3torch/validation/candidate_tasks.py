@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from k3torch.stack.device_choice import uncompiled_seconds
+from k3torch.training.checkpoint_file import fitting
 from k3torch.validation import candidate_runs
 from k3torch.validation.candidates import Candidate
 from k3torch.validation.checkpoints import Stored, Values
@@ -118,6 +119,7 @@ def _take(run: Run, values: Values, epochs: range, settings: Settings) -> None:
         settings.checkpoints.complete({run.key: Stored(record)})
 
 
+@fitting()
 def _load(run: Run, epochs: range, settings: Settings) -> bool:
     """Take what a checkpoint has of these epochs; return whether it has it."""
     if (values := run.stored(settings).get(epochs.stop)) is None:

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Protocol
 
 from k3torch.errors import InputError
-from k3torch.training.checkpoint_file import CheckpointFolder
+from k3torch.training.checkpoint_file import CheckpointFolder, fitting
 from k3torch.training.checkpoint_run import Settings, check_settings
 from k3torch.training.model_state import get_random_states
 
@@ -130,10 +130,14 @@ class Checkpoints:
         self.parts: Values = {}
         self._trainings: dict[str, Recorded] = {}
         self._stored: Values = {"trainings": {}, "current": None}
+        self._load()
+
+    @fitting()
+    def _load(self) -> None:
         if self.folder is not None and (found := self.folder.newest()) is not None:
             self._number, self._stored = found
             self._check(self.folder.file(self._number))
-            self.parts = self._stored["parts"]
+            self.parts = {key: dict(values) for key, values in self._stored["parts"].items()}
             # A checkpoint may be written before the call has come to all of them.
             self._trainings = {key: Stored(record) for key, record in self._stored["trainings"].items()}
 
@@ -148,8 +152,9 @@ class Checkpoints:
 
     def begin(self, key: str) -> Current:
         """Return the training of this name, which begins now, or goes on."""
-        stored = self._stored["current"]
-        return Current(key, self, stored if stored and stored["key"] == key else None)
+        with fitting():
+            stored = self._stored["current"]
+            return Current(key, self, stored if stored and stored["key"] == key else None)
 
     def trained(self, key: str) -> Values | None:
         """Return what is stored of a complete training, or None."""

@@ -5,7 +5,7 @@ import functools
 import inspect
 from typing import Any, ParamSpec, TypeVar
 
-from k3torch import runtime
+from k3torch import interrupts, runtime
 from k3torch.errors import refuse
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import engines
@@ -33,7 +33,7 @@ def checked_and_locked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def locked(*args: P.args, **kwargs: P.kwargs) -> R:
         check_names(kwargs, names, function.__name__)
-        with LOCK:
+        with LOCK, interrupts.not_lost():
             return function(*args, **kwargs)
 
     return locked

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from k3torch.training import checkpoint_state as state
+from k3torch.training.checkpoint_file import fitting
 from k3torch.validation.checkpoints import Current
 import keras
 
@@ -27,12 +28,14 @@ class FitCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._current, self._number, self._callbacks, self._epochs = current, number, callbacks, epochs
         self._trained, self._stored = trained, current.jobs.get(number)
 
+    @fitting()
     def first_epoch(self, epoch: int) -> int:
         """Return the epoch with which the job goes on, or ``epoch`` if nothing is stored of it."""
         if self._stored is None:
             return epoch
         return self._epochs if self._stored["stopped"] else int(self._stored["next"])
 
+    @fitting()
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Load what is stored."""
         self._python = state.PythonValues(self._trained)

@@ -10,6 +10,7 @@ from k3torch import runtime
 from k3torch.errors import InputError, first_line
 from k3torch.stack import stateless
 from k3torch.stack.reasons import DifferentStep, SlowerThanFit, UntraceableStep
+from k3torch.training.checkpoint_file import fitting
 from k3torch.training.checkpoint_state import load_model_values, model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines, fit_engine, stopping
@@ -113,9 +114,11 @@ class Training:
             "rules": [rule.values() for rule in self.rules or ()],
         }
 
+    @fitting()
     def load(self, record: Values) -> None:
         """Take what ``record`` returned of the same jobs, instead of training them."""
-        for job, values in zip(self.jobs, record["models"], strict=True):
+        stored = (record[name] for name in ("models", "histories", "kept"))
+        for job, values, _, _ in zip(self.jobs, *stored, strict=True):
             load_model_values(job.model, values)
         for rule, values in zip(self.rules or (), record["rules"], strict=True):
             rule.load(values)

@@ -7,6 +7,7 @@ from typing import Any
 from k3torch import runtime
 from k3torch.errors import InputError
 from k3torch.stack import stateless
+from k3torch.training.checkpoint_file import fitting
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation import engines
 from k3torch.validation.candidates import Candidate
@@ -123,6 +124,7 @@ class Run:
         stored[epochs.stop] = self.values()
         settings.checkpoints.complete({self.key: self.training})
 
+    @fitting()
     def load(self, epochs: range, settings: Settings) -> bool:
         """Take what a checkpoint has of these epochs; return whether it has it."""
         if (values := self.stored(settings).get(epochs.stop)) is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from k3torch.errors import InputError, count_problem, refuse, unless
 from k3torch.stack import stateless
+from k3torch.training.checkpoint_file import fitting
 from k3torch.training.epoch_bar import EpochBar, Verbose
 from k3torch.validation import candidate_runs
 from k3torch.validation.arguments import check_settings, feature_names
@@ -219,8 +220,9 @@ def _outer_test(
             checkpoints.parts.pop(run.key, None)
         checkpoints.parts[name] = stored
         checkpoints.write_if_due()
-    params, scores = candidates[stored["candidate"]].params, (stored["inner_score"], stored["score"])
-    return OuterFold(params, stored["epochs"], *scores, test, stored["predictions"])
+    with fitting():
+        params, scores = candidates[stored["candidate"]].params, (stored["inner_score"], stored["score"])
+        return OuterFold(params, stored["epochs"], *scores, test, stored["predictions"])
 
 
 def _early_stopping(given: Any) -> keras.callbacks.EarlyStopping | None:

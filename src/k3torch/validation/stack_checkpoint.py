@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from k3torch.stack.model_stack import ModelStack
+from k3torch.training.checkpoint_file import fitting
 from k3torch.training.model_state import set_random_states
 from k3torch.validation.checkpoints import Current, Values
 from k3torch.validation.stopping import Stopping
@@ -46,6 +47,7 @@ class StackCheckpoint:
         self._begun = False
         self._load()
 
+    @fitting()
     def _load(self) -> None:
         current = self._current
         for model in range(len(self._table)):

@@ -5,6 +5,7 @@ from typing import Any
 
 from k3torch.stack.model_group import EpochResult
 from k3torch.stack.model_stack import ModelStack
+from k3torch.training.checkpoint_file import fitting
 from k3torch.training.checkpoint_state import load_model_values, model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.validation.checkpoints import Current
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 MetricHistory = NDArray[np.float64]  # of one model, (2, metrics, epochs): training, validation
 
 
+@fitting()
 def load_finished(
     current: Current,
     first: int,
