@@ -73,7 +73,7 @@ def test_a_compiled_library_is_loaded_and_not_compiled_again(cache, monkeypatch)
     assert not is_cached(steps)
     compile_loops(steps)
     assert is_cached(steps)
-    monkeypatch.setattr(inductor_cpp, "cpp_source", lambda _: pytest.fail("it was compiled before"))
+    monkeypatch.setattr(inductor_cpp, "cpp_sources", lambda _: pytest.fail("it was compiled before"))
     assert len(compile_loops(steps)) == 1
 
 
@@ -142,7 +142,7 @@ def test_an_epoch_is_the_steps_of_its_batches(batch_size, order):
 
 def test_one_library_serves_any_number_of_samples_batches_and_models(cache, monkeypatch):
     compile_loops([linear(20, (4, 3))])
-    monkeypatch.setattr(inductor_cpp, "cpp_source", lambda _: pytest.fail("it was compiled before"))
+    monkeypatch.setattr(inductor_cpp, "cpp_sources", lambda _: pytest.fail("it was compiled before"))
     for samples, sizes in [(20, (4,)), (8, (2,)), (33, (16, 1)), (500, (128, 77))]:
         assert library_name([linear(samples, sizes)]) == library_name([linear(20, (4, 3))])
         (loop,) = compile_loops([example := linear(samples, sizes)])
@@ -203,15 +203,17 @@ def test_a_compiler_that_fails_on_everything_is_no_compiler(cache, tmp_path):
 
 
 def test_code_that_does_not_compile_is_not_blamed_on_the_compiler(cache, monkeypatch):
-    monkeypatch.setattr(inductor_cpp, "cpp_source", lambda _: "no C++")
+    monkeypatch.setattr(inductor_cpp, "cpp_sources", lambda _: ["no C++"])
     with pytest.raises(CompilerChanged, match=r"PyTorch .* differs"):
         compile_loops(examples(decay, inputs()))
 
 
 def test_a_wrong_number_is_found_when_it_is_compiled_and_when_it_is_loaded(cache, monkeypatch):
     steps = examples(decay, inputs())
-    right = inductor_cpp.cpp_source
-    monkeypatch.setattr(inductor_cpp, "cpp_source", lambda pairs: right(pairs).replace("0.5", "0.501"))
+    right = inductor_cpp.cpp_sources
+    monkeypatch.setattr(
+        inductor_cpp, "cpp_sources", lambda pairs: (each.replace("0.5", "0.501") for each in right(pairs))
+    )
     with pytest.raises(WrongResult, match="the graph of a step"):
         compile_loops(steps)
     assert not list((cache / "compiled").glob("*.so"))  # the next process compiles it again
@@ -226,7 +228,7 @@ def test_a_wrong_number_is_found_when_it_is_compiled_and_when_it_is_loaded(cache
 
 
 def test_a_library_that_cannot_be_loaded_is_a_reason_and_no_crash(cache, monkeypatch):
-    monkeypatch.setattr(inductor_cpp, "build_library", lambda source, path: path.write_bytes(b"no library"))
+    monkeypatch.setattr(compiled_loops.cpp_build, "build_library", lambda _, path: path.write_bytes(b"no library"))
     with pytest.raises(CompilerChanged, match="OSError"):
         compile_loops(examples(decay, inputs()))
 

@@ -2,8 +2,9 @@
 
 from k3torch.stack import compiled_loops, stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs, batch_sizes
+from k3torch.stack.compiled_models import CompiledModel, batch_sizes
 from k3torch.stack.reasons import UnsupportedGraph
+from k3torch.stack.traced_steps import StepGraphs
 import keras
 import numpy as np
 import pytest

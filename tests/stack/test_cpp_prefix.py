@@ -3,7 +3,7 @@
 import ctypes
 import subprocess
 
-from k3torch.stack import compiled_loops, cpp_prefix, inductor_cpp
+from k3torch.stack import compiled_loops, cpp_build, cpp_prefix
 import numpy as np
 import pytest
 from tests.stack import small_steps
@@ -31,7 +31,7 @@ def operands():
 
 
 def test_loops_with_it_compute_what_torch_does(monkeypatch, cache):
-    monkeypatch.setattr(inductor_cpp, "_compile_with_torch", lambda file: pytest.fail("the short header lacks a part"))
+    monkeypatch.setattr(cpp_build, "_compile_with_torch", lambda _: pytest.fail("the short header lacks a part"))
     mine, expected = operands(), operands()
     operators(*expected)
     (loop,) = compiled_loops.compile_loops([small_steps.without_batch(operators, mine)])
@@ -57,7 +57,7 @@ def uniform(tmp_path_factory):
     folder = tmp_path_factory.mktemp("header")
     text = f'{cpp_prefix.HEADER}\nextern "C" float draw(int64_t a, int64_t b) {{ return normalized_rand_cpu(a, b); }}\n'
     (folder / "draw.cpp").write_text(text)
-    compiler = inductor_cpp.private_part(inductor_cpp.CPP_COMPILER)()
+    compiler = cpp_build.private_part(cpp_build.CPP_COMPILER)()
     command = [compiler, "-std=c++17", "-shared", "-fPIC", "-O1", "-o", "draw.so", "draw.cpp"]
     subprocess.run(command, cwd=folder, check=True)
     draw = ctypes.CDLL(str(folder / "draw.so")).draw

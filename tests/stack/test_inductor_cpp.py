@@ -195,14 +195,14 @@ def test_where_inductor_fails_the_reason_is_said(monkeypatch):
     example = small_steps.without_batch(lambda x: x.add_(1), [torch.ones(2)])
     monkeypatch.setattr(compile_fx, "compile_fx_inner", fail)
     with pytest.raises(UnsupportedGraph, match=r"Inductor cannot compile the step .*buf46"):
-        inductor_cpp.cpp_source([example[:2]])
+        list(inductor_cpp.cpp_sources([example[:2]]))
 
 
-def test_the_source_has_functions_for_each_step():
+def test_the_sources_have_functions_for_each_step():
     mine = [torch.ones(20, 30)]
     example = small_steps.without_batch(lambda x: x.copy_(torch.softmax(torch.softmax(x, 0), 1)), mine)
-    source = inductor_cpp.cpp_source([example[:2]] * 2)
-    for number in (0, 1):
+    sources = list(inductor_cpp.cpp_sources([example[:2]] * 2))
+    for number, source in enumerate(sources):
         assert f'extern "C" const char* run_{number}(int64_t batches, int64_t n, ' in source
         assert f'extern "C" int64_t scratch_{number}(int64_t n) {{' in source
         assert f'extern "C" int64_t valid_{number}(int64_t n) {{' in source
@@ -216,7 +216,8 @@ def scaled_rows(state, batch):
 def test_the_source_holds_for_any_number_of_samples():
     def source(samples, any_size=True):
         example = small_steps.with_batch(scaled_rows, [torch.zeros(3)], [torch.ones(samples, 3)], any_size=any_size)
-        return inductor_cpp.cpp_source([example[:2]])
+        (text,) = inductor_cpp.cpp_sources([example[:2]])
+        return text
 
     assert source(4) == source(100)
     assert "return n > 0 && (n <= 4096);" in source(4)  # each time: what Inductor caches would lack it
@@ -240,4 +241,4 @@ def test_a_step_that_holds_for_one_size_alone_is_refused():
 
     graph = small_steps.trace_step(step, [torch.zeros(2)], [torch.ones(1, 3)], (6, 10), "a step")
     with pytest.raises(UnsupportedGraph):
-        inductor_cpp.cpp_source([(graph, [torch.zeros(2)])])
+        list(inductor_cpp.cpp_sources([(graph, [torch.zeros(2)])]))

@@ -4,9 +4,10 @@ import inspect
 
 from k3torch.stack import compiled_loops, stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs
+from k3torch.stack.compiled_models import CompiledModel
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import ModelGroup
+from k3torch.stack.traced_steps import StepGraphs
 import keras
 import numpy as np
 import pytest

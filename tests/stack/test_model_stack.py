@@ -3,9 +3,10 @@
 from k3torch.stack import model_stack, stateless
 from k3torch.stack.batch_loop import Samples
 from k3torch.stack.compiled_loops import library_name
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs
+from k3torch.stack.compiled_models import CompiledModel
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import SlowerThanFit, UnsupportedGraph
+from k3torch.stack.traced_steps import StepGraphs
 import keras
 import numpy as np
 import pytest

@@ -1,10 +1,10 @@
 """The numbers of a model's step, taken from a record of its operators instead of a trace."""
 
-from k3torch.stack import compiled_models, stateless
+from k3torch.stack import stateless, traced_steps
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import READING, StepGraphs, TracedSteps
 from k3torch.stack.graphs import trace
 from k3torch.stack.recorded_step import Record, Variant, variant
+from k3torch.stack.traced_steps import READING, StepGraphs, TracedSteps
 from k3torch.training.model_state import State
 import keras
 import numpy as np
@@ -32,8 +32,8 @@ def test_graphs_and_numbers_are_those_of_traces(optimizer, kind, monkeypatch):
         for rate, l2, momentum in [(0.1, 0.01, 0.9), (0.4, 0.02, 0.8), (0.4, 0.03, 0.7)]
     ]
     of_both = []
-    for large in (compiled_models.LARGE, 0):
-        monkeypatch.setattr(compiled_models, "LARGE", large)
+    for large in (traced_steps.LARGE, 0):
+        monkeypatch.setattr(traced_steps, "LARGE", large)
         models = [steps(**each) for each in settings]
         quick = len({model.quick_signature(5) for model in models})
         assert quick == (1 if large else 3)

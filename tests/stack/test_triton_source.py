@@ -3,8 +3,8 @@
 from k3torch.models.builders import boston_regressor
 from k3torch.stack import graphs, stateless
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import TracedSteps
 from k3torch.stack.reasons import UnsupportedGraph
+from k3torch.stack.traced_steps import TracedSteps
 from k3torch.stack.triton_source import TritonSource
 import numpy as np
 import pytest

@@ -2,9 +2,10 @@
 
 from k3torch.stack import stateless, verified_stack
 from k3torch.stack.batch_loop import Samples
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs
+from k3torch.stack.compiled_models import CompiledModel
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import DifferentStep
+from k3torch.stack.traced_steps import StepGraphs
 from k3torch.stack.verified_stack import PARTS, compare_with_keras
 from k3torch.training.model_state import State
 import keras

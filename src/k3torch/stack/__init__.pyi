@@ -5,6 +5,7 @@ from . import blas as blas
 from . import compiled_check as compiled_check
 from . import compiled_loops as compiled_loops
 from . import compiled_models as compiled_models
+from . import cpp_build as cpp_build
 from . import cpp_prefix as cpp_prefix
 from . import cpp_recorder as cpp_recorder
 from . import cuda_graphs as cuda_graphs
@@ -25,6 +26,7 @@ from . import recorded_step as recorded_step
 from . import stateless as stateless
 from . import step_graphs as step_graphs
 from . import torch_internals as torch_internals
+from . import traced_steps as traced_steps
 from . import triton_blocks as triton_blocks
 from . import triton_loops as triton_loops
 from . import triton_models as triton_models

@@ -10,7 +10,7 @@ from typing import Any
 
 from k3torch.cpp_library import function
 from k3torch.files import cache_dir, cached_file
-from k3torch.stack import blas, compiled_check, cpp_prefix, inductor_cpp
+from k3torch.stack import blas, compiled_check, cpp_build, cpp_prefix, inductor_cpp
 from k3torch.stack.cpp_recorder import PREAMBLE, RUN
 from k3torch.stack.reasons import WrongResult
 from k3torch.stack.step_graphs import Example, StepGraph
@@ -121,7 +121,7 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
     name = library_name(examples)
     with private_use():
         steps = [(example.step, example.state) for example in examples]
-        path = cached_file(name, lambda path: inductor_cpp.build_library(inductor_cpp.cpp_source(steps), path))
+        path = cached_file(name, lambda path: cpp_build.build_library(inductor_cpp.cpp_sources(steps), path))
         library = ctypes.CDLL(str(path))
         for product in ("sgemm", "dgemm"):
             ctypes.c_void_p.in_dll(library, f"k3torch_{product}").value = blas.gemm_pointer(product)
@@ -140,7 +140,7 @@ def library_name(examples: Sequence[Example]) -> str:
     parts: list[Any] = [
         machine,
         sorted(inductor_cpp.OPTIONS.items()),
-        inductor_cpp.FLAGS,
+        cpp_build.FLAGS,
         RUN,
         PREAMBLE,
         cpp_prefix.HEADER,

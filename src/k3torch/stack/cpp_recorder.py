@@ -23,7 +23,9 @@ _ALIGNMENT = 64  # bytes, a cache line
 
 Size = Any  # an int, or an expression of SIZE
 
-PREAMBLE = """#include <algorithm>
+PREAMBLE = """#ifndef K3TORCH_LOOPS  // of each file; files may be joined
+#define K3TORCH_LOOPS
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -32,8 +34,8 @@ typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const 
                         const int*, const float*, const int*, const float*, float*, const int*);
 typedef void (*dgemm_t)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
                         const int*, const double*, const int*, const double*, double*, const int*);
-sgemm_t k3torch_sgemm = nullptr;  // set by the caller
-dgemm_t k3torch_dgemm = nullptr;
+__attribute__((weak)) sgemm_t k3torch_sgemm = nullptr;  // set by the caller, for all files
+__attribute__((weak)) dgemm_t k3torch_dgemm = nullptr;
 }
 // Row-major c (m, n) = a (m, k) times b (k, n): BLAS reads rows as columns, so it computes the transposed product.
 template <typename T, typename F>
@@ -51,6 +53,7 @@ static char* batch_rows(char* samples, const int64_t* order, char* buffer, int64
   for (int64_t row = 0; row < n; ++row) std::memcpy(buffer + row * bytes, samples + order[row] * bytes, bytes);
   return buffer;
 }
+#endif
 """
 
 

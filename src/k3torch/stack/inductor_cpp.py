@@ -4,37 +4,29 @@ PyTorch's compiler (Inductor) lowers a graph to C++ functions; ``cpp_recorder`` 
 one C++ loop, which runs the graph for any number of batches and releases Python's lock while it runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import itertools
-from pathlib import Path
-import subprocess
-import tempfile
 from typing import Any
 from unittest import mock
 import warnings
 
-from k3torch.cpp_library import processor_options
 from k3torch.errors import first_line
-from k3torch.stack import cpp_prefix
+from k3torch.stack import cpp_build
 from k3torch.stack.cpp_recorder import PREAMBLE, Recorder
 from k3torch.stack.graph_rewrites import fused_product
 from k3torch.stack.late_templates import templates_compiled_late
-from k3torch.stack.reasons import CompilerChanged, CompilerUnavailable, UnsupportedGraph
+from k3torch.stack.reasons import UnsupportedGraph
 from k3torch.stack.step_graphs import StepGraph
 from k3torch.stack.torch_internals import (
     CACHE,
     COMPILE_GRAPH,
     CONFIG_PATCH,
-    CPP_BUILDER,
-    CPP_COMPILER,
     CPP_KERNEL,
-    CPP_OPTIONS,
     DECOMPOSITIONS,
     DYNAMIC,
     FAKE_MODE,
     INDUCTOR_ERROR,
     INDUCTOR_RANDOM,
-    INVALID_ISA,
     KERNEL_CACHE,
     MAKE_FX,
     OUTER_LOOP_FUSION,
@@ -51,17 +43,12 @@ import torch
 Tensors = Sequence[torch.Tensor]
 Graph = torch.fx.GraphModule
 
-# One thread: models run side by side. Loops over single numbers: the C++ compiler makes vector instructions of them, in
-# a third of the time and with faster code than torch's own vector classes, for which it takes what is the same for all
-# elements out of a loop (a power of Adam's). No patterns: they would join a matrix product with the sum after it, which
-# is faster as part of the loop that follows. No passes over the graph, partitions and assertions either: they change
-# nothing in these loops, and take a tenth of the time. What is made of more than two arrays, such as a layer's output
-# after dropout, is computed once and kept: as a part of the loops of a product, which use each element many times, g++
-# would not vectorise it.
+# No patterns: they would join a matrix product with the sum after it, which is faster as part of the loop that follows.
+# No passes over the graph, partitions and assertions either: they change nothing in these loops, and take a tenth of
+# the time. What is made of more than two arrays, such as a layer's output after dropout, is computed once and kept: as
+# a part of the loops of a product, which use each element many times, g++ would not vectorise it.
 OPTIONS = {
-    "cpp.threads": 1,
-    "cpp.simdlen": 1,
-    "cpp_cache_precompile_headers": False,
+    **cpp_build.OPTIONS,
     "fx_graph_cache": False,  # a graph from Inductor's cache lacks what was assumed about sizes
     "pattern_matcher": False,
     "use_post_grad_passes": False,
@@ -70,18 +57,12 @@ OPTIONS = {
     "alignment_asserts": False,
     "realize_reads_threshold": 2,
 }
-# Sums may be computed in another order, and a library's function needs not set errno: else no loop would be vectorised.
-FLAGS = (
-    "-O3 -std=c++14 -shared -fPIC -fopenmp -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math "
-    "-freciprocal-math"
-)
-_WIDEST = {"AVX512": ("-mprefer-vector-width=512",)}  # g++ prefers vectors of 256 bits
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 _EXAMPLE_SIZE = 32  # samples in a batch, for the compiler's choices: see ``_assumed``
 
 
-def cpp_source(steps: Sequence[tuple[StepGraph, Tensors]]) -> str:
-    """Return one C++ file with a function ``run_N`` and a function ``scratch_N`` (``cpp_recorder.RUN``) for each step.
+def cpp_sources(steps: Iterable[tuple[StepGraph, Tensors]]) -> Iterator[str]:
+    """Yield for each step a C++ file with a function ``run_N`` and a function ``scratch_N`` (``cpp_recorder.RUN``).
 
     Args:
         steps: each with example tensors of its state, on the CPU.
@@ -92,69 +73,9 @@ def cpp_source(steps: Sequence[tuple[StepGraph, Tensors]]) -> str:
         CompilerChanged: if a private part of torch is missing or has changed.
     """
     with private_use():
-        _require_compiler()
-        return "\n".join([PREAMBLE, *(_loop(number, *step) for number, step in enumerate(steps))])
-
-
-def build_library(source: str, path: Path) -> None:
-    """Compile a C++ file and write the shared library to ``path``.
-
-    Raises:
-        CompilerUnavailable: if the compiler fails on an empty file too.
-        CompilerChanged: if the compiler fails on this source alone.
-    """
-    with private_use():
-        try:
-            library = _compile(source)
-        except Exception:  # tool chains fail in many ways: a try on an empty file tells the two cases apart
-            try:
-                _compile('extern "C" int empty() { return 0; }\n')
-            except CompilerChanged:
-                raise
-            except Exception as error:
-                raise _unavailable(error) from error
-            raise
-        path.write_bytes(library)
-
-
-def _compile(source: str) -> bytes:
-    """Return the source as a shared library, compiled with our own header or, where that lacks something, torch's."""
-    compiler = private_part(CPP_COMPILER)()
-    with tempfile.TemporaryDirectory() as folder:
-        file, header, library = (Path(folder) / name for name in ("loops.cpp", cpp_prefix.INCLUDED, "loops.so"))
-        header.parent.mkdir(parents=True)
-        file.write_text(source)
-        header.write_text(cpp_prefix.HEADER)
-        options = [*FLAGS.split(), *processor_options(), *_WIDEST.get(torch.backends.cpu.get_cpu_capability(), ())]
-        command = [compiler, *options, f"-I{folder}", str(file), "-o", str(library)]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            return library.read_bytes()
-        header.unlink()
-        return _compile_with_torch(file)
-
-
-def _compile_with_torch(file: Path) -> bytes:
-    patch, vector_isa = private_part(CONFIG_PATCH), private_part(INVALID_ISA)
-    options_class, builder_class = private_part(CPP_OPTIONS), private_part(CPP_BUILDER)
-    with patch(OPTIONS):
-        options = options_class(vec_isa=vector_isa, device_type="cpu")
-        builder = builder_class(name="torch", sources=str(file), BuildOption=options, output_dir=str(file.parent))
-        builder.build()
-        return Path(builder.get_target_file_path()).read_bytes()
-
-
-def _require_compiler() -> None:
-    """Raise ``CompilerUnavailable`` without a C++ compiler, which Inductor itself reports differently at each use."""
-    find = private_part(CPP_COMPILER)
-    try:
-        find()
-    except RuntimeError as error:
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: Exception) -> CompilerUnavailable:
-    reason = first_line(error, with_type=True)
-    return CompilerUnavailable(f"no C++ compiler works here, a step is up to 100 times slower ({reason})")
+        cpp_build.require_compiler()
+        for number, step in enumerate(steps):
+            yield f"{PREAMBLE}\n{_loop(number, *step)}"
 
 
 def _loop(number: int, step: StepGraph, state: Tensors) -> str:

@@ -35,7 +35,7 @@ class JoinedGraph:
 
     def __init__(
         self,
-        graphs: Sequence[torch.fx.GraphModule],
+        graphs: Sequence[torch.fx.GraphModule | Variant],
         sizes: Sequence[int],
         variants: Sequence[torch.fx.GraphModule | Variant] = (),
     ):

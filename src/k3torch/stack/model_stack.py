@@ -16,11 +16,12 @@ from k3torch import runtime
 from k3torch.errors import first_line
 from k3torch.stack import blas, compiled_loops, stateless
 from k3torch.stack.batch_loop import Order, Samples
-from k3torch.stack.compiled_models import CompiledModel, StepGraphs, restored, sizes_of_batches
+from k3torch.stack.compiled_models import CompiledModel, sizes_of_batches
 from k3torch.stack.device_choice import ON_CPU, cpu_is_faster, uncompiled_seconds, weight_sizes
 from k3torch.stack.mapped_models import MappedModels
 from k3torch.stack.model_group import EpochMetrics, EpochResult, ModelGroup
 from k3torch.stack.reasons import DifferentStep, NotCompiled, SlowerThanFit
+from k3torch.stack.traced_steps import StepGraphs, restored
 from k3torch.stack.triton_models import TritonModels
 from k3torch.stack.verified_stack import Comparison, compare_with_keras
 from k3torch.stack.workers import Workers

@@ -2,7 +2,8 @@
 
 Recording the operators of a step while it is computed takes a tenth of the time of tracing it. The record of the traced
 model is matched with its graph, operator by operator. A record of another model that differs from it in nothing but
-numbers then gives the numbers in the graph of that model.
+numbers then gives the numbers in the graph of that model. So does a record of the same model for another size of
+batches, whose shapes are other numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,6 +101,15 @@ class Record(Mode):  # type: ignore[misc]
             lines.append(f"{operation.target} {['number' if n in lifted else repr(leaf) for n, leaf in leaves]}")
         return "\n".join(lines)
 
+    def structure(self) -> list[Any]:
+        """Return what is the same for the records of a step for two sizes of batches, unless it depends on the size."""
+
+        def kind(leaf: Any) -> Any:
+            return leaf if isinstance(leaf, Source) else type(leaf)
+
+        operations = [(each.target, map_aggregate(each[1:3], kind), each.results) for each in self.operations]
+        return [len(self.inputs), [tensor.dtype for tensor in self.constants], operations]
+
     def _source(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
@@ -111,12 +121,12 @@ class Record(Mode):  # type: ignore[misc]
 
 
 def variant(graph: torch.fx.GraphModule, record: Record, other: Record) -> Variant | None:
-    """Return the graph of another model, or None if the record of the first does not match its graph.
+    """Return the graph of another model or size of batches, or None if the first record does not match its graph.
 
     Args:
         graph: of the first model.
         record: of the first model.
-        other: of the other model, with the same signature.
+        other: of the other model, with the same signature, or of another size, with the same structure.
     """
     matched = _Matched(graph, record, {})
     nodes: list[Any] = []
@@ -173,9 +183,11 @@ class _Matched:
     def _is_argument(self, value: Any, recorded: Any) -> bool:
         if not isinstance(value, Node):
             return repr(value) == repr(recorded)
-        if value.op == "get_attr" and isinstance(recorded, Source) and recorded.operation == CONSTANT:
-            same = torch.equal(getattr(self.graph, str(value.target)), self.record.constants[recorded.number])
-            self.results.setdefault(value, [recorded if same else None])
+        constant = isinstance(recorded, Source) and recorded.operation == CONSTANT
+        if constant and value.op == "get_attr" and value not in self.results:  # else it is that of an unused result
+            own, other = getattr(self.graph, str(value.target)), self.record.constants[recorded.number]
+            if own.dtype == other.dtype and torch.equal(own, other):
+                self.results[value] = [recorded]
         return value in self.results and self.results[value][0] == recorded
 
 

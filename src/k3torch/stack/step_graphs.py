@@ -1,7 +1,7 @@
 """One model's step as a graph that holds for any number of samples in a batch.
 
 Keras computes with the number of samples in Python: a traced step holds it as literals, in shapes, divisors and
-constant tensors. So a step is traced for two batch sizes, and ``joined_graph`` makes one graph of both. Models that
+constant tensors. So ``joined_graph`` makes one graph of those for two batch sizes. Models that
 differ only in numbers, such as a dropout rate, share that graph: the numbers are inputs of it.
 """
 
@@ -111,7 +111,7 @@ def _writing(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[
 
 
 def join_graphs(
-    of_sizes: Sequence[torch.fx.GraphModule],
+    of_sizes: Sequence[torch.fx.GraphModule | Variant],
     sizes: Sequence[int],
     variants: Sequence[torch.fx.GraphModule | Variant],
     state: int,

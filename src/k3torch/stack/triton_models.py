@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from k3torch.stack.batch_loop import Order, Samples, StackedSamples, first_batches, joined_batches
-from k3torch.stack.compiled_models import READING, TracedSteps, restored
 from k3torch.stack.model_group import EpochMetrics, Kind, StackedModels, StepResult
+from k3torch.stack.traced_steps import READING, TracedSteps, restored
 from k3torch.stack.triton_loops import TritonLoop
 import keras
 import numpy as np

@@ -8,9 +8,10 @@ import inspect
 from typing import Any
 
 from k3torch.errors import InputError, did_you_mean
-from k3torch.stack.compiled_models import StepGraphs, TracedSteps, sizes_of_batches
+from k3torch.stack.compiled_models import sizes_of_batches
 from k3torch.stack.reasons import NotCompiled, UntraceableStep
 from k3torch.stack.step_graphs import sizes_to_trace
+from k3torch.stack.traced_steps import StepGraphs, TracedSteps
 from k3torch.validation.bag_samples import dense
 from k3torch.validation.jobs import Fold, Job
 import keras

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from k3torch.errors import InputError
 from k3torch.stack import stateless
-from k3torch.stack.compiled_models import StepGraphs
 from k3torch.stack.model_stack import ModelStack
 from k3torch.stack.reasons import UntraceableStep
+from k3torch.stack.traced_steps import StepGraphs
 from k3torch.training.checkpoint_state import model_values
 from k3torch.training.epoch_bar import EpochBar
 from k3torch.training.fast_model import FastModel
