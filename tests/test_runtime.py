@@ -239,6 +239,19 @@ def test_garbage_of_many_blocks_is_freed():
     assert [each.alive for each in freed] == [False, False, False]
 
 
+def test_objects_that_stay_cause_no_search():
+    gc.collect()
+    all_objects, searches = len(gc.get_objects()), gc.get_stats()[-1]["collections"]
+    kept = []
+    for _ in range(2):
+        with runtime.garbage_collection_paused(), runtime.objects_that_stay():
+            kept += [Cycle() for _ in range(all_objects // 3)]
+    assert gc.get_stats()[-1]["collections"] == searches
+    with runtime.objects_that_stay():  # where searches go on, nothing is counted
+        kept.clear()
+    assert runtime._Unsearched.objects < all_objects // 3
+
+
 def test_garbage_collection_goes_on_after_an_interrupt_at_the_end_of_a_block(monkeypatch):
     def interrupted():
         raise KeyboardInterrupt

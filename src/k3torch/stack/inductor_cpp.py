@@ -5,11 +5,14 @@ one C++ loop, which runs the graph for any number of batches and releases Python
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
 import itertools
+import sys
 from typing import Any
 from unittest import mock
 import warnings
 
+from k3torch import runtime
 from k3torch.errors import first_line
 from k3torch.stack import cpp_build
 from k3torch.stack.cpp_recorder import PREAMBLE, Recorder
@@ -75,7 +78,11 @@ def cpp_sources(steps: Iterable[tuple[StepGraph, Tensors]]) -> Iterator[str]:
     with private_use():
         cpp_build.require_compiler()
         for number, step in enumerate(steps):
-            yield f"{PREAMBLE}\n{_loop(number, *step)}"
+            imported = COMPILE_GRAPH.partition(":")[0] in sys.modules
+            # The compiler imports its modules while it works for the first time.
+            with contextlib.nullcontext() if imported else runtime.objects_that_stay():
+                source = f"{PREAMBLE}\n{_loop(number, *step)}"
+            yield source
 
 
 def _loop(number: int, step: StepGraph, state: Tensors) -> str:
