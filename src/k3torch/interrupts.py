@@ -53,9 +53,9 @@ def raising(signals: Sequence[signal.Signals] = _SIGNALS) -> Iterator[None]:
 
 @contextmanager
 def not_lost() -> Iterator[None]:
-    """Have ``check`` raise Ctrl-C again within the block, as ``raising`` does, where Python's own handler is installed.
+    """Record Ctrl-C within the block as ``raising`` does: ``check`` raises it again, and is called at the end too.
 
-    It is, in a notebook and in a program that handles no signals. At the end of the block ``check`` is called.
+    A program that handles SIGINT itself keeps its handler; a notebook, and most programs, have that of Python.
     """
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not own or threading.current_thread() is not threading.main_thread():

@@ -222,7 +222,8 @@ def resume_fit(model: keras.Model, folder: str | Path | None, *args: Any, **kwar
     Raises:
         InputError: for a checkpoint of another model, optimizer, data set or batch size, of other callbacks or
             versions, or of another number of processes; for data whose place in the epoch cannot be found again; for a
-            folder that another run uses or that cannot be written to; and if all checkpoints are damaged.
+            folder that another run uses or that cannot be written to; if all checkpoints are damaged; and in several
+            processes for a model that is no ``FastModel``.
     """
     if "resume" in inspect.signature(model.fit).parameters:
         return model.fit(*args, resume=folder, **kwargs)
