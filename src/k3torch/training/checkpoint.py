@@ -140,7 +140,8 @@ class _Run:
         every, last = self._checkpoint.every, done == self._checkpoint.params.get("steps")
         if every == "epoch" or last or self._model.stop_training:
             return
-        if shared.is_due(self._checkpoint.folder, _SECONDS, done) if every == "auto" else done % int(every) == 0:
+        due = shared.is_due(self._checkpoint.folder, _SECONDS, done) if every == "auto" else done % int(every) == 0
+        if due:
             self.write(self._epoch, done)
 
     def end_epoch(self, done: int) -> None:
@@ -252,7 +253,7 @@ def fit_with_checkpoints(
         others.append(keras.callbacks.History())  # Keras would append it after the checkpoint
     with ExitStack() as claim:
 
-        def opened() -> tuple[int, dict[str, Any]] | None:
+        def opened() -> tuple[int, dict[str, Any]] | None:  # of several processes the first one calls it
             claim.enter_context(checkpoint.folder.claimed())
             return stored_checkpoint(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
 
