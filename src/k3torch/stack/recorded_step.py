@@ -102,7 +102,7 @@ class Record(Mode):  # type: ignore[misc]
         return "\n".join(lines)
 
     def structure(self) -> list[Any]:
-        """Return what the records of a step for two sizes of batches have in common, unless it calls other operators."""
+        """Return what the records of a step for two sizes of batches share, unless the step depends on the size."""
 
         def kind(leaf: Any) -> Any:
             return leaf if isinstance(leaf, Source) else type(leaf)
