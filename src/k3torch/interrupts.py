@@ -2,7 +2,8 @@
 
 While a command imports its libraries, a signal ends the process at once. While it runs, a signal raises
 KeyboardInterrupt and is recorded too, because the exception can be swallowed: Keras has bare ``except:`` clauses, and
-Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch.
+Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch. Outside of
+commands, as in a notebook, ``not_lost`` does so for Ctrl-C while ``cross_validate`` or ``search`` runs.
 
 This module imports little, because no signal is handled until its import is complete.
 """
