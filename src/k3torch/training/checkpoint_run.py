@@ -1,4 +1,4 @@
-"""What has to be the same when a run is resumed, such as the optimizer, and the checkpoint for which it is the same."""
+"""What has to be the same when a run of ``fit`` is resumed, and the checkpoint from which it goes on."""
 
 from collections.abc import Mapping, Sequence
 import hashlib
