@@ -108,6 +108,7 @@ def test_a_draft_that_another_process_removes_before_it_is_claimed_is_made_again
 
 
 LONG = ["n" * 255, "n" * 250 + ".json", "é" * 127, "n" * 100 + ".json", "n." + "s" * 253, "n" * 120 + "." + "s" * 134]
+LONG += ["n" * 90 + "." + "s" * 50]
 
 
 @pytest.mark.parametrize("name", LONG, ids=range(len(LONG)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[np.generic]]
 
 _TEMPORARY, _DRAFT = "k3torch-cache-", ".k3torch-draft-"  # how names of temporary folders begin
-_LONGEST = 100  # bytes of a name, without its suffix, that a draft repeats: a name may have 255 in all, or 143
+_LONGEST = 60  # bytes of a stem, and of a suffix, that a draft repeats: names may have 255, on encrypted disks 143
 LOCK_NOTICE, LOCK_TIMEOUT = 2.0, 600.0  # seconds until a lock that another process holds is mentioned, and given up
 
 

@@ -2,7 +2,8 @@
 
 While a command imports its libraries, a signal ends the process at once. While it runs, a signal raises
 KeyboardInterrupt and is recorded too, because the exception can be swallowed: Keras has bare ``except:`` clauses, and
-Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch.
+Python drops what is raised in a destructor. ``check`` raises it again; progress bars call it every epoch. Outside of
+commands, as in a notebook, ``not_lost`` does so for Ctrl-C while ``cross_validate`` or ``search`` runs.
 
 This module imports little, because no signal is handled until its import is complete.
 """
@@ -53,9 +54,9 @@ def raising(signals: Sequence[signal.Signals] = _SIGNALS) -> Iterator[None]:
 
 @contextmanager
 def not_lost() -> Iterator[None]:
-    """Have ``check`` raise Ctrl-C again within the block, as ``raising`` does, where Python's own handler is installed.
+    """Record Ctrl-C within the block as ``raising`` does: ``check`` raises it again, and is called at the end too.
 
-    It is, in a notebook and in a program that handles no signals. At the end of the block ``check`` is called.
+    A program that handles SIGINT itself keeps its handler; a notebook, and most programs, have that of Python.
     """
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not own or threading.current_thread() is not threading.main_thread():

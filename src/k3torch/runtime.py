@@ -22,10 +22,10 @@ class _Scope:
 class _Unsearched:
     """How many objects blocks without garbage collection have made since the last full search."""
 
-    FEW = 50_000  # no search is due for them: Keras and torch alone are some 450,000
+    FEW = 50_000  # no search is due for them: Keras and torch alone have some 450,000
     objects = 0
-    few = FEW
-    searches = 0
+    few = FEW  # up to so many, no search is due
+    searches = 0  # full searches of the process when objects were last counted
 
     @classmethod
     def add(cls, objects: int) -> None:
@@ -38,8 +38,8 @@ class _Unsearched:
 
     @classmethod
     def are_many(cls) -> bool:
-        """Return whether they are more than a fifth of all objects, which are frozen."""
-        if cls.objects > cls.few:  # counting all takes 0.03 s, so the count is kept
+        """Return whether they are more than a fifth of all objects, which must be frozen: that counts them."""
+        if cls.objects > cls.few:  # the count takes 0.03 s, so it is kept
             cls.few = max(cls.FEW, gc.get_freeze_count() // 5)
         return cls.objects > cls.few
 

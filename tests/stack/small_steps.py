@@ -1,12 +1,18 @@
 """Small steps for the tests of compiled loops."""
 
 from k3torch.stack.graphs import trace
-from k3torch.stack.step_graphs import Example, StepGraph, trace_step
+from k3torch.stack.step_graphs import Example, StepGraph, join_graphs, trace_at
 import torch
 
 
 def seed():
     return torch.zeros((), dtype=torch.int64)
+
+
+def trace_step(step, state, rows, sizes, name):
+    """The graph of a step that is traced for each of these sizes of batches."""
+    of_sizes = [trace_at(size, step, state, rows) for size in sizes]
+    return join_graphs(of_sizes, sizes, [], len(state), rows, name)[0]
 
 
 def without_batch(function, state, name="a step"):

@@ -1,9 +1,10 @@
 """A step traced for two batch sizes is one graph for all sizes, or a reason why not."""
 
 from k3torch.stack.reasons import UnsupportedGraph, UntraceableStep
-from k3torch.stack.step_graphs import sizes_to_trace, trace_step
+from k3torch.stack.step_graphs import sizes_to_trace
 import pytest
 from tests.stack import small_steps
+from tests.stack.small_steps import trace_step
 import torch
 
 SIZES = (1, 2, 3, 16, 31)

@@ -82,5 +82,5 @@ def plot_runs(path: Path, runs: Mapping[str, Curves], title: str) -> None:
 
 
 def _drawable(text: str) -> str:
-    """Return a text without what no font has: bytes of the name of a file that are no UTF-8."""
+    """Return a text with escapes for bytes of a file's name that are no UTF-8, which no font can draw."""
     return text.encode("utf-8", "backslashreplace").decode()

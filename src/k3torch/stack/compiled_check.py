@@ -178,7 +178,7 @@ def _agree(computed: torch.Tensor, expected: torch.Tensor, nearby: torch.Tensor)
     if not expected.is_floating_point():
         return torch.equal(computed, expected)
     if torch.allclose(computed, expected, rtol=_RTOL, atol=_ATOL, equal_nan=True):
-        return True  # within less than what is allowed: the rest takes several times as long
+        return True  # by a stricter rule than the one below, which takes several times as long
     finite = expected[expected.isfinite()]
     scale = max(1.0, float(finite.abs().max())) if len(finite) else 1.0
     spread = (nearby - expected).nan_to_num(0.0).abs()

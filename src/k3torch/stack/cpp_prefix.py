@@ -2,7 +2,7 @@
 
 torch's own header takes longer to compile than a step does. This one has what plain loops over numbers need, in C++14:
 with a later standard, and with ``<string>``, g++ would read the headers of the standard library for longer than it
-compiles a step. For a step that needs more (special functions, other dtypes), ``inductor_cpp`` compiles with torch's
+compiles a step. For a step that needs more (special functions, other dtypes), ``cpp_build`` compiles with torch's
 header.
 """
 

@@ -1,4 +1,4 @@
-"""Writing a graph as a compiled C++ loop, by torch's compiler.
+"""Writing a graph as a C++ loop, by torch's compiler; ``cpp_build`` makes a library of it.
 
 PyTorch's compiler (Inductor) lowers a graph to C++ functions; ``cpp_recorder`` turns what it would do with them into
 one C++ loop, which runs the graph for any number of batches and releases Python's lock while it runs.

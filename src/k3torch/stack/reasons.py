@@ -26,7 +26,7 @@ class CompilerUnavailable(NotCompiled):
 
 
 class CompilerChanged(NotCompiled):
-    """A private part of torch is missing or has changed since the version that ``inductor_cpp`` was written for."""
+    """A private part of torch is missing or has changed since the version that compiled loops are written for."""
 
 
 class WrongResult(NotCompiled):

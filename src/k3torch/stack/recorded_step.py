@@ -1,4 +1,4 @@
-"""Graphs of steps that differ in nothing but numbers from a step that was traced before, without tracing them.
+"""Graphs of steps, without tracing them, that differ in nothing but numbers from a step that was traced before.
 
 Recording the operators of a step while it is computed takes a tenth of the time of tracing it. The record of the traced
 model is matched with its graph, operator by operator. A record of another model that differs from it in nothing but
@@ -47,7 +47,7 @@ class Operation(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """The nodes of a graph with the numbers and constants of another model."""
+    """The nodes of a graph with the numbers and constants of another model, or of another size of batches."""
 
     nodes: list[Any]
     constants: dict[str, Tensor]
@@ -102,7 +102,7 @@ class Record(Mode):  # type: ignore[misc]
         return "\n".join(lines)
 
     def structure(self) -> list[Any]:
-        """Return what is the same for the records of a step for two sizes of batches, unless it depends on the size."""
+        """Return what the records of a step for two sizes of batches share, unless the step depends on the size."""
 
         def kind(leaf: Any) -> Any:
             return leaf if isinstance(leaf, Source) else type(leaf)
@@ -124,9 +124,9 @@ def variant(graph: torch.fx.GraphModule, record: Record, other: Record) -> Varia
     """Return the graph of another model or size of batches, or None if the first record does not match its graph.
 
     Args:
-        graph: of the first model.
-        record: of the first model.
-        other: of the other model, with the same signature, or of another size, with the same structure.
+        graph: of a step that was traced.
+        record: of the same step.
+        other: of the step of another model, with the same signature, or for another size, with the same structure.
     """
     matched = _Matched(graph, record, {})
     nodes: list[Any] = []

@@ -1,8 +1,8 @@
 """One model's step as a graph that holds for any number of samples in a batch.
 
 Keras computes with the number of samples in Python: a traced step holds it as literals, in shapes, divisors and
-constant tensors. So ``joined_graph`` makes one graph of those for two batch sizes. Models that
-differ only in numbers, such as a dropout rate, share that graph: the numbers are inputs of it.
+constant tensors. So ``joined_graph`` makes one graph of those for two sizes of batches. Models that differ only in
+numbers, such as a dropout rate, have that graph in common: the numbers are inputs of it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -62,33 +62,26 @@ class Example(NamedTuple):
 
 
 def sizes_to_trace(occurring: Iterable[int]) -> tuple[int, ...]:
-    """Return the batch sizes to trace a step for, given those that occur: one if they are all one, else two others."""
+    """Return the sizes of batches to make graphs for, given those that occur: 1 if there is no other, else two others.
+
+    Two that do not occur, so that the comparison with Keras, on those that do, tests what the graph does for any size.
+    """
     used = set(occurring)
     return (1,) if used == {1} else tuple(size for size in range(5, 2 * len(used) + 9, 2) if size not in used)[:2]
 
 
-def trace_step(
-    step: Function, state: Sequence[Tensor], rows: Sequence[Tensor], sizes: Sequence[int], name: str
-) -> StepGraph:
+def trace_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[Tensor]) -> torch.fx.GraphModule:
     """Trace ``step(state, batch) -> new state`` as a graph of operators on the CPU.
 
     Args:
+        size: the number of samples in the batch.
         step: of one model, on the device of its variables.
         state: its tensors on that device; only shapes and dtypes count.
         rows: of each array of a batch the first row, (1, ...), on that device.
-        sizes: as ``sizes_to_trace``.
-        name: what it computes, for messages.
 
     Raises:
         reasons.UntraceableStep: if the step does anything else than tensor operations.
-        reasons.UnsupportedGraph: if the graphs of two sizes differ in more than functions of the size.
     """
-    of_sizes = [trace_at(size, step, state, rows) for size in sizes]
-    return join_graphs(of_sizes, sizes, [], len(state), rows, name)[0]
-
-
-def trace_at(size: int, step: Function, state: Sequence[Tensor], rows: Sequence[Tensor]) -> torch.fx.GraphModule:
-    """Trace ``step`` for one size of batch; the other arguments and the errors are those of ``trace_step``."""
     return graph_on_cpu(graphs.trace(*_writing(size, step, state, rows)))
 
 
@@ -125,7 +118,7 @@ def join_graphs(
 
     Args:
         of_sizes: the graphs of the first model, for each size.
-        sizes: of batches.
+        sizes: of batches, one or two.
         variants: of each other model, for the first size; of the same ``lifted_numbers.signature`` as the first graph.
         state: the number of tensors of the state.
         rows: of each array of a batch the first row, (1, ...).
@@ -135,8 +128,8 @@ def join_graphs(
         The step of each model, the first model's first.
 
     Raises:
-        reasons.UnsupportedGraph: as ``trace_step``, and for a number that differs between the models and depends on
-            the size of the batch too.
+        reasons.UnsupportedGraph: if the graphs of two sizes differ in more than functions of the size, and for a number
+            that differs between the models and depends on the size of the batch too.
     """
     joined = JoinedGraph(of_sizes, sizes, variants)
     graph, first_rows = joined.graph(), [row[:1].cpu() for row in rows]

@@ -22,7 +22,7 @@ LARGE = 1_000_000  # numbers in a state with which it takes longer to compute a 
 
 
 class TracedSteps:
-    """The steps of one model, traced for single sizes of batches: training, validation, and reading the metrics.
+    """The steps of one model for single sizes of batches, traced or recorded: training, validation, reading metrics.
 
     Args:
         model: for its steps.
@@ -155,9 +155,9 @@ class StepGraphs:
         first, *others = traced
         used = sizes_to_trace(sizes)
 
-        def joined(name: str, sizes: Sequence[int], state: int, rows: list[Tensor]) -> list[StepGraph]:
+        def joined(name: str, traced_for: Sequence[int], state: int, rows: list[Tensor]) -> list[StepGraph]:
             variants = [other.variant_of(first, name, used[0]) for other in others]
-            return join_graphs(first.of_sizes(name, sizes), sizes, variants, state, rows, name)
+            return join_graphs(first.of_sizes(name, traced_for), traced_for, variants, state, rows, name)
 
         kinds: tuple[Kind, ...] = ("training", "validation")
         steps = {kind: joined(kind, used, len(first.state), first.rows) for kind in kinds}
@@ -179,7 +179,7 @@ def _on_batch(step: stateless.Step) -> stateless.BatchStep:
 
 @contextmanager
 def restored(model: keras.Model) -> Iterator[None]:
-    """Put back the state of a model after a block that traces its step, which calls layers, losses and metrics."""
+    """Put back the state of a model after a block that traces or records its step, which calls layers and metrics."""
     before = State(model)
     try:
         yield

@@ -140,7 +140,8 @@ class _Run:
         every, last = self._checkpoint.every, done == self._checkpoint.params.get("steps")
         if every == "epoch" or last or self._model.stop_training:
             return
-        if shared.is_due(self._checkpoint.folder, _SECONDS, done) if every == "auto" else done % int(every) == 0:
+        due = shared.is_due(self._checkpoint.folder, _SECONDS, done) if every == "auto" else done % int(every) == 0
+        if due:
             self.write(self._epoch, done)
 
     def end_epoch(self, done: int) -> None:
@@ -222,7 +223,8 @@ def resume_fit(model: keras.Model, folder: str | Path | None, *args: Any, **kwar
     Raises:
         InputError: for a checkpoint of another model, optimizer, data set or batch size, of other callbacks or
             versions, or of another number of processes; for data whose place in the epoch cannot be found again; for a
-            folder that another run uses or that cannot be written to; and if all checkpoints are damaged.
+            folder that another run uses or that cannot be written to; if all checkpoints are damaged; and in several
+            processes for a model that is no ``FastModel``.
     """
     if "resume" in inspect.signature(model.fit).parameters:
         return model.fit(*args, resume=folder, **kwargs)
@@ -251,7 +253,7 @@ def fit_with_checkpoints(
         others.append(keras.callbacks.History())  # Keras would append it after the checkpoint
     with ExitStack() as claim:
 
-        def opened() -> tuple[int, dict[str, Any]] | None:
+        def opened() -> tuple[int, dict[str, Any]] | None:  # of several processes the first one calls it
             claim.enter_context(checkpoint.folder.claimed())
             return stored_checkpoint(checkpoint.folder, resume, settings, int(call.arguments.get("epochs", 1)))
 

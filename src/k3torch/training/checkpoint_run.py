@@ -1,4 +1,4 @@
-"""What has to be the same when a run is resumed: the model's optimizer and loss, and the arguments of ``fit``."""
+"""What has to be the same when a run of ``fit`` is resumed, and the checkpoint from which it goes on."""
 
 from collections.abc import Mapping, Sequence
 import hashlib
@@ -130,7 +130,8 @@ def stored_checkpoint(
         epochs: of this run.
 
     Raises:
-        InputError: for a new run in a folder with checkpoints, and a checkpoint of other settings or of more epochs.
+        InputError: for a new run in a folder with checkpoints, and a checkpoint of other settings, of more epochs or of
+            another version; if all are damaged.
     """
     if resume is None:
         if folder.numbers():
@@ -145,7 +146,8 @@ def stored_checkpoint(
         return None
     number, content = stored
     where = folder.file(number)
-    of_fit = content.get("settings", {}).get("a checkpoint of", "fit") == "fit"  # else the settings differ
+    # One of cross_validate or search has a format of its own: check_settings says then what it is a checkpoint of.
+    of_fit = content.get("settings", {}).get("a checkpoint of", "fit") == "fit"
     if of_fit and content.get("format") != FORMAT:
         raise InputError(f"expected a checkpoint of this version of k3torch in {where}: give another folder to begin")
     check_settings(content["settings"], settings, where)

@@ -69,8 +69,8 @@ def process_group(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterato
 def _store_of_attempt() -> dict[str, Any]:
     """Return the store for a process that ``torchrun`` has started anew, with names of its own for each attempt.
 
-    Without them, PyTorch 2.13 finds the addresses of the processes that were killed. On several machines, whose
-    attempts may have other numbers, the user sets TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
+    Without them, PyTorch 2.13 finds the addresses of the processes that were killed. Several machines may count their
+    attempts differently; there the user sets TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 instead.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or os.environ.get("LOCAL_WORLD_SIZE") != os.environ.get("WORLD_SIZE"):
@@ -213,7 +213,8 @@ def prepare_call(model: Any, phase: str, arguments: dict[str, Any]) -> bool:
     for a progress bar or a callback, they are summed over the processes after every batch in all.
 
     Raises:
-        InputError: for BackupAndRestore, which goes on with an interrupted run in one process only.
+        InputError: for BackupAndRestore, which goes on with an interrupted run in one process only, and for a
+            ``CallbackList`` in ``fit``.
     """
     callbacks = arguments.get("callbacks")
     if not isinstance(callbacks, keras.callbacks.CallbackList):

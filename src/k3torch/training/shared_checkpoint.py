@@ -1,8 +1,8 @@
 """Checkpoints of several processes: the first process writes one file with the state of all, and reads it for all.
 
-So a file holds one step of all processes, whichever of them is killed, and when. Weights and optimizer variables are
-the same in all processes, and are written once. What differs is gathered in the first process: random numbers, sums of
-metrics, and what callbacks and the caller's own layers keep in Python.
+So a file holds the same step of all processes, whichever of them is killed, and when. Weights and optimizer variables
+are the same in all processes, and are written once. What differs is gathered from all: random numbers, sums of metrics,
+and what callbacks and the caller's own layers keep in Python.
 """
 
 from collections.abc import Callable

@@ -137,7 +137,7 @@ class Checkpoints:
         if self.folder is not None and (found := self.folder.newest()) is not None:
             self._number, self._stored = found
             self._check(self.folder.file(self._number))
-            self.parts = {key: dict(values) for key, values in self._stored["parts"].items()}
+            self.parts = {key: dict(values) for key, values in self._stored["parts"].items()}  # dict refuses all else
             # A checkpoint may be written before the call has come to all of them.
             self._trainings = {key: Stored(record) for key, record in self._stored["trainings"].items()}
 

@@ -96,9 +96,9 @@ def cross_validate(
             each model of a stack, as it would in ``fit``: a model that has stopped is not trained further. Any others
             require the engine "fit".
         groups: (samples,), for splitters that keep groups together.
-        checkpoint: a folder. The state is saved there at the ends of epochs, as often as that takes 1% of the time, and
-            at the end. The same call goes on from there after an interruption; its result is that of an uninterrupted
-            call, bit for bit.
+        checkpoint: a folder. The state is saved there at the ends of epochs, so rarely that this takes at most 1% of
+            the time, and at the end. The same call goes on from there after an interruption; its result is that of an
+            uninterrupted call, bit for bit.
         n_jobs: None trains all models in this process. Otherwise the repeats, or the folds of a single one, are trained
             in so many processes of one thread each, -1 for one a core, or where ``joblib.parallel_config`` says, such
             as on a cluster of Dask or Ray. The result is the same for any number; random layers get other random

@@ -118,7 +118,7 @@ class Training:
     def load(self, record: Values) -> None:
         """Take what ``record`` returned of the same jobs, instead of training them."""
         stored = (record[name] for name in ("models", "histories", "kept"))
-        for job, values, _, _ in zip(self.jobs, *stored, strict=True):
+        for job, values, _, _ in zip(self.jobs, *stored, strict=True):  # strict: each has as many as there are jobs
             load_model_values(job.model, values)
         for rule, values in zip(self.rules or (), record["rules"], strict=True):
             rule.load(values)
