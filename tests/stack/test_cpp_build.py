@@ -1,6 +1,9 @@
 """Several C++ files become one shared library, each compiled while the next one is being written."""
 
 import ctypes
+import os
+import select
+import tempfile
 
 from k3torch.stack import cpp_build
 from k3torch.stack.cpp_recorder import PREAMBLE
@@ -57,6 +60,32 @@ def test_a_step_that_cannot_be_written_ends_the_compilers_and_leaves_no_library(
         cpp_build.build_library(sources(), tmp_path / "loops.so")
     assert [process.returncode for process in started] in ([-9], [0])
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_compiler_has_started_ends_with_it_and_leaves_no_files(tmp_path, monkeypatch):
+    pipe, temporary, compiler = tmp_path / "pipe", tmp_path / "temporary", tmp_path / "c++"
+    os.mkfifo(pipe)
+    temporary.mkdir()
+    compiler.write_text(f"#!/bin/sh\nmktemp\nexec 3>{pipe}\necho started >&3\nsleep 60\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(cpp_build, "private_part", lambda _: lambda: str(compiler))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    state = select.poll()
+    state.register(reader, select.POLLIN)
+
+    def sources():
+        yield "a step that takes a minute"
+        assert state.poll(10_000)
+        assert os.read(reader, 100) == b"started\n"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cpp_build.build_library(sources(), tmp_path / "loops.so")
+    assert state.poll(10_000) == [(reader, select.POLLHUP)]  # no process has the pipe open
+    os.close(reader)
+    assert not list(temporary.iterdir())
 
 
 def test_code_that_does_not_compile_is_refused(tmp_path):

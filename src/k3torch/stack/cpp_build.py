@@ -1,7 +1,9 @@
 """Compiling the C++ files of steps to a shared library."""
 
 from collections.abc import Iterable
+import os
 from pathlib import Path
+import signal
 import subprocess
 import tempfile
 from typing import Self
@@ -53,10 +55,11 @@ def build_library(sources: Iterable[str], path: Path) -> None:
 class _Objects:
     """Compiles C++ files with our own header, each in a process that runs while the caller goes on.
 
-    Use it as a context manager: on leaving it, processes that still run are killed.
+    Use it as a context manager: on leaving it, processes that still run are killed, with those that they have started:
+    g++ has others compile, assemble and link.
 
     Args:
-        folder: an empty one.
+        folder: an empty one, which also gets the temporary files of the compiler.
     """
 
     def __init__(self, folder: Path):
@@ -71,7 +74,8 @@ class _Objects:
 
     def __exit__(self, *_: object) -> None:
         for process in self._running:
-            process.kill()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def add(self, source: str) -> None:
@@ -92,7 +96,10 @@ class _Objects:
     def _start(self, *arguments: str) -> None:
         options = [*FLAGS.split(), *processor_options(), *_WIDEST.get(torch.backends.cpu.get_cpu_capability(), ())]
         command = [private_part(CPP_COMPILER)(), *options, *arguments]
-        self._running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        environment = {**os.environ, "TMPDIR": str(self._folder)}  # a compiler that is killed leaves its files there
+        silent = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=silent, stderr=silent, env=environment, process_group=0)
+        self._running.append(process)
 
 
 def _with_the_header_of_torch(source: str) -> bytes:
