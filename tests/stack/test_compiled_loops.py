@@ -231,6 +231,7 @@ def test_a_library_that_cannot_be_loaded_is_a_reason_and_no_crash(cache, monkeyp
     monkeypatch.setattr(compiled_loops.cpp_build, "build_library", lambda _, path: path.write_bytes(b"no library"))
     with pytest.raises(CompilerChanged, match="OSError"):
         compile_loops(examples(decay, inputs()))
+    assert not list((cache / "compiled").glob("*.so"))  # the next process compiles it again
 
 
 def test_an_index_out_of_bounds_is_raised_and_does_not_end_the_process(cache):

@@ -122,7 +122,11 @@ def compile_loops(examples: Sequence[Example]) -> list[CompiledLoop]:
     with private_use():
         steps = [(example.step, example.state) for example in examples]
         path = cached_file(name, lambda path: cpp_build.build_library(inductor_cpp.cpp_sources(steps), path))
-        library = ctypes.CDLL(str(path))
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:  # a compiler that wrote something else: another one may do better
+            path.unlink()
+            raise
         for product in ("sgemm", "dgemm"):
             ctypes.c_void_p.in_dll(library, f"k3torch_{product}").value = blas.gemm_pointer(product)
         loops = [CompiledLoop(library, number, example.step) for number, example in enumerate(examples)]
