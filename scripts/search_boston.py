@@ -10,7 +10,7 @@ one is trained once more on all training samples, and tested once on samples tha
 lecture's network, for its own best number of epochs, and simpler models. The best setting was selected for its score on
 the folds, which is therefore too good; the score on the test samples is not. The run folder gets candidates.csv, and
 model.keras, which predict-table applies to new tables. With --table, a table of your own is used as by kfold-table.
-Takes about 40 seconds on two cores, and 15 more the first time, to compile.
+Takes about 20 seconds on two cores, and 10 more the first time, to compile.
 """
 
 from dataclasses import dataclass
