@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from scipy.sparse import csr_matrix
 from tests.training import shared_checkpoint_cases as checkpoints
+from tests.training.shared_checkpoint_cases import message
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -174,15 +175,6 @@ def train(name):
 
 
 BAGS = [name for name in CASES if "bags" in name]
-
-
-def message(call, *arguments, **options):
-    """Return the message of the InputError that a call raises."""
-    try:
-        call(*arguments, **options)
-    except k3torch.InputError as error:
-        return str(error)
-    return "no error"
 
 
 class OwnStep(k3torch.FastModel):

@@ -147,16 +147,17 @@ def resumed(folder):
     return found
 
 
+def message(call, *arguments, **options):
+    """Return the message of the InputError that a call raises."""
+    try:
+        call(*arguments, **options)
+    except k3torch.InputError as error:
+        return str(error)
+    return "no error"
+
+
 def refusals(folder, alone):
     """Return the messages for what cannot be resumed; ``alone`` is a folder of checkpoints of one process."""
-
-    def message(call, *args, **kwargs):
-        try:
-            call(*args, **kwargs)
-        except k3torch.InputError as error:
-            return str(error)
-        return "no error"
-
     model, x, _ = with_dropout()
     plain = keras.Model(model.inputs, model.outputs)
     plain.compile("sgd", "mse")
